@@ -1,0 +1,2 @@
+//! leat.
+fn main() {}

@@ -1,0 +1,45 @@
+//! How long a connection without packets lives, by its state. The one place where a timeout has its name and default.
+
+use std::time::Duration;
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+
+/// Idle times after which a connection is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A SYN was seen and nothing else. RFC 5382 REQ-5: at least 4 minutes.
+    pub tcp_syn_sent: Duration,
+    /// The SYN was answered, the client's ACK is missing. RFC 5382 REQ-5: at least 4 minutes.
+    pub tcp_syn_received: Duration,
+    /// Both sides have agreed to talk. RFC 5382 REQ-5: at least 2 hours 4 minutes.
+    pub tcp_established: Duration,
+    /// One side has sent its FIN, or both have and one is not yet acknowledged. RFC 5382 REQ-5: at least 4 minutes.
+    pub tcp_closing: Duration,
+    /// Both FINs are acknowledged. Twice the maximum segment lifetime as the usual systems reckon it (RFC 9293 §3.6.1).
+    pub tcp_time_wait: Duration,
+    /// A RST in the window was seen. RFC 7857 §2.2 asks for 4 minutes; leat keeps the port for less.
+    pub tcp_reset: Duration,
+    /// A UDP flow that was never answered. RFC 4787 REQ-5: at least 2 minutes.
+    pub udp_unreplied: Duration,
+    /// A UDP flow with packets in both directions. RFC 4787 REQ-5 recommends 5 minutes.
+    pub udp: Duration,
+    /// An ICMP echo exchange. RFC 5508 REQ-2: at least 60 seconds.
+    pub icmp: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            tcp_syn_sent: Duration::from_secs(4 * MINUTE),
+            tcp_syn_received: Duration::from_secs(4 * MINUTE),
+            tcp_established: Duration::from_secs(2 * HOUR + 4 * MINUTE),
+            tcp_closing: Duration::from_secs(4 * MINUTE),
+            tcp_time_wait: Duration::from_secs(MINUTE),
+            tcp_reset: Duration::from_secs(10),
+            udp_unreplied: Duration::from_secs(2 * MINUTE),
+            udp: Duration::from_secs(5 * MINUTE),
+            icmp: Duration::from_secs(MINUTE),
+        }
+    }
+}

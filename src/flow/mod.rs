@@ -1,0 +1,72 @@
+//! What identifies a flow: protocol, addresses and ports, as they stand in a packet.
+
+mod hash;
+
+pub use hash::FlowHasher;
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// The protocols that leat balances, with their IANA numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Protocol {
+    /// ICMP echo: the identifier stands where TCP and UDP have their ports (RFC 5508 §3.1).
+    Icmp = 1,
+    /// RFC 9293.
+    Tcp = 6,
+    /// RFC 768.
+    Udp = 17,
+}
+
+impl Protocol {
+    /// The number in the IPv4 header's protocol field.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Icmp => "icmp",
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// The 5-tuple of one packet. Ports are in host byte order.
+///
+/// For ICMP echo the identifier is the port of the side that asks, and the other side's port is 0: a request has it
+/// in `src_port`, a reply in `dst_port`, so that a reply's key is the request's, reversed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    /// Source address.
+    pub src: Ipv4Addr,
+    /// Destination address.
+    pub dst: Ipv4Addr,
+    /// Source port, or the identifier of an ICMP echo request.
+    pub src_port: u16,
+    /// Destination port, or the identifier of an ICMP echo reply.
+    pub dst_port: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+}
+
+impl FlowKey {
+    /// The key that an answer to this packet has.
+    pub const fn reversed(self) -> Self {
+        Self { src: self.dst, dst: self.src, src_port: self.dst_port, dst_port: self.src_port, protocol: self.protocol }
+    }
+}
+
+impl fmt::Display for FlowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { src, dst, src_port, dst_port, protocol } = self;
+        match protocol {
+            Protocol::Icmp => write!(f, "icmp {src} > {dst} id {}", src_port.max(dst_port)),
+            _ => write!(f, "{protocol} {src}:{src_port} > {dst}:{dst_port}"),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! leat, a layer-4 load balancer that polls network ports through DPDK from user space.
+//!
+//! Modules depend on each other in one direction only, in the order in which a packet meets them:
+//!
+//! ```text
+//! wire → flow → {scheduler, service, conntrack, neighbor} → forward → pipeline → worker → the binary
+//! ```
+//!
+//! `config` turns the command line or a file into a validated [`config::Config`]; `control` makes snapshots of it
+//! for the workers; `metrics` sums their counters. Nothing but the `dpdk` half of [`io`] and the binary needs DPDK.
+#![deny(unsafe_code)]
+
+pub mod conntrack;
+pub mod flow;
+pub mod scheduler;
+pub mod service;
+pub mod time;
+pub mod wire;
