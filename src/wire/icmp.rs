@@ -1,0 +1,86 @@
+//! ICMP (RFC 792): echo, and which messages are errors.
+//!
+//! ```text
+//!  0                   1                   2                   3
+//!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//! +---------------+---------------+-------------------------------+
+//! |     type      |     code      |           checksum            |
+//! +---------------+---------------+-------------------------------+
+//! |      identifier (echo)        |    sequence number (echo)     |
+//! +-------------------------------+-------------------------------+
+//! ```
+
+use super::checksum::Delta;
+use super::{read_u16, write_u16};
+
+/// Bytes of the header.
+pub const HEADER_LEN: usize = 8;
+
+/// Type of an echo reply.
+pub const ECHO_REPLY: u8 = 0;
+/// Type of an echo request.
+pub const ECHO_REQUEST: u8 = 8;
+
+/// A header that is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'a>(&'a [u8; HEADER_LEN]);
+
+impl<'a> Header<'a> {
+    /// The header at the start of `message`.
+    #[inline(always)]
+    pub fn new(message: &'a [u8]) -> Option<Self> {
+        message.first_chunk().map(Self)
+    }
+
+    /// What kind of message it is.
+    #[inline(always)]
+    pub const fn kind(self) -> u8 {
+        self.0[0]
+    }
+
+    /// The variant of its kind; 0 in every echo.
+    #[inline(always)]
+    pub const fn code(self) -> u8 {
+        self.0[1]
+    }
+
+    /// Identifier of an echo message.
+    #[inline(always)]
+    pub const fn identifier(self) -> u16 {
+        read_u16(self.0, 4)
+    }
+
+    /// Whether it reports an error about another packet (RFC 1122 §3.2.2).
+    #[inline(always)]
+    pub const fn is_error(self) -> bool {
+        matches!(self.kind(), 3 | 4 | 5 | 11 | 12)
+    }
+}
+
+/// A header that is written.
+#[derive(Debug)]
+pub struct HeaderMut<'a>(&'a mut [u8; HEADER_LEN]);
+
+impl<'a> HeaderMut<'a> {
+    /// The header at the start of `message`.
+    #[inline(always)]
+    pub fn new(message: &'a mut [u8]) -> Option<Self> {
+        message.first_chunk_mut().map(Self)
+    }
+
+    /// Sets the identifier of an echo message and adjusts the checksum, which covers no pseudo-header.
+    #[inline(always)]
+    pub fn set_identifier(&mut self, identifier: u16) {
+        let checksum = Delta::NONE.replace(read_u16(self.0, 4), identifier).apply(read_u16(self.0, 2));
+        write_u16(self.0, 4, identifier);
+        write_u16(self.0, 2, checksum);
+    }
+
+    /// Turns an echo request into its reply: the type changes and the rest comes back as it was (RFC 792).
+    pub fn answer(&mut self) {
+        let old = read_u16(self.0, 0);
+        self.0[0] = ECHO_REPLY;
+        let checksum = Delta::NONE.replace(old, read_u16(self.0, 0)).apply(read_u16(self.0, 2));
+        write_u16(self.0, 2, checksum);
+    }
+}

@@ -1,0 +1,214 @@
+//! IPv4 (RFC 791).
+//!
+//! ```text
+//!  0                   1                   2                   3
+//!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//! +-------+-------+---------------+-------------------------------+
+//! |version|  IHL  | DSCP and ECN  |          total length         |
+//! +-------+-------+---------------+-----+-------------------------+
+//! |        identification         |flags|     fragment offset     |
+//! +---------------+---------------+-----+-------------------------+
+//! |  time to live |   protocol    |        header checksum        |
+//! +---------------+---------------+-------------------------------+
+//! |                        source address                         |
+//! +---------------------------------------------------------------+
+//! |                      destination address                      |
+//! +---------------------------------------------------------------+
+//! |                 options, to IHL × 4 bytes …                   |
+//! ```
+
+use std::net::Ipv4Addr;
+
+use super::checksum::{self, Delta};
+use super::{read_u16, read_u32, write_u16, write_u32};
+
+/// Bytes of the header without options.
+pub const HEADER_LEN: usize = 20;
+
+/// Option types that let a sender choose the way (RFC 791 §3.1): loose and strict source routing.
+const SOURCE_ROUTES: [u8; 2] = [131, 137];
+
+/// A header that is read, without its options.
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'a>(&'a [u8; HEADER_LEN]);
+
+impl<'a> Header<'a> {
+    /// The header at the start of `packet`.
+    #[inline(always)]
+    pub fn new(packet: &'a [u8]) -> Option<Self> {
+        packet.first_chunk().map(Self)
+    }
+
+    /// 4 in a right header.
+    #[inline(always)]
+    pub const fn version(self) -> u8 {
+        self.0[0] >> 4
+    }
+
+    /// Bytes of the header with its options; below 20 in a wrong one.
+    #[inline(always)]
+    pub const fn header_len(self) -> usize {
+        (self.0[0] & 0x0f) as usize * 4
+    }
+
+    /// Bytes of header and payload.
+    #[inline(always)]
+    pub const fn total_len(self) -> u16 {
+        read_u16(self.0, 2)
+    }
+
+    /// Which fragments belong together.
+    #[inline(always)]
+    pub const fn identification(self) -> u16 {
+        read_u16(self.0, 4)
+    }
+
+    /// Whether it is one piece of a larger packet: more follow, or it is not the first.
+    #[inline(always)]
+    pub const fn is_fragment(self) -> bool {
+        read_u16(self.0, 6) & 0x3fff != 0
+    }
+
+    /// Routers that it may still pass.
+    #[inline(always)]
+    pub const fn ttl(self) -> u8 {
+        self.0[8]
+    }
+
+    /// IANA number of what it carries.
+    #[inline(always)]
+    pub const fn protocol(self) -> u8 {
+        self.0[9]
+    }
+
+    /// The header checksum as it stands.
+    #[inline(always)]
+    pub const fn checksum(self) -> u16 {
+        read_u16(self.0, 10)
+    }
+
+    /// Where it says it comes from.
+    #[inline(always)]
+    pub const fn source(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(read_u32(self.0, 12))
+    }
+
+    /// Where it goes.
+    #[inline(always)]
+    pub const fn destination(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(read_u32(self.0, 16))
+    }
+}
+
+/// A header that is written.
+#[derive(Debug)]
+pub struct HeaderMut<'a>(&'a mut [u8; HEADER_LEN]);
+
+impl<'a> HeaderMut<'a> {
+    /// The header at the start of `packet`.
+    #[inline(always)]
+    pub fn new(packet: &'a mut [u8]) -> Option<Self> {
+        packet.first_chunk_mut().map(Self)
+    }
+
+    /// The same header, to read.
+    #[inline(always)]
+    pub const fn as_header(&self) -> Header<'_> {
+        Header(self.0)
+    }
+
+    /// Sets both addresses, takes one from the time to live (which must not be 0), and adjusts the header checksum.
+    /// Returns what the changed addresses do to a checksum with a pseudo-header (RFC 9293 §3.1).
+    #[inline(always)]
+    pub fn forward(&mut self, source: Ipv4Addr, destination: Ipv4Addr) -> Delta {
+        let old = self.as_header();
+        let addresses =
+            Delta::NONE.replace_address(old.source(), source).replace_address(old.destination(), destination);
+        let ttl = Delta::NONE.replace(read_u16(self.0, 8), read_u16(self.0, 8) - 0x0100);
+        let checksum = addresses.and(ttl).apply(old.checksum());
+        self.0[8] -= 1;
+        write_u16(self.0, 10, checksum);
+        write_u32(self.0, 12, source.to_bits());
+        write_u32(self.0, 16, destination.to_bits());
+        addresses
+    }
+
+    /// Exchanges source and destination and sets the time to live, for an answer written into the question's packet.
+    pub fn answer(&mut self, ttl: u8) {
+        let (source, destination) = (read_u32(self.0, 12), read_u32(self.0, 16));
+        write_u32(self.0, 12, destination);
+        write_u32(self.0, 16, source);
+        let old = read_u16(self.0, 8);
+        self.0[8] = ttl;
+        let checksum = Delta::NONE.replace(old, read_u16(self.0, 8)).apply(self.as_header().checksum());
+        write_u16(self.0, 10, checksum);
+    }
+}
+
+/// Whether the checksum of `header`, options included, is right.
+#[inline(always)]
+pub fn checksum_is_right(header: &[u8]) -> bool {
+    checksum::of(header) == 0
+}
+
+/// Whether the options of `header` ask for a source route, or are malformed: both are refused.
+pub fn has_source_route(header: &[u8]) -> bool {
+    let mut options = header.get(HEADER_LEN..).unwrap_or_default();
+    loop {
+        match options {
+            // The end of the list, told or reached.
+            [] | [0, ..] => return false,
+            [1, rest @ ..] => options = rest,
+            [kind, ..] if SOURCE_ROUTES.contains(kind) => return true,
+            [_, len, ..] if *len >= 2 && usize::from(*len) <= options.len() => options = &options[usize::from(*len)..],
+            _ => return true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACKET: [u8; 20] =
+        [0x45, 0x00, 0x00, 0x3c, 0x1c, 0x46, 0x40, 0x00, 0x40, 0x06, 0x0a, 0x6c, 10, 0, 0, 1, 10, 0, 0, 10];
+
+    #[test]
+    fn fields_stand_where_rfc_791_puts_them() {
+        let header = Header::new(&PACKET).unwrap();
+        assert_eq!((header.version(), header.header_len(), header.total_len()), (4, 20, 60));
+        assert_eq!((header.identification(), header.ttl(), header.protocol()), (0x1c46, 64, 6));
+        assert_eq!((header.source(), header.destination()), ([10, 0, 0, 1].into(), [10, 0, 0, 10].into()));
+        assert!(!header.is_fragment(), "don't-fragment alone is no fragment");
+        assert!(checksum_is_right(&PACKET));
+    }
+
+    #[test]
+    fn forwarding_keeps_the_header_checksum_right() {
+        let mut packet = PACKET;
+        HeaderMut::new(&mut packet).unwrap().forward([10, 0, 0, 10].into(), [10, 0, 0, 2].into());
+        let (parsed, _) = etherparse::Ipv4Header::from_slice(&packet).unwrap();
+        assert_eq!(parsed.header_checksum, parsed.calc_header_checksum());
+        assert_eq!((parsed.source, parsed.destination, parsed.time_to_live), ([10, 0, 0, 10], [10, 0, 0, 2], 63));
+    }
+
+    #[test]
+    fn first_middle_and_last_fragments_are_recognised() {
+        for (bytes, fragment) in [([0x20, 0], true), ([0x20, 5], true), ([0, 5], true), ([0x40, 0], false)] {
+            let mut packet = PACKET;
+            packet[6..8].copy_from_slice(&bytes);
+            assert_eq!(Header::new(&packet).unwrap().is_fragment(), fragment, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn source_routes_are_found_behind_other_options() {
+        let with = |options: &[u8]| [&PACKET[..], options].concat();
+        assert!(!has_source_route(&PACKET));
+        assert!(!has_source_route(&with(&[1, 1, 7, 3, 4, 0, 131, 0])), "what follows the end of the list is padding");
+        assert!(has_source_route(&with(&[1, 7, 3, 4, 131, 3, 4, 0])));
+        assert!(has_source_route(&with(&[137, 3, 4, 0])));
+        assert!(has_source_route(&with(&[7, 0, 0, 0])), "an option without a length ends nowhere");
+        assert!(has_source_route(&with(&[7, 9, 0, 0])), "an option longer than the header");
+    }
+}

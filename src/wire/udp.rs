@@ -1,0 +1,93 @@
+//! UDP (RFC 768).
+//!
+//! ```text
+//!  0                   1                   2                   3
+//!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//! +-------------------------------+-------------------------------+
+//! |          source port          |       destination port        |
+//! +-------------------------------+-------------------------------+
+//! |            length             |           checksum            |
+//! +-------------------------------+-------------------------------+
+//! ```
+
+use super::checksum::Delta;
+use super::{read_u16, write_u16};
+
+/// Bytes of the header.
+pub const HEADER_LEN: usize = 8;
+
+/// A header that is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'a>(&'a [u8; HEADER_LEN]);
+
+impl<'a> Header<'a> {
+    /// The header at the start of `datagram`.
+    #[inline(always)]
+    pub fn new(datagram: &'a [u8]) -> Option<Self> {
+        datagram.first_chunk().map(Self)
+    }
+
+    /// Port of the sender; 0 when it wants no answer.
+    #[inline(always)]
+    pub const fn source_port(self) -> u16 {
+        read_u16(self.0, 0)
+    }
+
+    /// Port of the receiver.
+    #[inline(always)]
+    pub const fn destination_port(self) -> u16 {
+        read_u16(self.0, 2)
+    }
+
+    /// Bytes of header and payload.
+    #[inline(always)]
+    pub const fn len(self) -> u16 {
+        read_u16(self.0, 4)
+    }
+}
+
+/// A header that is written.
+#[derive(Debug)]
+pub struct HeaderMut<'a>(&'a mut [u8; HEADER_LEN]);
+
+impl<'a> HeaderMut<'a> {
+    /// The header at the start of `datagram`.
+    #[inline(always)]
+    pub fn new(datagram: &'a mut [u8]) -> Option<Self> {
+        datagram.first_chunk_mut().map(Self)
+    }
+
+    /// Sets both ports, and adjusts the checksum for them and for `addresses`, the change of the pseudo-header.
+    /// A checksum of 0 says that there is none, and stays; one that becomes 0 is sent as 0xffff.
+    #[inline(always)]
+    pub fn forward(&mut self, source: u16, destination: u16, addresses: Delta) {
+        let delta = addresses.replace(read_u16(self.0, 0), source).replace(read_u16(self.0, 2), destination);
+        write_u16(self.0, 0, source);
+        write_u16(self.0, 2, destination);
+        let old = read_u16(self.0, 6);
+        if old != 0 {
+            let new = delta.apply(old);
+            write_u16(self.0, 6, if new == 0 { 0xffff } else { new });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datagram_without_checksum_keeps_none() {
+        let mut datagram = [0x30, 0x39, 0, 53, 0, 8, 0, 0];
+        HeaderMut::new(&mut datagram).unwrap().forward(4000, 5353, Delta::NONE.replace(1, 2));
+        assert_eq!(datagram, [0x0f, 0xa0, 0x14, 0xe9, 0, 8, 0, 0]);
+    }
+
+    #[test]
+    fn a_checksum_that_becomes_zero_is_sent_as_all_ones() {
+        // Ports 0 → 1 take the checksum from 1 to 0.
+        let mut datagram = [0, 0, 0, 53, 0, 8, 0, 1];
+        HeaderMut::new(&mut datagram).unwrap().forward(1, 53, Delta::NONE);
+        assert_eq!(datagram[6..], [0xff, 0xff]);
+    }
+}
