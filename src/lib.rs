@@ -11,7 +11,10 @@
 #![deny(unsafe_code)]
 
 pub mod conntrack;
+pub mod counters;
 pub mod flow;
+pub mod io;
+pub mod neighbor;
 pub mod scheduler;
 pub mod service;
 pub mod time;

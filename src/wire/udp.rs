@@ -41,7 +41,7 @@ impl<'a> Header<'a> {
 
     /// Bytes of header and payload.
     #[inline(always)]
-    pub const fn len(self) -> u16 {
+    pub const fn length(self) -> u16 {
         read_u16(self.0, 4)
     }
 }

@@ -1,0 +1,115 @@
+//! Every reason for which a packet is dropped, by name.
+
+use super::Counter;
+
+macro_rules! drop_reasons {
+    ($($variant:ident = $name:literal: $description:literal,)*) => {
+        /// Why a packet was dropped. A new reason needs a line here and nothing anywhere else: metrics, tables and
+        /// the documentation's list are made from it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $(#[doc = $description] $variant,)*
+        }
+
+        impl DropReason {
+            /// All reasons, in the order in which a packet can meet them.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The name in metrics and tables.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            /// What it means, as a phrase.
+            pub const fn description(self) -> &'static str {
+                match self { $(Self::$variant => $description),* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    FrameTruncated = "frame_truncated": "shorter than an Ethernet header",
+    HeadersSplit = "headers_split": "headers that the port delivered in more than one piece",
+    NotForUs = "not_for_us": "addressed to another station's Ethernet address",
+    Broadcast = "broadcast": "an IP packet to an Ethernet broadcast or multicast address",
+    Vlan = "vlan": "a VLAN tag, which this version does not carry",
+    Ipv6 = "ipv6": "IPv6, which this version does not balance",
+    EtherType = "ether_type": "an EtherType that leat does not know",
+    ArpMalformed = "arp_malformed": "an ARP message that is short or not for IPv4 over Ethernet",
+    ArpConflict = "arp_conflict": "another station claims one of leat's addresses by ARP",
+    ArpNotForUs = "arp_not_for_us": "an ARP request for an address that is not leat's",
+    ArpConsumed = "arp_consumed": "an ARP message that was read and needs no answer",
+    Ipv4Truncated = "ipv4_truncated": "shorter than its IPv4 header",
+    Ipv4Version = "ipv4_version": "an IPv4 EtherType around another version",
+    Ipv4HeaderLength = "ipv4_header_length": "an IPv4 header length below 20 or beyond the packet",
+    Ipv4TotalLength = "ipv4_total_length": "an IPv4 total length beyond the frame or within the header",
+    Ipv4Checksum = "ipv4_checksum": "a wrong IPv4 header checksum",
+    Ipv4SourceRoute = "ipv4_source_route": "IPv4 options that are malformed or ask for a source route",
+    Ipv4Fragment = "ipv4_fragment": "an IPv4 fragment, which this version does not follow",
+    Ipv4Source = "ipv4_source": "a source address that no station may have, or one of leat's own",
+    Ipv4Ttl = "ipv4_ttl": "a time to live that ends here",
+    Protocol = "protocol": "neither TCP, UDP nor ICMP",
+    TcpTruncated = "tcp_truncated": "shorter than its TCP header",
+    TcpHeaderLength = "tcp_header_length": "a TCP header length below 20 or beyond the packet",
+    TcpFlags = "tcp_flags": "a combination of TCP flags that no TCP sends",
+    UdpTruncated = "udp_truncated": "shorter than a UDP header",
+    UdpLength = "udp_length": "a UDP length below 8 or beyond the packet",
+    IcmpTruncated = "icmp_truncated": "shorter than an ICMP header",
+    IcmpChecksum = "icmp_checksum": "an echo request to leat itself with a wrong ICMP checksum",
+    IcmpError = "icmp_error": "an ICMP error, which this version does not translate",
+    IcmpType = "icmp_type": "an ICMP message that is neither an echo nor an error",
+    PortZero = "port_zero": "a TCP or UDP port of 0",
+    NotOurAddress = "not_our_address": "a destination address that is not leat's",
+    NoService = "no_service": "an address of leat's, but no service on that protocol and port",
+    NoBackend = "no_backend": "a service with no backend that takes new connections",
+    NoConnection = "no_connection": "a client's TCP segment without SYN that belongs to no connection",
+    StrayReply = "stray_reply": "a backend's packet that belongs to no connection",
+    TableFull = "table_full": "a new connection while the connection table is full",
+    PortsExhausted = "ports_exhausted": "a new connection while no source port towards its backend is free",
+    NeighborUnresolved = "neighbor_unresolved": "the next hop did not answer ARP in time",
+    NeighborQueueFull = "neighbor_queue_full": "more packets than may wait for one next hop to answer ARP",
+    HandOverFull = "hand_over_full": "the ring to the lcore that owns the connection is full",
+    TransmitFull = "transmit_full": "the port took no more packets",
+    TooLong = "too_long": "longer than the outgoing port's MTU allows",
+}
+
+/// A counter for every reason.
+#[derive(Debug)]
+pub struct DropCounters([Counter; DropReason::ALL.len()]);
+
+impl Default for DropCounters {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl DropCounters {
+    /// Counts `packets` dropped packets.
+    #[inline(always)]
+    pub fn add(&self, reason: DropReason, packets: u64) {
+        self.0[reason as usize].add(packets);
+    }
+
+    /// Packets dropped so far for `reason`.
+    pub fn value(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize].value()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_fit_for_metrics() {
+        let mut names: Vec<_> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+        assert!(
+            names.iter().all(|name| name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_'))
+        );
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), DropReason::ALL.len());
+    }
+}

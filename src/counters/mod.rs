@@ -1,0 +1,96 @@
+//! What is counted, and by whom.
+//!
+//! Each counter has exactly one writer, the worker it belongs to, and any number of readers: so an increment is a
+//! load, an addition and a store, without a locked instruction. Sums over workers are made when somebody looks.
+
+mod drops;
+
+pub use drops::{DropCounters, DropReason};
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crossbeam::utils::CachePadded;
+
+/// A number that one worker writes and anyone reads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `amount`. Only the counter's one writer may call it.
+    #[inline(always)]
+    pub fn add(&self, amount: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(amount), Relaxed);
+    }
+
+    /// Takes `amount` away, for what can become fewer. Only the counter's one writer may call it.
+    #[inline(always)]
+    pub fn subtract(&self, amount: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(amount), Relaxed);
+    }
+
+    /// Replaces the value, for what is measured and not counted. Only the counter's one writer may call it.
+    #[inline(always)]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// The value now.
+    #[inline(always)]
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// What one worker counts of its own doing.
+#[derive(Debug, Default)]
+pub struct WorkerCounters {
+    /// Packets taken from ports.
+    pub received: Counter,
+    /// Bytes of those, from the Ethernet header to the end of the payload.
+    pub received_bytes: Counter,
+    /// Packets given to ports.
+    pub transmitted: Counter,
+    /// Bytes of those.
+    pub transmitted_bytes: Counter,
+    /// Packets given to other workers, which own their connections.
+    pub handed_over: Counter,
+    /// Packets taken from other workers.
+    pub taken_over: Counter,
+    /// Packets that leat made itself: ARP requests and announcements.
+    pub originated: Counter,
+    /// Rounds of the loop.
+    pub polls: Counter,
+    /// Rounds that found at least one packet.
+    pub busy_polls: Counter,
+    /// Connections in the table now, in whatever state.
+    pub connections: Counter,
+    /// Connections that were ended to give their source port to a new one.
+    pub ports_reused: Counter,
+    /// Dropped packets by reason.
+    pub drops: DropCounters,
+}
+
+/// What one worker counts for one backend of one service.
+#[derive(Debug, Default)]
+pub struct BackendCounters {
+    /// Packets towards the backend.
+    pub original_packets: Counter,
+    /// Bytes of those, as the client sent them.
+    pub original_bytes: Counter,
+    /// Packets from the backend.
+    pub reply_packets: Counter,
+    /// Bytes of those, as the backend sent them.
+    pub reply_bytes: Counter,
+    /// Connections that were opened since the start.
+    pub opened: Counter,
+    /// Connections that are open now.
+    pub open: Counter,
+}
+
+/// One backend's counters, a part for each worker.
+pub type PerWorker<T> = Box<[CachePadded<T>]>;
+
+/// Counters for `workers` workers, all zero.
+pub fn per_worker<T: Default>(workers: usize) -> PerWorker<T> {
+    (0..workers).map(|_| CachePadded::default()).collect()
+}

@@ -1,0 +1,70 @@
+//! Packets in ordinary memory, and an output that keeps what it is given: the packet path without a port.
+
+use super::{Output, Packet, PortId, WorkerId};
+
+/// A frame in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    bytes: Vec<u8>,
+    ingress: PortId,
+}
+
+impl Frame {
+    /// The frame `bytes`, as if it had come in on `ingress`.
+    pub const fn new(bytes: Vec<u8>, ingress: PortId) -> Self {
+        Self { bytes, ingress }
+    }
+
+    /// The bytes.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+impl Packet for Frame {
+    fn data(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn data_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    fn frame_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn ingress(&self) -> PortId {
+        self.ingress
+    }
+}
+
+/// Everything that a pipeline gave away, in order.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    /// What was sent, and where.
+    pub transmitted: Vec<(PortId, Frame)>,
+    /// What was given to other workers.
+    pub handed_over: Vec<(WorkerId, Frame)>,
+    /// How many packets were freed.
+    pub discarded: usize,
+}
+
+impl Output<Frame> for Recorder {
+    fn transmit(&mut self, packet: Frame, port: PortId) {
+        self.transmitted.push((port, packet));
+    }
+
+    fn hand_over(&mut self, packet: Frame, to: WorkerId) -> Result<(), Frame> {
+        self.handed_over.push((to, packet));
+        Ok(())
+    }
+
+    fn discard(&mut self, _packet: Frame) {
+        self.discarded += 1;
+    }
+
+    fn create(&mut self, frame: &[u8]) -> Option<Frame> {
+        Some(Frame::new(frame.to_vec(), PortId(0)))
+    }
+}

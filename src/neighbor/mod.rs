@@ -1,0 +1,106 @@
+//! Next hops: which Ethernet address, on which port, an IPv4 address is reached at.
+//!
+//! Every next hop that leat will ever ask for is known from the configuration: the backends and the gateways. Each is a
+//! [`Neighbor`], a cell that the first worker writes and all workers read. [`Resolver`], on the first worker, asks by
+//! ARP, asks again and listens (RFC 826, RFC 1122 §2.3.2); [`Waiting`] holds packets until their next hop is known.
+//! Clients need no neighbours: replies go where the client's packets came from.
+
+mod resolver;
+mod waiting;
+
+pub use resolver::{Announcement, Outgoing, Resolver};
+pub use waiting::Waiting;
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::io::PortId;
+use crate::wire::MacAddr;
+
+/// Where a packet leaves, and to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// The Ethernet address of the receiver.
+    pub mac: MacAddr,
+    /// The port that it is reached through.
+    pub port: PortId,
+}
+
+impl Hop {
+    /// All of it in one word, never 0, that can be stored in one step.
+    #[inline(always)]
+    const fn pack(self) -> u64 {
+        let [a, b, c, d, e, f] = self.mac.0;
+        // The two spare bytes hold the port, counted from 1.
+        u64::from_le_bytes([a, b, c, d, e, f, 0, 0]) | ((self.port.0 as u64 + 1) << 48)
+    }
+
+    /// What `pack` packed; `None` for 0.
+    #[inline(always)]
+    const fn unpack(word: u64) -> Option<Self> {
+        if word == 0 {
+            return None;
+        }
+        let [a, b, c, d, e, f, _, _] = word.to_le_bytes();
+        Some(Self { mac: MacAddr([a, b, c, d, e, f]), port: PortId(((word >> 48) - 1) as u16) })
+    }
+}
+
+/// One next hop, and what is known of it. The first worker is the only one that writes it.
+#[derive(Debug)]
+pub struct Neighbor {
+    address: Ipv4Addr,
+    asker: Ipv4Addr,
+    asked_on: Option<PortId>,
+    is_static: bool,
+    hop: AtomicU64,
+}
+
+impl Neighbor {
+    /// A next hop to be found by ARP: asked for in the name of `asker`, on one port, or on all of them.
+    pub const fn new(address: Ipv4Addr, asker: Ipv4Addr, asked_on: Option<PortId>) -> Self {
+        Self { address, asker, asked_on, is_static: false, hop: AtomicU64::new(0) }
+    }
+
+    /// A next hop that was configured and is never asked for.
+    pub const fn fixed(address: Ipv4Addr, hop: Hop) -> Self {
+        Self { address, asker: address, asked_on: None, is_static: true, hop: AtomicU64::new(hop.pack()) }
+    }
+
+    /// Its address.
+    pub const fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// Whether it was configured and not found.
+    pub const fn is_static(&self) -> bool {
+        self.is_static
+    }
+
+    /// Where it is, if that is known.
+    #[inline(always)]
+    pub fn hop(&self) -> Option<Hop> {
+        Hop::unpack(self.hop.load(Relaxed))
+    }
+
+    /// Stores where it is.
+    fn learn(&self, hop: Hop) {
+        self.hop.store(hop.pack(), Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hop_survives_being_packed() {
+        for (mac, port) in
+            [([0, 0, 0, 0, 0, 1], 0), ([0xfe, 0xff, 0xff, 0xff, 0xff, 0xff], 31), ([2, 3, 4, 5, 6, 7], 254)]
+        {
+            let hop = Hop { mac: MacAddr(mac), port: PortId(port) };
+            assert_eq!(Hop::unpack(hop.pack()), Some(hop));
+        }
+        assert_eq!(Hop::unpack(0), None);
+    }
+}

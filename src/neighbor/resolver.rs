@@ -1,0 +1,318 @@
+//! Asking for next hops and announcing leat's own addresses, on the first worker.
+//!
+//! Times come in as arguments and frames go out as [`Outgoing`] values; this module opens no socket and reads no clock.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Hop, Neighbor};
+use crate::io::PortId;
+use crate::time::Instant;
+use crate::wire::arp::{Message, Operation};
+
+/// The first wait between two questions to one that does not answer. RFC 1122 §2.3.2.1: at most one a second.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// Questions a second apart before the wait begins to double.
+const QUICK_RETRIES: u32 = 3;
+
+/// The longest wait between two questions.
+const LAST_RETRY: Duration = Duration::from_secs(16);
+
+/// How long an answer is believed before it is asked for again.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// Announcements of an address (RFC 5227 §1.1: ANNOUNCE_NUM), and the time between them (ANNOUNCE_INTERVAL).
+const ANNOUNCEMENTS: u32 = 2;
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A message to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// Who has `target`? In the name of `sender`. To `known` alone when it only confirms what is known, else to all, on
+    /// one port or on all.
+    Request {
+        /// The address that is looked for.
+        target: Ipv4Addr,
+        /// The address that asks.
+        sender: Ipv4Addr,
+        /// Where it was last.
+        known: Option<Hop>,
+        /// The port to ask on; all when there is none.
+        port: Option<PortId>,
+    },
+    /// leat has this address.
+    Announce(Announcement),
+}
+
+/// An address of leat's own, and the port that it is announced on; all when there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Announcement {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The port.
+    pub port: Option<PortId>,
+}
+
+/// What the resolver remembers of one neighbour.
+#[derive(Debug)]
+struct Asked {
+    neighbor: Arc<Neighbor>,
+    next: Instant,
+    unanswered: u32,
+}
+
+/// Keeps every neighbour known.
+#[derive(Debug, Default)]
+pub struct Resolver {
+    asked: Vec<Asked>,
+    announcements: Vec<(Announcement, Instant, u32)>,
+    next: Instant,
+}
+
+impl Resolver {
+    /// Takes over a new set of neighbours and of own addresses. What stays keeps its timers, what is new is asked for
+    /// and announced at once.
+    pub fn adopt(&mut self, neighbors: &[Arc<Neighbor>], own: &[Announcement], now: Instant) {
+        let mut before = std::mem::take(&mut self.asked);
+        self.asked = neighbors
+            .iter()
+            .filter(|neighbor| !neighbor.is_static())
+            .map(|neighbor| match before.iter().position(|asked| Arc::ptr_eq(&asked.neighbor, neighbor)) {
+                Some(at) => before.swap_remove(at),
+                None => Asked { neighbor: Arc::clone(neighbor), next: now, unanswered: 0 },
+            })
+            .collect();
+        self.announcements.retain(|(announcement, ..)| own.contains(announcement));
+        for announcement in own {
+            if !self.announcements.iter().any(|(known, ..)| known == announcement) {
+                self.announcements.push((*announcement, now, 0));
+            }
+        }
+        self.next = now;
+    }
+
+    /// Sends what is due. Cheap when nothing is.
+    #[inline]
+    pub fn poll(&mut self, now: Instant, send: impl FnMut(Outgoing)) {
+        if now >= self.next {
+            self.send_due(now, send);
+        }
+    }
+
+    fn send_due(&mut self, now: Instant, mut send: impl FnMut(Outgoing)) {
+        let mut next = now + REFRESH;
+        for (announcement, due, sent) in &mut self.announcements {
+            if *sent == ANNOUNCEMENTS {
+                continue;
+            }
+            if *due <= now {
+                send(Outgoing::Announce(*announcement));
+                *sent += 1;
+                *due = now + ANNOUNCE_INTERVAL;
+            }
+            if *sent < ANNOUNCEMENTS {
+                next = next.min(*due);
+            }
+        }
+        for asked in &mut self.asked {
+            if asked.next <= now {
+                send(asked.question());
+                asked.next = now + retry_after(asked.unanswered);
+                asked.unanswered = asked.unanswered.saturating_add(1);
+            }
+            next = next.min(asked.next);
+        }
+        self.next = next;
+    }
+
+    /// Learns from an ARP message: what a neighbour says of itself, asked or not (RFC 826, "merge").
+    pub fn hear(&mut self, message: &Message, ingress: PortId, now: Instant) {
+        if !message.sender_mac.is_unicast() {
+            return;
+        }
+        for asked in &mut self.asked {
+            if asked.neighbor.address() == message.sender {
+                asked.neighbor.learn(Hop { mac: message.sender_mac, port: ingress });
+                asked.unanswered = 0;
+                asked.next = now + REFRESH;
+            }
+        }
+    }
+
+    /// Asks for `neighbor` soon, because packets wait for it or because it seems to have moved: within the limit of one
+    /// question a second.
+    pub fn hurry(&mut self, neighbor: &Arc<Neighbor>, now: Instant) {
+        let Some(asked) = self.asked.iter_mut().find(|asked| Arc::ptr_eq(&asked.neighbor, neighbor)) else { return };
+        let soonest = now + FIRST_RETRY;
+        if asked.next > soonest {
+            asked.next = soonest;
+            self.next = self.next.min(soonest);
+        }
+    }
+}
+
+impl Asked {
+    fn question(&self) -> Outgoing {
+        // One that knew the way is first asked by itself (RFC 1122 §2.3.2.1, "unicast poll"), then through everybody.
+        let known = self.neighbor.hop().filter(|_| self.unanswered < QUICK_RETRIES);
+        Outgoing::Request {
+            target: self.neighbor.address,
+            sender: self.neighbor.asker,
+            known,
+            port: self.neighbor.asked_on,
+        }
+    }
+}
+
+/// How long to wait for the answer to a question that `unanswered` others came before.
+fn retry_after(unanswered: u32) -> Duration {
+    let doublings = unanswered.saturating_sub(QUICK_RETRIES - 1).min(8);
+    (FIRST_RETRY * 2u32.pow(doublings)).min(LAST_RETRY)
+}
+
+/// An announcement of `address` as leat sends it: a request for its own address (RFC 5227 §3 prefers it to a reply).
+pub(crate) const fn announcement(mac: crate::wire::MacAddr, address: Ipv4Addr) -> Message {
+    Message {
+        operation: Operation::Request,
+        sender_mac: mac,
+        sender: address,
+        target_mac: crate::wire::MacAddr([0; 6]),
+        target: address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::MacAddr;
+
+    const PORT: PortId = PortId(0);
+
+    fn neighbors(count: u8) -> Vec<Arc<Neighbor>> {
+        (0..count).map(|n| Arc::new(Neighbor::new([10, 0, 0, 2 + n].into(), [10, 0, 0, 10].into(), None))).collect()
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn sent(resolver: &mut Resolver, now: Instant) -> Vec<Outgoing> {
+        let mut all = Vec::new();
+        resolver.poll(now, |send| all.push(send));
+        all
+    }
+
+    fn asked_at(resolver: &mut Resolver, seconds: std::ops::RangeInclusive<u64>) -> Vec<u64> {
+        seconds.filter(|&second| !sent(resolver, at(second)).is_empty()).collect()
+    }
+
+    fn answer(from: Ipv4Addr, mac: [u8; 6]) -> Message {
+        Message {
+            operation: Operation::Reply,
+            sender_mac: MacAddr(mac),
+            sender: from,
+            target_mac: MacAddr([2, 0, 0, 0, 0, 0xfe]),
+            target: [10, 0, 0, 10].into(),
+        }
+    }
+
+    #[test]
+    fn every_backend_is_asked_for_once_at_the_start() {
+        let mut resolver = Resolver::default();
+        resolver.adopt(&neighbors(3), &[], at(0));
+        let targets: Vec<_> = sent(&mut resolver, at(0))
+            .into_iter()
+            .map(|send| match send {
+                Outgoing::Request { target, sender, known: None, port: None }
+                    if sender == Ipv4Addr::new(10, 0, 0, 10) =>
+                {
+                    target.octets()[3]
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(targets, [2, 3, 4]);
+        assert_eq!(sent(&mut resolver, at(0)), [], "and no second time at once");
+    }
+
+    #[test]
+    fn one_that_is_silent_is_asked_ever_less_often() {
+        let mut resolver = Resolver::default();
+        resolver.adopt(&neighbors(1), &[], at(0));
+        assert_eq!(asked_at(&mut resolver, 0..=70), [0, 1, 2, 3, 5, 9, 17, 33, 49, 65]);
+    }
+
+    #[test]
+    fn one_that_answered_is_confirmed_by_unicast_and_then_looked_for_by_broadcast() {
+        let mut resolver = Resolver::default();
+        let neighbors = neighbors(1);
+        resolver.adopt(&neighbors, &[], at(0));
+        sent(&mut resolver, at(0));
+        resolver.hear(&answer(neighbors[0].address(), [2, 0, 0, 0, 0, 2]), PORT, at(0));
+        let hop = Hop { mac: MacAddr([2, 0, 0, 0, 0, 2]), port: PORT };
+        assert_eq!(neighbors[0].hop(), Some(hop));
+        assert_eq!(asked_at(&mut resolver, 1..=29), []);
+        for (second, expected) in [(30, Some(hop)), (31, Some(hop)), (32, Some(hop)), (33, None)] {
+            let questions = sent(&mut resolver, at(second));
+            assert!(
+                matches!(questions[..], [Outgoing::Request { known, .. }] if known == expected),
+                "{second}: {questions:?}"
+            );
+        }
+        assert_eq!(neighbors[0].hop(), Some(hop), "the last known way is used until another is found");
+    }
+
+    #[test]
+    fn a_backend_that_moves_is_followed_when_it_says_so() {
+        let mut resolver = Resolver::default();
+        let neighbors = neighbors(1);
+        resolver.adopt(&neighbors, &[], at(0));
+        resolver.hear(&answer(neighbors[0].address(), [2, 0, 0, 0, 0, 2]), PORT, at(0));
+        resolver.hear(&answer(neighbors[0].address(), [2, 0, 0, 0, 0, 9]), PortId(1), at(1));
+        assert_eq!(neighbors[0].hop(), Some(Hop { mac: MacAddr([2, 0, 0, 0, 0, 9]), port: PortId(1) }));
+    }
+
+    #[test]
+    fn no_one_is_believed_to_live_at_a_group_address() {
+        let mut resolver = Resolver::default();
+        let neighbors = neighbors(1);
+        resolver.adopt(&neighbors, &[], at(0));
+        resolver.hear(&answer(neighbors[0].address(), [0xff; 6]), PORT, at(0));
+        assert_eq!(neighbors[0].hop(), None);
+    }
+
+    #[test]
+    fn a_configured_address_is_never_asked_for_and_never_changed() {
+        let hop = Hop { mac: MacAddr([2, 0, 0, 0, 0, 2]), port: PORT };
+        let neighbor = Arc::new(Neighbor::fixed([10, 0, 0, 2].into(), hop));
+        let mut resolver = Resolver::default();
+        resolver.adopt(std::slice::from_ref(&neighbor), &[], at(0));
+        assert_eq!(asked_at(&mut resolver, 0..=100), []);
+        resolver.hear(&answer(neighbor.address(), [2, 0, 0, 0, 0, 9]), PORT, at(1));
+        assert_eq!(neighbor.hop(), Some(hop));
+    }
+
+    #[test]
+    fn an_address_is_announced_twice_and_not_again_after_a_reload() {
+        let own = [Announcement { address: [10, 0, 0, 10].into(), port: None }];
+        let mut resolver = Resolver::default();
+        resolver.adopt(&[], &own, at(0));
+        assert_eq!(asked_at(&mut resolver, 0..=60), [0, 2]);
+        resolver.adopt(&[], &own, at(61));
+        assert_eq!(asked_at(&mut resolver, 61..=100), []);
+    }
+
+    #[test]
+    fn packets_that_wait_hasten_the_question_but_never_beyond_one_a_second() {
+        let mut resolver = Resolver::default();
+        let neighbors = neighbors(1);
+        resolver.adopt(&neighbors, &[], at(0));
+        asked_at(&mut resolver, 0..=33);
+        for _ in 0..100 {
+            resolver.hurry(&neighbors[0], at(34));
+        }
+        assert_eq!(asked_at(&mut resolver, 34..=36), [35]);
+    }
+}
