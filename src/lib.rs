@@ -13,6 +13,8 @@
 pub mod conntrack;
 pub mod counters;
 pub mod flow;
+pub mod forward;
+pub mod id;
 pub mod io;
 pub mod neighbor;
 pub mod scheduler;

@@ -1,6 +1,7 @@
 //! Packets in ordinary memory, and an output that keeps what it is given: the packet path without a port.
 
-use super::{Output, Packet, PortId, WorkerId};
+use super::{Output, Packet};
+use crate::id::{PortId, WorkerId};
 
 /// A frame in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]

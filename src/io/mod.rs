@@ -7,36 +7,13 @@ pub mod memory;
 
 use arrayvec::ArrayVec;
 
+use crate::id::{PortId, WorkerId};
+
 /// The most packets that are handled together.
 pub const BURST: usize = 32;
 
 /// Packets that are handled together.
 pub type Burst<P> = ArrayVec<P, BURST>;
-
-/// A port, by DPDK's number for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PortId(pub u16);
-
-impl PortId {
-    /// As an index.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// A worker, counted from 0: the lcores in the order in which DPDK lists them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WorkerId(pub u16);
-
-impl WorkerId {
-    /// The worker that also asks and answers for all: it resolves next hops and announces addresses.
-    pub const FIRST: Self = Self(0);
-
-    /// As an index.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
 
 /// An owned packet: an Ethernet frame, of which at least the start is in one piece.
 pub trait Packet: Sized {

@@ -14,7 +14,7 @@ pub use waiting::Waiting;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::io::PortId;
+use crate::id::PortId;
 use crate::wire::MacAddr;
 
 /// Where a packet leaves, and to whom.

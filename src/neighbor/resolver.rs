@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Hop, Neighbor};
-use crate::io::PortId;
+use crate::id::PortId;
 use crate::time::Instant;
 use crate::wire::arp::{Message, Operation};
 

@@ -79,7 +79,7 @@ impl<P> Waiting<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::PortId;
+    use crate::id::PortId;
     use crate::wire::MacAddr;
 
     fn neighbor(last: u8) -> Arc<Neighbor> {

@@ -1,0 +1,157 @@
+//! What each mode writes into a packet.
+//!
+//! All modes that translate addresses share [`translate`]: it takes the tuple that the packet shall have and changes
+//! nothing else but the time to live and the checksums. Sequence numbers, options and payload are not touched.
+
+use crate::flow::{FlowKey, Protocol};
+use crate::neighbor::Hop;
+use crate::wire::{MacAddr, ethernet, icmp, ipv4, tcp, udp};
+
+/// Gives the IPv4 packet in `frame` the addresses and ports of `to`, one hop less to live, and checksums adjusted for
+/// just that (RFC 1624). `transport` is where the transport header starts in the frame.
+///
+/// The frame was parsed before: a header that is not there is left alone.
+#[inline(always)]
+pub fn translate(frame: &mut [u8], transport: usize, to: &FlowKey) {
+    let Some((head, message)) = frame.split_at_mut_checked(transport) else { return };
+    let Some(mut ip) = head.get_mut(ethernet::HEADER_LEN..).and_then(ipv4::HeaderMut::new) else { return };
+    let addresses = ip.forward(to.src, to.dst);
+    match to.protocol {
+        Protocol::Tcp => {
+            if let Some(mut header) = tcp::HeaderMut::new(message) {
+                header.forward(to.src_port, to.dst_port, addresses);
+            }
+        }
+        Protocol::Udp => {
+            if let Some(mut header) = udp::HeaderMut::new(message) {
+                header.forward(to.src_port, to.dst_port, addresses);
+            }
+        }
+        Protocol::Icmp => {
+            if let Some(mut header) = icmp::HeaderMut::new(message) {
+                // One of the two is the identifier, and the other is 0.
+                header.set_identifier(to.src_port | to.dst_port);
+            }
+        }
+    }
+}
+
+/// Addresses `frame` to the next hop.
+#[inline(always)]
+pub fn address(frame: &mut [u8], hop: Hop, from: MacAddr) {
+    if let Some(mut header) = ethernet::HeaderMut::new(frame) {
+        header.set_addresses(hop.mac, from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(protocol: Protocol, from: &FlowKey, payload: &[u8]) -> Vec<u8> {
+        let builder = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4(from.src.octets(), from.dst.octets(), 64);
+        let mut frame = Vec::new();
+        match protocol {
+            Protocol::Tcp => builder.tcp(from.src_port, from.dst_port, 7, 1000).write(&mut frame, payload),
+            Protocol::Udp => builder.udp(from.src_port, from.dst_port).write(&mut frame, payload),
+            Protocol::Icmp => builder.icmpv4_echo_request(from.src_port, 1).write(&mut frame, payload),
+        }
+        .unwrap();
+        frame
+    }
+
+    /// Whether etherparse, summing everything anew, finds the checksums that stand in the frame.
+    fn checksums_are_right(frame: &[u8]) -> bool {
+        let packet = SlicedPacket::from_ethernet(frame).unwrap();
+        let Some(NetSlice::Ipv4(ip)) = packet.net else { panic!("not IPv4") };
+        let header = ip.header().to_header();
+        let transport = match packet.transport.unwrap() {
+            TransportSlice::Tcp(tcp) => {
+                tcp.checksum() == tcp.calc_checksum_ipv4(header.source, header.destination).unwrap()
+            }
+            TransportSlice::Udp(udp) => {
+                udp.checksum() == udp.to_header().calc_checksum_ipv4(&header, udp.payload()).unwrap()
+            }
+            TransportSlice::Icmpv4(icmp) => icmp.checksum() == icmp.icmp_type().calc_checksum(icmp.payload()),
+            other => panic!("{other:?}"),
+        };
+        header.header_checksum == header.calc_header_checksum() && transport
+    }
+
+    fn keys(protocol: Protocol) -> impl Strategy<Value = FlowKey> {
+        (any::<[u8; 4]>(), any::<[u8; 4]>(), any::<u16>(), any::<u16>()).prop_map(
+            move |(src, dst, src_port, dst_port)| FlowKey {
+                src: Ipv4Addr::from(src),
+                dst: Ipv4Addr::from(dst),
+                src_port,
+                dst_port: if protocol == Protocol::Icmp { 0 } else { dst_port },
+                protocol,
+            },
+        )
+    }
+
+    fn protocols_with_keys() -> impl Strategy<Value = (FlowKey, FlowKey)> {
+        prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::Icmp)]
+            .prop_flat_map(|protocol| (keys(protocol), keys(protocol)))
+    }
+
+    proptest! {
+        #[test]
+        fn checksums_stay_right_and_the_rest_stays_as_it_was(
+            (from, to) in protocols_with_keys(),
+            payload in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let before = frame(from.protocol, &from, &payload);
+            prop_assume!(checksums_are_right(&before));
+            let mut after = before.clone();
+            translate(&mut after, 34, &to);
+            prop_assert!(checksums_are_right(&after));
+            let expected = {
+                let mut expected = frame(to.protocol, &to, &payload);
+                expected[22] = 63;
+                expected
+            };
+            // All but the two checksums, which etherparse has just judged.
+            let checksum = match to.protocol { Protocol::Tcp => 50, Protocol::Udp => 40, Protocol::Icmp => 36 };
+            for at in (0..after.len()).filter(|at| ![24, 25, checksum, checksum + 1].contains(at)) {
+                prop_assert_eq!(after[at], expected[at], "byte {}", at);
+            }
+        }
+
+        #[test]
+        fn a_damaged_payload_stays_damaged(
+            (from, to) in protocols_with_keys(),
+            payload in prop::collection::vec(any::<u8>(), 2..200),
+            at in any::<prop::sample::Index>(),
+            bit in 0..8u8,
+        ) {
+            let mut damaged = frame(from.protocol, &from, &payload);
+            let start = damaged.len() - payload.len();
+            damaged[start + at.index(payload.len())] ^= 1 << bit;
+            translate(&mut damaged, 34, &to);
+            prop_assert!(!checksums_are_right(&damaged));
+        }
+    }
+
+    #[test]
+    fn a_frame_without_the_headers_it_should_have_is_left_alone() {
+        let to = FlowKey {
+            src: [1, 2, 3, 4].into(),
+            dst: [5, 6, 7, 8].into(),
+            src_port: 1,
+            dst_port: 2,
+            protocol: Protocol::Tcp,
+        };
+        for len in 0..54 {
+            let mut frame = vec![0x45; len];
+            translate(&mut frame, 34, &to);
+            address(&mut frame, Hop { mac: MacAddr::BROADCAST, port: crate::id::PortId(0) }, MacAddr::BROADCAST);
+            assert_eq!(frame.len(), len);
+        }
+    }
+}
