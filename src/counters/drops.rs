@@ -34,6 +34,7 @@ drop_reasons! {
     HeadersSplit = "headers_split": "headers that the port delivered in more than one piece",
     NotForUs = "not_for_us": "addressed to another station's Ethernet address",
     Broadcast = "broadcast": "an IP packet to an Ethernet broadcast or multicast address",
+    EthernetSource = "ethernet_source": "a source Ethernet address that no station may have",
     Vlan = "vlan": "a VLAN tag, which this version does not carry",
     Ipv6 = "ipv6": "IPv6, which this version does not balance",
     EtherType = "ether_type": "an EtherType that leat does not know",

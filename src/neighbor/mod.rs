@@ -9,12 +9,13 @@ mod resolver;
 mod waiting;
 
 pub use resolver::{Announcement, Outgoing, Resolver};
-pub use waiting::Waiting;
+pub use waiting::{Outcome, Waiting};
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::id::PortId;
+use crate::counters::{Counter, PerWorker, per_worker};
+use crate::id::{PortId, WorkerId};
 use crate::wire::MacAddr;
 
 /// Where a packet leaves, and to whom.
@@ -46,25 +47,29 @@ impl Hop {
     }
 }
 
-/// One next hop, and what is known of it. The first worker is the only one that writes it.
+/// One next hop, and what is known of it.
 #[derive(Debug)]
 pub struct Neighbor {
     address: Ipv4Addr,
     asker: Ipv4Addr,
     asked_on: Option<PortId>,
     is_static: bool,
+    /// Written by the first worker alone.
     hop: AtomicU64,
+    /// How many packets could not be sent for want of it; each worker writes its own part.
+    wanted: PerWorker<Counter>,
 }
 
 impl Neighbor {
     /// A next hop to be found by ARP: asked for in the name of `asker`, on one port, or on all of them.
-    pub const fn new(address: Ipv4Addr, asker: Ipv4Addr, asked_on: Option<PortId>) -> Self {
-        Self { address, asker, asked_on, is_static: false, hop: AtomicU64::new(0) }
+    pub fn new(address: Ipv4Addr, asker: Ipv4Addr, asked_on: Option<PortId>, workers: usize) -> Self {
+        Self { address, asker, asked_on, is_static: false, hop: AtomicU64::new(0), wanted: per_worker(workers) }
     }
 
     /// A next hop that was configured and is never asked for.
-    pub const fn fixed(address: Ipv4Addr, hop: Hop) -> Self {
-        Self { address, asker: address, asked_on: None, is_static: true, hop: AtomicU64::new(hop.pack()) }
+    pub fn fixed(address: Ipv4Addr, hop: Hop) -> Self {
+        let hop = AtomicU64::new(hop.pack());
+        Self { address, asker: address, asked_on: None, is_static: true, hop, wanted: per_worker(0) }
     }
 
     /// Its address.
@@ -81,6 +86,18 @@ impl Neighbor {
     #[inline(always)]
     pub fn hop(&self) -> Option<Hop> {
         Hop::unpack(self.hop.load(Relaxed))
+    }
+
+    /// Says that `worker` has a packet for it and does not know where it is.
+    pub fn want(&self, worker: WorkerId) {
+        if let Some(wanted) = self.wanted.get(worker.index()) {
+            wanted.add(1);
+        }
+    }
+
+    /// How often it was wanted by any worker.
+    fn wanted(&self) -> u64 {
+        self.wanted.iter().map(|wanted| wanted.value()).fold(0, u64::wrapping_add)
     }
 
     /// Stores where it is.

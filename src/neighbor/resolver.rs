@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Hop, Neighbor};
 use crate::id::PortId;
 use crate::time::Instant;
-use crate::wire::arp::{Message, Operation};
+use crate::wire::arp::Message;
 
 /// The first wait between two questions to one that does not answer. RFC 1122 §2.3.2.1: at most one a second.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -26,6 +26,9 @@ const REFRESH: Duration = Duration::from_secs(30);
 /// Announcements of an address (RFC 5227 §1.1: ANNOUNCE_NUM), and the time between them (ANNOUNCE_INTERVAL).
 const ANNOUNCEMENTS: u32 = 2;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often the workers are asked whom they miss.
+const LOOK_AROUND: Duration = Duration::from_millis(250);
 
 /// A message to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +64,7 @@ struct Asked {
     neighbor: Arc<Neighbor>,
     next: Instant,
     unanswered: u32,
+    wanted: u64,
 }
 
 /// Keeps every neighbour known.
@@ -81,7 +85,7 @@ impl Resolver {
             .filter(|neighbor| !neighbor.is_static())
             .map(|neighbor| match before.iter().position(|asked| Arc::ptr_eq(&asked.neighbor, neighbor)) {
                 Some(at) => before.swap_remove(at),
-                None => Asked { neighbor: Arc::clone(neighbor), next: now, unanswered: 0 },
+                None => Asked { neighbor: Arc::clone(neighbor), next: now, unanswered: 0, wanted: 0 },
             })
             .collect();
         self.announcements.retain(|(announcement, ..)| own.contains(announcement));
@@ -117,6 +121,10 @@ impl Resolver {
             }
         }
         for asked in &mut self.asked {
+            if asked.neighbor.hop().is_none() {
+                asked.hurry_if_wanted(now);
+                next = next.min(now + LOOK_AROUND);
+            }
             if asked.next <= now {
                 send(asked.question());
                 asked.next = now + retry_after(asked.unanswered);
@@ -140,20 +148,17 @@ impl Resolver {
             }
         }
     }
-
-    /// Asks for `neighbor` soon, because packets wait for it or because it seems to have moved: within the limit of one
-    /// question a second.
-    pub fn hurry(&mut self, neighbor: &Arc<Neighbor>, now: Instant) {
-        let Some(asked) = self.asked.iter_mut().find(|asked| Arc::ptr_eq(&asked.neighbor, neighbor)) else { return };
-        let soonest = now + FIRST_RETRY;
-        if asked.next > soonest {
-            asked.next = soonest;
-            self.next = self.next.min(soonest);
-        }
-    }
 }
 
 impl Asked {
+    /// Asks soon when packets came for it since the last look, within the limit of one question a second.
+    fn hurry_if_wanted(&mut self, now: Instant) {
+        let wanted = self.neighbor.wanted();
+        if std::mem::replace(&mut self.wanted, wanted) != wanted {
+            self.next = self.next.min(now + FIRST_RETRY);
+        }
+    }
+
     fn question(&self) -> Outgoing {
         // One that knew the way is first asked by itself (RFC 1122 §2.3.2.1, "unicast poll"), then through everybody.
         let known = self.neighbor.hop().filter(|_| self.unanswered < QUICK_RETRIES);
@@ -172,26 +177,17 @@ fn retry_after(unanswered: u32) -> Duration {
     (FIRST_RETRY * 2u32.pow(doublings)).min(LAST_RETRY)
 }
 
-/// An announcement of `address` as leat sends it: a request for its own address (RFC 5227 §3 prefers it to a reply).
-pub(crate) const fn announcement(mac: crate::wire::MacAddr, address: Ipv4Addr) -> Message {
-    Message {
-        operation: Operation::Request,
-        sender_mac: mac,
-        sender: address,
-        target_mac: crate::wire::MacAddr([0; 6]),
-        target: address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::WorkerId;
     use crate::wire::MacAddr;
+    use crate::wire::arp::Operation;
 
     const PORT: PortId = PortId(0);
 
     fn neighbors(count: u8) -> Vec<Arc<Neighbor>> {
-        (0..count).map(|n| Arc::new(Neighbor::new([10, 0, 0, 2 + n].into(), [10, 0, 0, 10].into(), None))).collect()
+        (0..count).map(|n| Arc::new(Neighbor::new([10, 0, 0, 2 + n].into(), [10, 0, 0, 10].into(), None, 2))).collect()
     }
 
     fn at(seconds: u64) -> Instant {
@@ -253,7 +249,7 @@ mod tests {
         resolver.hear(&answer(neighbors[0].address(), [2, 0, 0, 0, 0, 2]), PORT, at(0));
         let hop = Hop { mac: MacAddr([2, 0, 0, 0, 0, 2]), port: PORT };
         assert_eq!(neighbors[0].hop(), Some(hop));
-        assert_eq!(asked_at(&mut resolver, 1..=29), []);
+        assert!(asked_at(&mut resolver, 1..=29).is_empty());
         for (second, expected) in [(30, Some(hop)), (31, Some(hop)), (32, Some(hop)), (33, None)] {
             let questions = sent(&mut resolver, at(second));
             assert!(
@@ -289,7 +285,7 @@ mod tests {
         let neighbor = Arc::new(Neighbor::fixed([10, 0, 0, 2].into(), hop));
         let mut resolver = Resolver::default();
         resolver.adopt(std::slice::from_ref(&neighbor), &[], at(0));
-        assert_eq!(asked_at(&mut resolver, 0..=100), []);
+        assert!(asked_at(&mut resolver, 0..=100).is_empty());
         resolver.hear(&answer(neighbor.address(), [2, 0, 0, 0, 0, 9]), PORT, at(1));
         assert_eq!(neighbor.hop(), Some(hop));
     }
@@ -301,7 +297,7 @@ mod tests {
         resolver.adopt(&[], &own, at(0));
         assert_eq!(asked_at(&mut resolver, 0..=60), [0, 2]);
         resolver.adopt(&[], &own, at(61));
-        assert_eq!(asked_at(&mut resolver, 61..=100), []);
+        assert!(asked_at(&mut resolver, 61..=100).is_empty());
     }
 
     #[test]
@@ -310,9 +306,13 @@ mod tests {
         let neighbors = neighbors(1);
         resolver.adopt(&neighbors, &[], at(0));
         asked_at(&mut resolver, 0..=33);
-        for _ in 0..100 {
-            resolver.hurry(&neighbors[0], at(34));
+        let mut asked = Vec::new();
+        for quarter in 34 * 4..38 * 4 {
+            neighbors[0].want(WorkerId(1));
+            if !sent(&mut resolver, Instant::ZERO + Duration::from_millis(250 * quarter)).is_empty() {
+                asked.push(quarter as f64 / 4.0);
+            }
         }
-        assert_eq!(asked_at(&mut resolver, 34..=36), [35]);
+        assert_eq!(asked, [35.0, 36.25, 37.5]);
     }
 }

@@ -1,20 +1,112 @@
 //! Services and their backends, as the packet path sees them: numbered, immutable, one snapshot at a time.
 
+mod snapshot;
+
+pub use snapshot::{OwnAddress, Parts, Port, Route, Snapshot};
+
+use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
-pub use crate::id::{BackendId, ServiceId};
+use crate::counters::{BackendCounters, PerWorker};
+use crate::flow::Protocol;
+use crate::id::{BackendId, ServiceId};
+use crate::neighbor::Neighbor;
+use crate::scheduler::Schedule;
 
-/// What a scheduler knows of one backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Its number.
-    pub backend: BackendId,
+/// What clients talk to: a VIP, a protocol, a port.
+#[derive(Debug)]
+pub struct Service {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The address that clients know.
+    pub vip: Ipv4Addr,
+    /// What it balances.
+    pub protocol: ServiceProtocol,
+    /// The port that clients know, in host byte order; 0 for protocol `any`.
+    pub port: u16,
+    /// How packets are forwarded.
+    pub mode: Mode,
+    /// How new connections get their backend.
+    pub schedule: Schedule,
+    /// The sources of packets to backends in `fullnat`; never empty there.
+    pub local_addresses: Vec<Ipv4Addr>,
+    /// For how many ticks after its last packet a client keeps its backend.
+    pub persistence: Option<u32>,
+    /// Its backends, in configured order.
+    pub backends: Vec<BackendId>,
+}
+
+/// One real server of one service.
+#[derive(Debug)]
+pub struct Backend {
+    /// Whose it is.
+    pub service: ServiceId,
     /// Its address.
     pub address: Ipv4Addr,
-    /// Its port in host byte order; 0 in a service of protocol `any`.
+    /// Its port in host byte order; 0 in a service of protocol `any`, where the client's choice stays.
     pub port: u16,
-    /// Its share of new connections relative to the others; 0 gets none (drained).
+    /// Its share of new connections.
     pub weight: u16,
-    /// Whether it is alive.
-    pub up: bool,
+    /// The next hop to it: itself, or a router.
+    pub neighbor: Arc<Neighbor>,
+    /// What each worker counted for it.
+    pub counters: Arc<PerWorker<BackendCounters>>,
+}
+
+impl Backend {
+    /// Connections that are open now, over all workers.
+    pub fn open(&self) -> u64 {
+        self.counters.iter().map(|counters| counters.open.value()).fold(0, u64::wrapping_add)
+    }
+}
+
+/// What a service balances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServiceProtocol {
+    /// One TCP port.
+    #[default]
+    Tcp,
+    /// One UDP port.
+    Udp,
+    /// Every TCP and UDP port of the VIP, and ICMP echo. An exact service on the same VIP wins over it.
+    Any,
+}
+
+impl ServiceProtocol {
+    /// The transports that it takes in.
+    pub const fn transports(self) -> &'static [Protocol] {
+        match self {
+            Self::Tcp => &[Protocol::Tcp],
+            Self::Udp => &[Protocol::Udp],
+            Self::Any => &[Protocol::Tcp, Protocol::Udp, Protocol::Icmp],
+        }
+    }
+}
+
+impl fmt::Display for ServiceProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Any => "any",
+        })
+    }
+}
+
+/// How packets are forwarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// Both addresses and ports are rewritten in both directions: a backend sees a local address of leat's as its
+    /// client, and needs no configuration.
+    #[default]
+    Fullnat,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fullnat => "fullnat",
+        })
+    }
 }

@@ -1,0 +1,206 @@
+//! Everything that the configuration means for a packet, in one immutable value.
+//!
+//! The control side builds a [`Snapshot`] from [`Parts`]; every worker holds one and swaps it whole. Looking things up
+//! here is for a connection's first packet and for what belongs to no connection; the packets of known connections
+//! only touch [`Snapshot::backend`].
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::{Backend, Service, ServiceProtocol};
+use crate::flow::{FlowKey, Protocol};
+use crate::id::{BackendId, PortId, ServiceId};
+use crate::neighbor::{Announcement, Neighbor};
+use crate::wire::MacAddr;
+
+/// One configured way: packets for addresses that start like `network` go to `via`.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// First address of the destinations.
+    pub network: Ipv4Addr,
+    /// How many leading bits of a destination must be those of `network`: 0 to 32.
+    pub prefix_len: u8,
+    /// The next hop; without one, the destinations are on the wire itself and replies go back where requests came from.
+    pub via: Option<Arc<Neighbor>>,
+}
+
+impl Route {
+    fn covers(&self, address: Ipv4Addr) -> bool {
+        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_len)).unwrap_or(0);
+        (address.to_bits() ^ self.network.to_bits()) & mask == 0
+    }
+}
+
+/// A port, as the packet path needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its number.
+    pub id: PortId,
+    /// DPDK's name for it.
+    pub name: String,
+    /// The address that leat sends from, answers to and is reached at there.
+    pub mac: MacAddr,
+    /// The longest payload of a frame, in bytes.
+    pub mtu: u16,
+}
+
+/// An own address, and the only port on which it is leat's; all ports when there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnAddress {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The port.
+    pub port: Option<PortId>,
+}
+
+/// What a snapshot is made of.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// By [`ServiceId`].
+    pub services: Vec<Service>,
+    /// By [`BackendId`].
+    pub backends: Vec<Backend>,
+    /// leat's own addresses, beside VIPs and local addresses.
+    pub own: Vec<OwnAddress>,
+    /// Ways to clients and backends, in any order.
+    pub routes: Vec<Route>,
+    /// Every next hop.
+    pub neighbors: Vec<Arc<Neighbor>>,
+    /// Every port.
+    pub ports: Vec<Port>,
+}
+
+/// The configuration as workers see it.
+#[derive(Debug)]
+pub struct Snapshot {
+    parts: Parts,
+    listeners: HashMap<(Ipv4Addr, Protocol, u16), ServiceId>,
+    catch_all: HashMap<Ipv4Addr, ServiceId>,
+    local: HashSet<Ipv4Addr>,
+    addresses: HashMap<Ipv4Addr, Option<PortId>>,
+    backend_addresses: HashSet<Ipv4Addr>,
+    port_by_id: Vec<Option<Port>>,
+}
+
+impl From<Parts> for Snapshot {
+    fn from(mut parts: Parts) -> Self {
+        // The longest prefix is met first, so the first match is the best.
+        parts.routes.sort_by_key(|route| std::cmp::Reverse(route.prefix_len));
+        let (mut listeners, mut catch_all) = (HashMap::new(), HashMap::new());
+        let (mut local, mut addresses) = (HashSet::new(), HashMap::new());
+        for own in &parts.own {
+            addresses.insert(own.address, own.port);
+        }
+        for (service, id) in parts.services.iter().zip(0..) {
+            let listener = match service.protocol {
+                ServiceProtocol::Tcp => Some(Protocol::Tcp),
+                ServiceProtocol::Udp => Some(Protocol::Udp),
+                ServiceProtocol::Any => None,
+            };
+            match listener {
+                Some(protocol) => listeners.insert((service.vip, protocol, service.port), ServiceId(id)),
+                None => catch_all.insert(service.vip, ServiceId(id)),
+            };
+            addresses.insert(service.vip, None);
+            for address in &service.local_addresses {
+                local.insert(*address);
+                addresses.insert(*address, None);
+            }
+        }
+        let backend_addresses = parts.backends.iter().map(|backend| backend.address).collect();
+        let mut port_by_id = Vec::new();
+        for port in &parts.ports {
+            port_by_id.resize(port_by_id.len().max(port.id.index() + 1), None);
+            port_by_id[port.id.index()] = Some(port.clone());
+        }
+        Self { parts, listeners, catch_all, local, addresses, backend_addresses, port_by_id }
+    }
+}
+
+impl Snapshot {
+    /// All services.
+    pub fn services(&self) -> &[Service] {
+        &self.parts.services
+    }
+
+    /// All backends of all services.
+    pub fn backends(&self) -> &[Backend] {
+        &self.parts.backends
+    }
+
+    /// Every next hop.
+    pub fn neighbors(&self) -> &[Arc<Neighbor>] {
+        &self.parts.neighbors
+    }
+
+    /// Every port.
+    pub fn ports(&self) -> &[Port] {
+        &self.parts.ports
+    }
+
+    /// One service.
+    pub fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.parts.services.get(id.index())
+    }
+
+    /// One backend.
+    #[inline(always)]
+    pub fn backend(&self, id: BackendId) -> Option<&Backend> {
+        self.parts.backends.get(id.index())
+    }
+
+    /// One port.
+    #[inline(always)]
+    pub fn port(&self, id: PortId) -> Option<&Port> {
+        self.port_by_id.get(id.index())?.as_ref()
+    }
+
+    /// The service that a client's packet `key` is for: the exact one before the one of protocol `any`.
+    pub fn service_for(&self, key: &FlowKey) -> Option<ServiceId> {
+        let exact = match key.protocol {
+            Protocol::Tcp | Protocol::Udp => self.listeners.get(&(key.dst, key.protocol, key.dst_port)),
+            Protocol::Icmp => None,
+        };
+        exact.or_else(|| self.catch_all.get(&key.dst)).copied()
+    }
+
+    /// The ports of `address` that services listen on: they are nobody's source port.
+    pub fn listening_ports(&self, address: Ipv4Addr, protocol: Protocol) -> Vec<u16> {
+        let here = |(vip, transport, _): &&(Ipv4Addr, Protocol, u16)| *vip == address && *transport == protocol;
+        self.listeners.keys().filter(here).map(|(.., port)| *port).collect()
+    }
+
+    /// Whether backends may send to `address`, because leat talks to them from it.
+    pub fn is_local(&self, address: Ipv4Addr) -> bool {
+        self.local.contains(&address)
+    }
+
+    /// Whether some service has a backend at `address`.
+    pub fn is_backend(&self, address: Ipv4Addr) -> bool {
+        self.backend_addresses.contains(&address)
+    }
+
+    /// Whether `address` is leat's, whatever for, on `port`.
+    pub fn owns(&self, address: Ipv4Addr, port: PortId) -> bool {
+        self.addresses.get(&address).is_some_and(|only| only.is_none_or(|only| only == port))
+    }
+
+    /// Whether `address` is leat's on any port.
+    pub fn owns_anywhere(&self, address: Ipv4Addr) -> bool {
+        self.addresses.contains_key(&address)
+    }
+
+    /// The configured next hop towards `address`; none when replies go back where the requests came from.
+    #[inline(always)]
+    pub fn route(&self, address: Ipv4Addr) -> Option<&Arc<Neighbor>> {
+        self.parts.routes.iter().find(|route| route.covers(address))?.via.as_ref()
+    }
+
+    /// The addresses to announce, and where.
+    pub fn announcements(&self) -> Vec<Announcement> {
+        let mut all: Vec<_> = self.addresses.iter().map(|(&address, &port)| Announcement { address, port }).collect();
+        all.sort_by_key(|announcement| announcement.address);
+        all
+    }
+}
