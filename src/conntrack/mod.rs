@@ -1,5 +1,434 @@
 //! Connections: which are open, in what state, and which source port each one has towards its backend.
+//!
+//! One lcore owns one [`Conntrack`] and shares nothing of it. A packet's key goes in through a lookup in three passes
+//! over a burst, so that no pass waits for memory: [`Conntrack::prefetch`], [`Conntrack::find_candidate`],
+//! [`Conntrack::verify`]. What is found takes the packet in ([`Conntrack::track`]); what is not may be opened
+//! ([`Conntrack::open`]). Between bursts [`Conntrack::sweep`] forgets the connections whose time is over.
+//!
+//! The states and timeouts are those of RFC 9293, RFC 5382, RFC 4787, RFC 5508 and RFC 7857; each rule cites its own.
+//! All memory is allocated at the start, and for a pool of ports when it is announced.
 
+mod connection;
+mod index;
+mod lines;
+mod persistence;
+mod ports;
+mod table;
+mod tcp;
 mod timeouts;
+mod track;
 
+pub use connection::{ClientLink, Connection, ConnectionIndex};
+pub use persistence::Persistence;
+pub use ports::{PoolKey, PortShare};
+pub use table::Candidate;
+pub use tcp::{Segment, Sight};
 pub use timeouts::Timeouts;
+pub use track::{Change, Direction, Observed, State, Track};
+
+use std::net::Ipv4Addr;
+
+use crate::flow::{FlowHasher, FlowKey, Protocol};
+use crate::id::BackendId;
+use crate::time::Tick;
+use ports::Pools;
+use table::Table;
+use timeouts::TimeoutTicks;
+
+/// How many ports of one pool are tried before the next local address: a pool of all ports of a backend and one of a
+/// single port meet in the same tuples, so a port can be free in its pool and its tuple taken.
+const PORT_TRIES: usize = 32;
+
+/// How many records a full table is searched for a connection that is over.
+const ROOM_TRIES: usize = 64;
+
+/// What a [`Conntrack`] is made from.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How many connections it can hold; below 2³⁰.
+    pub connections: usize,
+    /// The process's hash of flow keys.
+    pub hasher: FlowHasher,
+    /// How long silent connections live.
+    pub timeouts: Timeouts,
+    /// This lcore's part of the source ports.
+    pub share: PortShare,
+}
+
+/// A connection to be opened, of the client's packet that asks for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// The packet's key: `C:c → V:v`. No connection has it: the caller has looked.
+    pub original: FlowKey,
+    /// The key's hash.
+    pub hash: u64,
+    /// The backend that was chosen.
+    pub backend: BackendId,
+    /// Its address.
+    pub backend_address: Ipv4Addr,
+    /// Its port; 0 to keep the packet's destination port.
+    pub backend_port: u16,
+    /// The source addresses to choose from. Each has a pool for this backend, see [`Conntrack::ensure_pool`].
+    pub local_addresses: &'a [Ipv4Addr],
+    /// The source port to have where it is free: the client's own. `None`: the port that rested longest. A port that
+    /// rests after another connection is not free for this.
+    pub preferred_port: Option<u16>,
+    /// The way back to the client.
+    pub link: ClientLink,
+    /// The packet's TCP header, if it is TCP.
+    pub segment: Option<&'a Segment>,
+    /// The time of the packet.
+    pub now: Tick,
+}
+
+/// An opened connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Opened {
+    /// Where it is.
+    pub index: ConnectionIndex,
+    /// A connection that was over and is gone now: it had rested on the port, or its record was needed. It may still count
+    /// as open if its time was over.
+    pub ended: Option<Connection>,
+}
+
+/// Why a connection could not be opened. Nothing has changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// All connections that there is room for exist, and none that is over was found among the next few.
+    #[error("the connection table is full")]
+    TableFull,
+    /// Every source port towards this backend is in use, at each local address.
+    #[error("no source port towards the backend is free")]
+    PortsExhausted,
+}
+
+/// What a packet meant for its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tracked {
+    /// Whether the packet can belong to the connection; only then may it change where the client's packets come from.
+    /// In any case it is to be forwarded, but for [`Change::Reopen`].
+    pub in_window: bool,
+    /// What it changed. Each transition is reported once.
+    pub change: Option<Change>,
+    /// Whether it is the first packet of its tick that prolongs the connection.
+    pub first_in_tick: bool,
+}
+
+/// The connections of one lcore.
+#[derive(Debug)]
+pub struct Conntrack {
+    table: Table,
+    pools: Pools,
+    hasher: FlowHasher,
+    timeouts: TimeoutTicks,
+    /// The record that the next sweep begins with.
+    sweep_at: usize,
+    /// The record that the next search for room begins with.
+    room_at: usize,
+}
+
+impl Conntrack {
+    /// An empty one. Its memory is committed as it is used.
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            // One more than asked: a new connection is put in before the one that it replaces goes.
+            table: Table::new(settings.connections + 1),
+            pools: Pools::new(settings.share, settings.hasher),
+            hasher: settings.hasher,
+            timeouts: TimeoutTicks::new(&settings.timeouts),
+            sweep_at: 0,
+            room_at: 0,
+        }
+    }
+
+    /// How many connections there are, resting ones included.
+    pub const fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many there can be.
+    pub const fn capacity(&self) -> usize {
+        self.table.capacity() - 1
+    }
+
+    /// Makes sure that the pool `key` exists, and that exactly the ports in `reserved` are never chosen from it: those of
+    /// services on its local address. For the control path: it allocates.
+    pub fn ensure_pool(&mut self, key: PoolKey, reserved: &[u16]) {
+        self.pools.ensure(key, reserved);
+    }
+
+    /// Forgets the pools that `is_wanted` refuses, but for those that still have a port in use. For the control path.
+    pub fn retain_pools(&mut self, is_wanted: impl FnMut(&PoolKey) -> bool) {
+        self.pools.retain(is_wanted);
+    }
+
+    /// How many ports of a pool can be given out, those that rest included; `None` if there is no such pool.
+    pub fn ports_free(&self, key: &PoolKey) -> Option<usize> {
+        self.pools.pool(key).map(ports::Pool::waiting)
+    }
+
+    /// The hash that the lookups take.
+    #[inline]
+    pub fn hash(&self, key: &FlowKey) -> u64 {
+        self.hasher.hash(key)
+    }
+
+    /// First pass of a lookup: fetches the bucket that `hash` leads to.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        self.table.prefetch(hash);
+    }
+
+    /// Second pass: reads the bucket and fetches the record that it points to.
+    #[inline]
+    pub fn find_candidate(&self, hash: u64) -> Candidate {
+        self.table.find_candidate(hash)
+    }
+
+    /// Third pass: the connection that has `key` in either direction. The answer is that of [`Self::find`], now; the
+    /// candidate only makes it quick, and may be older than other packets' openings and endings.
+    #[inline]
+    pub fn verify(&self, candidate: Candidate, key: &FlowKey, hash: u64) -> Option<(ConnectionIndex, Direction)> {
+        self.table.verify(candidate, key, hash)
+    }
+
+    /// The connection that has `key`, whose hash is `hash`, in either direction, and which direction that is.
+    #[inline]
+    pub fn find(&self, key: &FlowKey, hash: u64) -> Option<(ConnectionIndex, Direction)> {
+        self.table.find(key, hash)
+    }
+
+    /// Whether there is still, or again, a connection at `index` that has `key` in `direction`.
+    #[inline]
+    pub fn is(&self, index: ConnectionIndex, direction: Direction, key: &FlowKey) -> bool {
+        self.table.is(index, direction, key)
+    }
+
+    /// The connection at `index`; one with [`State::Vacant`] if it has ended.
+    #[inline]
+    pub fn connection(&self, index: ConnectionIndex) -> &Connection {
+        self.table.record(index)
+    }
+
+    /// Whether there is a connection at `index` and its time is over. [`Self::sweep`] ends it sooner or later; a packet
+    /// that comes before may find it still there.
+    #[inline]
+    pub fn is_expired(&self, index: ConnectionIndex, now: Tick) -> bool {
+        self.has_expired(self.table.record(index), now)
+    }
+
+    /// Opens a connection and gives it a source port. A full table makes room by forgetting a connection that rests or
+    /// whose time is over.
+    ///
+    /// # Errors
+    ///
+    /// As [`OpenError`] says. No other connection is hurt and no port is lost.
+    pub fn open(&mut self, opening: &Opening<'_>) -> Result<Opened, OpenError> {
+        debug_assert!(self.find(&opening.original, opening.hash).is_none(), "{} is open", opening.original);
+        let over = if self.len() < self.capacity() {
+            None
+        } else {
+            Some(self.find_over(opening.now).ok_or(OpenError::TableFull)?)
+        };
+        let choice = self.choose_port(opening).ok_or(OpenError::PortsExhausted)?;
+        let connection = choice.connection(opening);
+        let Ok(index) = self.table.insert(connection, [opening.hash, choice.reply_hash]) else {
+            self.rest(&connection);
+            return Err(OpenError::TableFull);
+        };
+        let ended = choice.resting.or(over).map(|index| self.end(index));
+        Ok(Opened { index, ended })
+    }
+
+    /// Takes in a packet of the connection at `index`; `segment` is its TCP header, if it is TCP.
+    ///
+    /// A valid packet prolongs the connection, except in [`State::TimeWait`] and [`State::Reset`].
+    #[inline]
+    pub fn track(
+        &mut self,
+        index: ConnectionIndex,
+        direction: Direction,
+        segment: Option<&Segment>,
+        now: Tick,
+    ) -> Tracked {
+        let connection = self.table.record_mut(index);
+        let Observed { in_window, change } = connection.track.observe(direction, segment);
+        let prolongs = in_window && (connection.is_open() || change == Some(Change::Closed));
+        let first_in_tick = prolongs && connection.last_seen != now;
+        if first_in_tick {
+            connection.last_seen = now;
+        }
+        if change.is_some() {
+            let connection = *connection;
+            match change {
+                Some(Change::Closed) => self.rest(&connection),
+                Some(Change::Restored) => {
+                    if let Some(pool) = self.pools.pool_mut(&connection.pool()) {
+                        pool.reclaim(connection.local_port);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Tracked { in_window, change, first_in_tick }
+    }
+
+    /// Notes where the client's packets come from now. Only a packet of the client's that was
+    /// [in the window](Tracked::in_window) may say so.
+    #[inline]
+    pub fn set_link(&mut self, index: ConnectionIndex, link: ClientLink) {
+        let connection = self.table.record_mut(index);
+        // Most packets change nothing, and should not make the line dirty.
+        if connection.link != link {
+            connection.link = link;
+        }
+    }
+
+    /// Ends the connection at `index`, which must exist, gives its port back, and returns what it was.
+    pub fn end(&mut self, index: ConnectionIndex) -> Connection {
+        let connection = self.table.record(index);
+        let hashes = [self.hasher.hash(&connection.original_key()), self.hasher.hash(&connection.reply_key())];
+        let connection = self.table.remove(index, hashes);
+        // A resting connection's port is in the queue already.
+        if connection.is_open() {
+            self.rest(&connection);
+        }
+        connection
+    }
+
+    /// Looks at the next `budget` records, from where the last sweep stopped, and ends the connections whose time is
+    /// over; `ended` gets each as it last was. Returns how many those were.
+    pub fn sweep(&mut self, now: Tick, budget: usize, mut ended: impl FnMut(&Connection)) -> usize {
+        let mut count = 0;
+        for _ in 0..budget.min(self.table.used()) {
+            if self.sweep_at >= self.table.used() {
+                self.sweep_at = 0;
+            }
+            let index = ConnectionIndex(self.sweep_at as u32);
+            self.sweep_at += 1;
+            let connection = self.table.record(index);
+            if self.has_expired(connection, now) {
+                ended(&self.end(index));
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// A connection that rests or whose time is over, among the next records of a full table.
+    fn find_over(&mut self, now: Tick) -> Option<ConnectionIndex> {
+        (0..ROOM_TRIES.min(self.table.used())).find_map(|_| {
+            let index = ConnectionIndex(self.room_at as u32);
+            self.room_at = if self.room_at + 1 < self.table.used() { self.room_at + 1 } else { 0 };
+            let connection = self.table.record(index);
+            let rests = matches!(connection.state(), State::TimeWait | State::Reset);
+            (rests || self.has_expired(connection, now)).then_some(index)
+        })
+    }
+
+    const fn has_expired(&self, connection: &Connection, now: Tick) -> bool {
+        !matches!(connection.track.state, State::Vacant)
+            && self.timeouts.expired(connection.track.state, connection.last_seen, now)
+    }
+
+    /// Puts the connection's port at the end of its pool's queue.
+    fn rest(&mut self, connection: &Connection) {
+        if let Some(pool) = self.pools.pool_mut(&connection.pool()) {
+            pool.give_back(connection.local_port);
+        }
+    }
+
+    /// Takes a port of the first local address that has one, beginning with an address that the hash chooses.
+    fn choose_port(&mut self, opening: &Opening<'_>) -> Option<Choice> {
+        let locals = opening.local_addresses;
+        let (before, after) = locals.split_at(spread(opening.hash, locals.len()));
+        after.iter().chain(before).find_map(|&local| self.choose_port_at(opening, local))
+    }
+
+    fn choose_port_at(&mut self, opening: &Opening<'_>, local: Ipv4Addr) -> Option<Choice> {
+        let protocol = opening.original.protocol;
+        let key = PoolKey {
+            local,
+            protocol,
+            backend: opening.backend_address,
+            backend_port: if protocol == Protocol::Icmp { 0 } else { opening.backend_port },
+        };
+        let Self { table, pools, hasher, .. } = self;
+        let pool = pools.pool_mut(&key)?;
+        let any_port = key.backend_port == 0;
+        let backend_port = if any_port { opening.original.dst_port } else { key.backend_port };
+        let look = |port: u16| {
+            let reply = FlowKey { src_port: backend_port, dst_port: port, ..key.answers() };
+            let reply_hash = hasher.hash(&reply);
+            (table.find(&reply, reply_hash), Choice { reply, reply_hash, any_port, resting: None })
+        };
+
+        if let Some(port) = opening.preferred_port.filter(|&port| pool.is_waiting(port)) {
+            let (holder, choice) = look(port);
+            if holder.is_none() {
+                pool.take(port);
+                return Some(choice);
+            }
+        }
+        for _ in 0..PORT_TRIES {
+            let port = pool.take_oldest()?;
+            let (holder, choice) = look(port);
+            match holder {
+                None => return Some(choice),
+                Some((index, Direction::Reply)) if !table.record(index).is_open() => {
+                    return Some(Choice { resting: Some(index), ..choice });
+                }
+                // In use through another pool: as good as used just now.
+                Some(_) => pool.give_back(port),
+            }
+        }
+        None
+    }
+}
+
+/// A source port that was taken from its pool.
+#[derive(Clone, Copy)]
+struct Choice {
+    reply: FlowKey,
+    reply_hash: u64,
+    any_port: bool,
+    /// The connection that rests on the same tuple.
+    resting: Option<ConnectionIndex>,
+}
+
+impl Choice {
+    fn connection(&self, opening: &Opening<'_>) -> Connection {
+        let original = opening.original;
+        Connection {
+            client: original.src,
+            vip: original.dst,
+            backend_address: self.reply.src,
+            local: self.reply.dst,
+            client_port: original.src_port,
+            vip_port: original.dst_port,
+            backend_port: self.reply.src_port,
+            local_port: self.reply.dst_port,
+            track: match opening.segment {
+                Some(segment) => Track::tcp(segment, Sight::Both),
+                None => Track::datagram(original.protocol),
+            },
+            last_seen: opening.now,
+            backend: opening.backend,
+            link: opening.link,
+            any_port: self.any_port,
+        }
+    }
+}
+
+/// A number below `count`, or 0, from the hash bits that the table uses least.
+const fn spread(hash: u64, count: usize) -> usize {
+    (((hash >> 8) as u32 as u64 * count as u64) >> 32) as usize
+}
+
+#[cfg(test)]
+mod tests;

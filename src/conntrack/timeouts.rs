@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use super::State;
+use crate::time::Tick;
+
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 
@@ -14,9 +17,9 @@ pub struct Timeouts {
     pub tcp_syn_received: Duration,
     /// Both sides have agreed to talk. RFC 5382 REQ-5: at least 2 hours 4 minutes.
     pub tcp_established: Duration,
-    /// One side has sent its FIN, or both have and one is not yet acknowledged. RFC 5382 REQ-5: at least 4 minutes.
+    /// One side has sent its FIN. RFC 5382 REQ-5: at least 4 minutes.
     pub tcp_closing: Duration,
-    /// Both FINs are acknowledged. Twice the maximum segment lifetime as the usual systems reckon it (RFC 9293 §3.6.1).
+    /// Both FINs were seen. Twice the maximum segment lifetime as the usual systems reckon it (RFC 9293 §3.6.1).
     pub tcp_time_wait: Duration,
     /// A RST in the window was seen. RFC 7857 §2.2 asks for 4 minutes; leat keeps the port for less.
     pub tcp_reset: Duration,
@@ -41,5 +44,41 @@ impl Default for Timeouts {
             udp: Duration::from_secs(5 * MINUTE),
             icmp: Duration::from_secs(MINUTE),
         }
+    }
+}
+
+impl Timeouts {
+    /// How long a connection in `state` lives after its last packet; zero for a record without a connection.
+    const fn of(&self, state: State) -> Duration {
+        match state {
+            State::Vacant => Duration::ZERO,
+            State::SynSent => self.tcp_syn_sent,
+            State::SynReceived => self.tcp_syn_received,
+            State::Established => self.tcp_established,
+            State::Closing => self.tcp_closing,
+            State::TimeWait => self.tcp_time_wait,
+            State::Reset => self.tcp_reset,
+            State::Unreplied => self.udp_unreplied,
+            State::Replied => self.udp,
+            State::Echo => self.icmp,
+        }
+    }
+}
+
+/// [`Timeouts`] in ticks, one a state, as the packet path compares them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimeoutTicks([u32; State::ALL.len()]);
+
+impl TimeoutTicks {
+    pub(super) fn new(timeouts: &Timeouts) -> Self {
+        Self(State::ALL.map(|state| Tick::count(timeouts.of(state))))
+    }
+
+    /// Whether a connection in `state` that had its last packet at `last_seen` is to be forgotten at `now`.
+    ///
+    /// A stamp tells only in which tick the packet came, so one tick is added: no timeout is cut short.
+    #[inline]
+    pub(super) const fn expired(&self, state: State, last_seen: Tick, now: Tick) -> bool {
+        now.since(last_seen) > self.0[state as usize]
     }
 }

@@ -1,0 +1,79 @@
+//! What the instruction set offers and the language does not: fetching a cache line early, comparing many bytes at
+//! once. Each has a plain counterpart for the machines that lack it.
+//!
+//! The only module of this crate that may hold `unsafe` code.
+#![allow(unsafe_code)]
+
+/// Asks for the cache line in which `value` begins, to be read soon. Only speed depends on it.
+#[inline(always)]
+pub fn prefetch_read<T: ?Sized>(value: &T) {
+    let address = std::ptr::from_ref(value).cast::<i8>();
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch neither faults nor changes memory, whatever the address; SSE is part of every x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address);
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: PRFM neither faults nor changes memory or flags, whatever the address.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = address;
+}
+
+/// Which of 16 bytes equal `byte`: bit `i` of the answer is byte `i`, counted from the low end of `words[0]`.
+#[inline(always)]
+pub fn matching_bytes(words: [u64; 2], byte: u8) -> u16 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the function needs SSE2, which is part of every x86-64.
+    unsafe {
+        matching_bytes_sse2(words, byte)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    matching_bytes_portable(words, byte)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "sse2")]
+fn matching_bytes_sse2(words: [u64; 2], byte: u8) -> u16 {
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
+    let bytes = _mm_set_epi64x(words[1].cast_signed(), words[0].cast_signed());
+    _mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte.cast_signed()))) as u16
+}
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn matching_bytes_portable(words: [u64; 2], byte: u8) -> u16 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    // Bit 8i times one of these bits lands on bit 56 + i, and no two products meet below: no carry disturbs it.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let mask = |word: u64| {
+        let difference = word ^ (u64::from(byte) * 0x0101_0101_0101_0101);
+        let zeros = !(((difference & LOW) + LOW) | difference | LOW);
+        (((zeros >> 7).wrapping_mul(GATHER)) >> 56) as u16
+    };
+    mask(words[0]) | mask(words[1]) << 8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn both_ways_of_comparing_agree_with_a_loop(bytes: [u8; 16], pick in 0..16_usize, other: u8) {
+            let words = [
+                u64::from_le_bytes(*bytes.first_chunk().unwrap()),
+                u64::from_le_bytes(*bytes.last_chunk().unwrap()),
+            ];
+            for byte in [bytes[pick], other, 0, 0x80] {
+                let expected = bytes.iter().enumerate().fold(0, |mask, (i, b)| mask | u16::from(*b == byte) << i);
+                prop_assert_eq!(matching_bytes(words, byte), expected);
+                prop_assert_eq!(matching_bytes_portable(words, byte), expected);
+            }
+        }
+    }
+}

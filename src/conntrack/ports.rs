@@ -1,0 +1,376 @@
+//! Source ports towards the backends: for each (local address, protocol, backend address and port) one pool.
+//!
+//! The four together with the source port are what a backend tells connections apart by, so each pool has all ports
+//! from 1024 up for itself. A worker owns a fixed part of every pool ([`PortShare`]) and needs nobody's consent to use
+//! it.
+//!
+//! The ports that may be given out stand in a queue. The one that has rested longest comes first: a backend that closed
+//! first keeps the tuple in TIME-WAIT, and the longer ago that was the better (RFC 6056 §2.3 on reuse). The port of a
+//! connection that is over, but not yet forgotten, *rests*: it is in the queue already. Each pool's queue begins at
+//! another place (RFC 6056 §3.3.1), the same for the same hash.
+//!
+//! The queue is a ring of nodes, linked both ways, each link a distance from where it would point in a fresh queue.
+//! Zeroed memory is thus a full queue in the order of the ports, and pages of ports that are never reached cost nothing.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::net::Ipv4Addr;
+
+use crate::flow::{FlowHasher, FlowKey, Protocol};
+
+/// The first port that is given out: those below are the well-known ones' (RFC 6335 §6).
+const FIRST_PORT: u16 = 1024;
+
+/// A worker's part of every pool: of the ports from 1024 to 65535 those that leave `worker` when divided by `workers`.
+///
+/// Only this type knows which ports that are; a pool counts them from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortShare {
+    first: u32,
+    workers: u32,
+}
+
+impl PortShare {
+    /// The part of number `worker` of `workers`; `None` if there is no such worker.
+    pub const fn new(worker: u16, workers: u16) -> Option<Self> {
+        if worker >= workers {
+            return None;
+        }
+        let (base, worker, workers) = (FIRST_PORT as u32, worker as u32, workers as u32);
+        Some(Self { first: base + (worker + workers - base % workers) % workers, workers })
+    }
+
+    /// How many ports are in it.
+    pub const fn len(&self) -> usize {
+        (1 + u16::MAX as u32).saturating_sub(self.first).div_ceil(self.workers) as usize
+    }
+
+    /// Whether there are more workers than ports, and none is left for this one.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether `port` is in it.
+    #[inline]
+    pub const fn contains(&self, port: u16) -> bool {
+        self.part(port).is_some()
+    }
+
+    /// The number of `port` within this part.
+    #[inline]
+    const fn part(&self, port: u16) -> Option<u32> {
+        match (port as u32).checked_sub(self.first) {
+            Some(distance) if distance.is_multiple_of(self.workers) => Some(distance / self.workers),
+            _ => None,
+        }
+    }
+
+    /// The port with number `part`, which is below [`Self::len`].
+    #[inline]
+    const fn port(&self, part: u32) -> u16 {
+        (self.first + part * self.workers) as u16
+    }
+}
+
+/// What a pool of source ports is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolKey {
+    /// The source address.
+    pub local: Ipv4Addr,
+    /// The protocol; for ICMP the pool is of echo identifiers.
+    pub protocol: Protocol,
+    /// The backend's address.
+    pub backend: Ipv4Addr,
+    /// The backend's port, in host byte order; 0 where the client's destination port is kept (`any`), and for ICMP.
+    pub backend_port: u16,
+}
+
+impl PoolKey {
+    /// The 5-tuple of the pool's answers, without the source port.
+    pub(super) const fn answers(&self) -> FlowKey {
+        FlowKey {
+            src: self.backend,
+            dst: self.local,
+            src_port: self.backend_port,
+            dst_port: 0,
+            protocol: self.protocol,
+        }
+    }
+}
+
+impl Hash for PoolKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(u64::from(self.local.to_bits()) << 32 | u64::from(self.backend.to_bits()));
+        state.write_u64(u64::from(self.backend_port) << 8 | u64::from(self.protocol.number()));
+    }
+}
+
+/// A hash for pools: quick, and with no key, since pools come from the configuration and no stranger chooses them.
+#[derive(Debug, Default)]
+struct PoolHasher(u64);
+
+impl Hasher for PoolHasher {
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(byte.into());
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+/// All pools of one worker.
+#[derive(Debug)]
+pub(super) struct Pools {
+    pools: HashMap<PoolKey, Pool, BuildHasherDefault<PoolHasher>>,
+    share: PortShare,
+    hasher: FlowHasher,
+}
+
+impl Pools {
+    pub(super) fn new(share: PortShare, hasher: FlowHasher) -> Self {
+        Self { pools: HashMap::default(), share, hasher }
+    }
+
+    /// Makes sure that there is a pool for `key`, and that exactly `reserved` is never given out from it.
+    pub(super) fn ensure(&mut self, key: PoolKey, reserved: &[u16]) {
+        let start = self.hasher.hash(&key.answers());
+        self.pools.entry(key).or_insert_with(|| Pool::new(self.share, start)).reserve_only(reserved);
+    }
+
+    /// Forgets the pools that `is_wanted` refuses, but for those that have a port in use.
+    pub(super) fn retain(&mut self, mut is_wanted: impl FnMut(&PoolKey) -> bool) {
+        self.pools.retain(|key, pool| is_wanted(key) || pool.in_use != 0);
+    }
+
+    #[inline]
+    pub(super) fn pool(&self, key: &PoolKey) -> Option<&Pool> {
+        self.pools.get(key)
+    }
+
+    #[inline]
+    pub(super) fn pool_mut(&mut self, key: &PoolKey) -> Option<&mut Pool> {
+        self.pools.get_mut(key)
+    }
+}
+
+/// A node's two links: the distance of the next node in the low half, of the previous one in the high half.
+///
+/// A node that is not in the queue is its own next; its upper half then says why, see [`absence`].
+type Links = u32;
+
+/// Why a port is not in the queue.
+mod absence {
+    /// A connection has it.
+    pub(super) const IN_USE: u32 = 0;
+    /// It is reserved.
+    pub(super) const RESERVED: u32 = 1;
+    /// A connection got it before it was reserved.
+    pub(super) const BOTH: u32 = 2;
+}
+
+/// One pool: the ports of one worker's part, each waiting in the queue, in use, or reserved.
+#[derive(Debug)]
+pub(super) struct Pool {
+    /// Node 0 is the ring's head: its next is the port to be given out first, its previous the last.
+    nodes: Vec<Links>,
+    share: PortShare,
+    /// The number within the part that node 1 stands for.
+    start: u32,
+    waiting: usize,
+    in_use: usize,
+    reserved: Vec<u16>,
+}
+
+impl Pool {
+    /// All of `share` in the queue, beginning at a port that `start` selects.
+    fn new(share: PortShare, start: u64) -> Self {
+        let ports = share.len();
+        Self {
+            nodes: vec![0; ports + 1],
+            share,
+            start: if ports == 0 { 0 } else { (start % ports as u64) as u32 },
+            waiting: ports,
+            in_use: 0,
+            reserved: Vec::new(),
+        }
+    }
+
+    /// How many ports wait to be given out, resting ones included.
+    pub(super) const fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Takes the port that has waited longest.
+    pub(super) fn take_oldest(&mut self) -> Option<u16> {
+        let node = self.next(0);
+        if node == 0 {
+            return None;
+        }
+        self.use_node(node);
+        Some(self.port(node))
+    }
+
+    /// Whether `port` waits in the queue.
+    pub(super) fn is_waiting(&self, port: u16) -> bool {
+        self.node(port).is_some_and(|node| self.next(node) != node)
+    }
+
+    /// Takes `port`, wherever in the queue it stands; whether it was there. For a resting connection that goes on, it
+    /// also takes back a port that was reserved meanwhile.
+    pub(super) fn take(&mut self, port: u16) -> bool {
+        let Some(node) = self.node(port) else { return false };
+        if self.next(node) == node {
+            return false;
+        }
+        self.use_node(node);
+        true
+    }
+
+    /// Takes `port` back for a resting connection that goes on, even if it was reserved meanwhile.
+    pub(super) fn reclaim(&mut self, port: u16) {
+        if self.take(port) {
+            return;
+        }
+        let Some(node) = self.node(port) else { return };
+        if self.absence(node) == absence::RESERVED {
+            self.set_absent(node, absence::BOTH);
+            self.in_use += 1;
+        }
+    }
+
+    /// Puts a port that was in use at the end of the queue.
+    pub(super) fn give_back(&mut self, port: u16) {
+        let Some(node) = self.node(port) else { return };
+        if self.next(node) != node {
+            return;
+        }
+        match self.absence(node) {
+            absence::IN_USE => self.append(node),
+            absence::BOTH => self.set_absent(node, absence::RESERVED),
+            _ => return,
+        }
+        self.in_use -= 1;
+    }
+
+    /// From now on exactly `reserved` is kept out of the queue. A connection that has such a port keeps it.
+    fn reserve_only(&mut self, reserved: &[u16]) {
+        for port in std::mem::replace(&mut self.reserved, reserved.to_vec()) {
+            let Some(node) = self.node(port).filter(|_| !reserved.contains(&port)) else { continue };
+            match self.absence(node) {
+                absence::BOTH => self.set_absent(node, absence::IN_USE),
+                _ => self.append(node),
+            }
+        }
+        for &port in reserved {
+            let Some(node) = self.node(port) else { continue };
+            if self.next(node) != node {
+                self.unlink(node);
+                self.set_absent(node, absence::RESERVED);
+            } else if self.absence(node) == absence::IN_USE {
+                self.set_absent(node, absence::BOTH);
+            }
+        }
+    }
+
+    fn use_node(&mut self, node: u32) {
+        self.unlink(node);
+        self.set_absent(node, absence::IN_USE);
+        self.in_use += 1;
+    }
+
+    fn append(&mut self, node: u32) {
+        let last = self.previous(0);
+        self.set_next(last, node);
+        self.set_previous(node, last);
+        self.set_next(node, 0);
+        self.set_previous(0, node);
+        self.waiting += 1;
+    }
+
+    fn unlink(&mut self, node: u32) {
+        let (previous, next) = (self.previous(node), self.next(node));
+        self.set_next(previous, next);
+        self.set_previous(next, previous);
+        self.waiting -= 1;
+    }
+
+    /// The node of `port`, if it is this worker's.
+    #[inline]
+    fn node(&self, port: u16) -> Option<u32> {
+        let part = self.share.part(port)?;
+        let distance = if part >= self.start { part - self.start } else { part + self.ring() - 1 - self.start };
+        Some(distance + 1)
+    }
+
+    #[inline]
+    const fn port(&self, node: u32) -> u16 {
+        let part = self.start + node - 1;
+        let ports = self.ring() - 1;
+        self.share.port(if part >= ports { part - ports } else { part })
+    }
+
+    /// Nodes in the ring, the head included.
+    #[inline]
+    const fn ring(&self) -> u32 {
+        self.nodes.len() as u32
+    }
+
+    #[inline]
+    fn next(&self, node: u32) -> u32 {
+        self.wrap(node + 1 + (self.nodes[node as usize] & 0xffff))
+    }
+
+    #[inline]
+    fn previous(&self, node: u32) -> u32 {
+        self.wrap(node + self.ring() - 1 + (self.nodes[node as usize] >> 16))
+    }
+
+    #[inline]
+    fn set_next(&mut self, node: u32, next: u32) {
+        let distance = self.wrap(next + 2 * self.ring() - node - 1);
+        let links = &mut self.nodes[node as usize];
+        *links = *links & 0xffff_0000 | distance;
+    }
+
+    #[inline]
+    fn set_previous(&mut self, node: u32, previous: u32) {
+        let distance = self.wrap(previous + self.ring() + 1 - node);
+        let links = &mut self.nodes[node as usize];
+        *links = *links & 0xffff | distance << 16;
+    }
+
+    /// Why `node`, which is not in the queue, is not.
+    const fn absence(&self, node: u32) -> u32 {
+        self.nodes.as_slice()[node as usize] >> 16
+    }
+
+    fn set_absent(&mut self, node: u32, why: u32) {
+        self.set_next(node, node);
+        let links = &mut self.nodes[node as usize];
+        *links = *links & 0xffff | why << 16;
+    }
+
+    /// A number below three times the ring, on the ring.
+    #[inline]
+    const fn wrap(&self, number: u32) -> u32 {
+        let ring = self.ring();
+        if number >= 2 * ring {
+            number - 2 * ring
+        } else if number >= ring {
+            number - ring
+        } else {
+            number
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "ports_tests.rs"]
+mod tests;

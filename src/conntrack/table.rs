@@ -1,0 +1,165 @@
+//! The connection table of one lcore: records, and the index that finds each by the keys of both its directions.
+//!
+//! All of it is allocated once. Records are used from the front, and a freed one is the next to be used again, so memory
+//! beyond the most connections there ever were is never touched.
+
+use super::connection::{Connection, ConnectionIndex};
+use super::index::Index;
+use super::track::{Direction, State};
+use crate::arch;
+use crate::flow::FlowKey;
+
+/// The end of the list of freed records.
+const NONE: u32 = u32::MAX;
+
+/// A record that a packet's hash points to, to be verified once it has arrived from memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate(Option<u32>);
+
+/// There is no room for another connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TableFull;
+
+/// Connections by the hashes of their keys.
+#[derive(Debug)]
+pub(super) struct Table {
+    index: Index,
+    records: Vec<Connection>,
+    capacity: usize,
+    freed: u32,
+    len: usize,
+}
+
+impl Table {
+    /// A table for `capacity` connections, at most 2³⁰.
+    pub(super) fn new(capacity: usize) -> Self {
+        assert!(capacity <= 1 << 30, "an index of 30 bits");
+        Self { index: Index::new(2 * capacity), records: Vec::with_capacity(capacity), capacity, freed: NONE, len: 0 }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// First pass of a lookup: fetches the bucket.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        self.index.prefetch(hash);
+    }
+
+    /// Second pass: fetches the record that the bucket's tags point to.
+    #[inline]
+    pub(super) fn find_candidate(&self, hash: u64) -> Candidate {
+        let value = self.index.hint(hash);
+        if let Some(record) = value.and_then(|value| self.records.get(value as usize >> 1)) {
+            arch::prefetch_read(record);
+        }
+        Candidate(value)
+    }
+
+    /// Third pass: what [`Self::find`] says now, and quickly where the candidate is it.
+    #[inline]
+    pub(super) fn verify(
+        &self,
+        candidate: Candidate,
+        key: &FlowKey,
+        hash: u64,
+    ) -> Option<(ConnectionIndex, Direction)> {
+        match candidate.0 {
+            Some(value) if self.value_is(value, key) => Some(unpack(value)),
+            _ => self.find(key, hash),
+        }
+    }
+
+    /// The connection with `key` in either direction, and which direction that is.
+    #[inline]
+    pub(super) fn find(&self, key: &FlowKey, hash: u64) -> Option<(ConnectionIndex, Direction)> {
+        self.index.find(hash, |value| self.value_is(value, key)).map(unpack)
+    }
+
+    /// Whether packets with `key` belong to connection `index`, in `direction`.
+    #[inline]
+    pub(super) fn is(&self, index: ConnectionIndex, direction: Direction, key: &FlowKey) -> bool {
+        self.records.get(index.0 as usize).is_some_and(|record| record.is(direction, key))
+    }
+
+    /// The record at `index`, vacant or not.
+    #[inline]
+    pub(super) fn record(&self, index: ConnectionIndex) -> &Connection {
+        &self.records[index.0 as usize]
+    }
+
+    #[inline]
+    pub(super) fn record_mut(&mut self, index: ConnectionIndex) -> &mut Connection {
+        &mut self.records[index.0 as usize]
+    }
+
+    /// How many records were ever used: all connections are among the first so many.
+    pub(super) const fn used(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Adds a connection under the hashes of its two keys.
+    ///
+    /// # Errors
+    ///
+    /// [`TableFull`]; nothing has changed.
+    pub(super) fn insert(&mut self, connection: Connection, hashes: [u64; 2]) -> Result<ConnectionIndex, TableFull> {
+        if self.len == self.capacity {
+            return Err(TableFull);
+        }
+        let index = ConnectionIndex(if self.freed == NONE { self.records.len() as u32 } else { self.freed });
+        let [original, reply] = [Direction::Original, Direction::Reply].map(|direction| pack(index, direction));
+        self.index.insert(hashes[0], original).map_err(|_| TableFull)?;
+        if self.index.insert(hashes[1], reply).is_err() {
+            self.index.remove(hashes[0], original);
+            return Err(TableFull);
+        }
+        if self.freed == NONE {
+            self.records.push(connection);
+        } else {
+            let record = &mut self.records[index.0 as usize];
+            self.freed = record.backend.0;
+            *record = connection;
+        }
+        self.len += 1;
+        Ok(index)
+    }
+
+    /// Removes the connection at `index`, which has `hashes`, and returns what it was.
+    pub(super) fn remove(&mut self, index: ConnectionIndex, hashes: [u64; 2]) -> Connection {
+        for (hash, direction) in hashes.into_iter().zip([Direction::Original, Direction::Reply]) {
+            let was_there = self.index.remove(hash, pack(index, direction));
+            debug_assert!(was_there, "{direction:?} of {index:?}");
+        }
+        let connection = std::mem::replace(&mut self.records[index.0 as usize], Connection::vacant(self.freed));
+        debug_assert_ne!(connection.state(), State::Vacant);
+        self.freed = index.0;
+        self.len -= 1;
+        connection
+    }
+
+    #[inline]
+    fn value_is(&self, value: u32, key: &FlowKey) -> bool {
+        let (index, direction) = unpack(value);
+        self.is(index, direction, key)
+    }
+}
+
+const fn pack(index: ConnectionIndex, direction: Direction) -> u32 {
+    index.0 << 1 | direction as u32
+}
+
+#[inline]
+const fn unpack(value: u32) -> (ConnectionIndex, Direction) {
+    let direction = if value & 1 == 0 { Direction::Original } else { Direction::Reply };
+    (ConnectionIndex(value >> 1), direction)
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

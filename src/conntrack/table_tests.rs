@@ -1,0 +1,163 @@
+use super::*;
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use crate::conntrack::ClientLink;
+use crate::conntrack::track::Track;
+use crate::flow::{FlowHasher, Protocol};
+use crate::id::BackendId;
+use crate::time::Tick;
+use crate::wire::MacAddr;
+
+const HASHER: FlowHasher = FlowHasher::with_key((3, 4));
+
+fn connection(number: u32) -> Connection {
+    Connection {
+        client: (0x0a00_0000 + number).into(),
+        vip: [10, 0, 0, 10].into(),
+        backend_address: [10, 0, 0, 2].into(),
+        local: (0x0b00_0000 + number).into(),
+        client_port: number as u16,
+        vip_port: 8080,
+        backend_port: 80,
+        local_port: number as u16,
+        track: Track::datagram(Protocol::Udp),
+        last_seen: Tick(0),
+        backend: BackendId(number),
+        link: ClientLink { mac: MacAddr([2, 0, 0, 0, 0, 1]), port: 0 },
+        any_port: false,
+    }
+}
+
+fn hashes(connection: &Connection) -> [u64; 2] {
+    [HASHER.hash(&connection.original_key()), HASHER.hash(&connection.reply_key())]
+}
+
+fn insert(table: &mut Table, number: u32) -> Result<ConnectionIndex, TableFull> {
+    let connection = connection(number);
+    table.insert(connection, hashes(&connection))
+}
+
+/// Where both directions of the connection are found, which must agree.
+fn find(table: &Table, number: u32) -> Option<ConnectionIndex> {
+    let connection = connection(number);
+    let [original, reply] = [Direction::Original, Direction::Reply].map(|direction| {
+        let key = connection.key(direction);
+        let hash = HASHER.hash(&key);
+        let found = table.find(&key, hash);
+        assert_eq!(table.verify(table.find_candidate(hash), &key, hash), found);
+        found.map(|(index, found)| {
+            assert_eq!(found, direction);
+            index
+        })
+    });
+    assert_eq!(original, reply);
+    original
+}
+
+#[test]
+fn as_many_connections_fit_as_were_asked_for() {
+    for capacity in [1, 2, 3, 10, 63, 64, 65, 1000, 30_000] {
+        let mut table = Table::new(capacity);
+        let records = table.records.as_ptr();
+        for number in 0..capacity as u32 {
+            assert!(insert(&mut table, number).is_ok(), "{number} of {capacity}");
+        }
+        assert_eq!(insert(&mut table, u32::MAX >> 9), Err(TableFull));
+        assert_eq!(table.len(), capacity);
+        assert!((0..capacity as u32).all(|number| find(&table, number).is_some()));
+        assert_eq!(table.records.as_ptr(), records, "allocated once");
+    }
+}
+
+#[test]
+fn a_full_table_stays_usable_through_any_churn() {
+    let capacity = 2000;
+    let mut table = Table::new(capacity);
+    for number in 0..30_000_u32 {
+        if number >= capacity as u32 {
+            let oldest = number - capacity as u32;
+            let index = find(&table, oldest).unwrap();
+            assert_eq!(table.remove(index, hashes(&connection(oldest))).backend(), BackendId(oldest));
+            assert_eq!(find(&table, oldest), None);
+        }
+        insert(&mut table, number).unwrap();
+    }
+    assert_eq!(table.used(), capacity);
+}
+
+#[test]
+fn an_answer_from_an_old_candidate_is_the_answer_of_now() {
+    let mut table = Table::new(100);
+    let key = connection(1).original_key();
+    let hash = HASHER.hash(&key);
+    let before = table.find_candidate(hash);
+
+    let index = insert(&mut table, 1).unwrap();
+    assert_eq!(table.verify(before, &key, hash), Some((index, Direction::Original)), "opened meanwhile");
+
+    let candidate = table.find_candidate(hash);
+    table.remove(index, hashes(&connection(1)));
+    assert_eq!(table.verify(candidate, &key, hash), None, "ended meanwhile");
+    assert!(!table.is(index, Direction::Original, &key));
+
+    assert_eq!(insert(&mut table, 2), Ok(index), "the record is used again");
+    assert_eq!(table.verify(candidate, &key, hash), None);
+    assert!(!table.is(index, Direction::Original, &key));
+    assert!(table.is(index, Direction::Reply, &connection(2).reply_key()));
+}
+
+#[test]
+fn a_connection_with_both_directions_takes_at_most_80_bytes() {
+    let capacity = 1_000_000;
+    let index = (2 * capacity * 10_usize).div_ceil(108) * 64;
+    let links = 4 * capacity;
+    let records = capacity * size_of::<Connection>();
+    assert!(records + index + links <= 80 * capacity, "{} bytes", (records + index + links) / capacity);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Insert(u32),
+    Remove(u32),
+    Find(u32),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let number = || 0..300_u32;
+    prop_oneof![number().prop_map(Step::Insert), number().prop_map(Step::Remove), number().prop_map(Step::Find),]
+}
+
+proptest! {
+    #[test]
+    fn the_table_is_the_map_that_a_hash_map_would_be(steps in prop::collection::vec(step(), 1..400)) {
+        let mut table = Table::new(100);
+        let mut model: HashMap<u32, ConnectionIndex> = HashMap::new();
+        for step in steps {
+            match step {
+                Step::Insert(number) if !model.contains_key(&number) => match insert(&mut table, number) {
+                    Ok(index) => {
+                        prop_assert!(!model.values().any(|&other| other == index));
+                        model.insert(number, index);
+                    }
+                    Err(TableFull) => prop_assert_eq!(model.len(), 100),
+                },
+                Step::Remove(number) => {
+                    if let Some(index) = model.remove(&number) {
+                        prop_assert_eq!(table.remove(index, hashes(&connection(number))).backend(), BackendId(number));
+                    }
+                }
+                Step::Insert(number) | Step::Find(number) => {
+                    prop_assert_eq!(find(&table, number), model.get(&number).copied());
+                }
+            }
+            prop_assert_eq!(table.len(), model.len());
+        }
+        for (number, index) in model {
+            prop_assert_eq!(find(&table, number), Some(index));
+            prop_assert_eq!(table.record(index).backend(), BackendId(number));
+        }
+    }
+}

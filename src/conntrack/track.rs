@@ -1,0 +1,200 @@
+//! What a connection's own packets say of it: its protocol, its state, and for TCP how far each side has come.
+
+use super::tcp::Segment;
+use crate::flow::Protocol;
+
+/// Which way a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Direction {
+    /// From the client to the backend.
+    Original = 0,
+    /// From the backend to the client.
+    Reply = 1,
+}
+
+impl Direction {
+    /// The other one.
+    #[must_use]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Original => Self::Reply,
+            Self::Reply => Self::Original,
+        }
+    }
+}
+
+/// Where a connection stands. Each state has its own timeout, see [`Timeouts`](super::Timeouts).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum State {
+    /// No connection: the record is unused.
+    Vacant,
+    /// TCP: the client has sent a SYN.
+    SynSent,
+    /// TCP: both have sent a SYN; not both are acknowledged.
+    SynReceived,
+    /// TCP: both SYNs are acknowledged.
+    Established,
+    /// TCP: one side has sent its FIN.
+    Closing,
+    /// TCP: both FINs were seen. Further packets do not prolong it.
+    TimeWait,
+    /// TCP: a believable RST was seen. Further packets do not prolong it.
+    Reset,
+    /// UDP: no answer yet.
+    Unreplied,
+    /// UDP: packets in both directions.
+    Replied,
+    /// ICMP echo.
+    Echo,
+}
+
+impl State {
+    /// Every state, in the order of their numbers.
+    pub(super) const ALL: [Self; 10] = [
+        Self::Vacant,
+        Self::SynSent,
+        Self::SynReceived,
+        Self::Established,
+        Self::Closing,
+        Self::TimeWait,
+        Self::Reset,
+        Self::Unreplied,
+        Self::Replied,
+        Self::Echo,
+    ];
+
+    /// Whether the connection counts as open: `lc` counts it, its packets prolong it, its source port is in use.
+    #[inline]
+    pub const fn is_open(self) -> bool {
+        !matches!(self, Self::Vacant | Self::TimeWait | Self::Reset)
+    }
+}
+
+/// What a packet changed about its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It was open and now rests in [`State::TimeWait`] or [`State::Reset`].
+    Closed,
+    /// It rested in [`State::Reset`] and is open again: the RST was not its end (RFC 7857 §2.2).
+    Restored,
+    /// Nothing changed, but the client's SYN asks for a new connection in place of this resting one.
+    Reopen {
+        /// Whether the SYN's sequence number lies beyond all that this connection used, so that a backend in TIME-WAIT
+        /// takes it on the same tuple (RFC 1122 §4.2.2.13, RFC 6191).
+        keep_port: bool,
+    },
+}
+
+/// What one packet meant for its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// Whether the packet can belong to the connection. One that cannot is no proof that either side is alive, and not a
+    /// reason to drop it either: what it means is for its receiver to say.
+    pub in_window: bool,
+    /// What it changed.
+    pub change: Option<Change>,
+}
+
+impl Observed {
+    /// A packet that can't be told from a stranger's.
+    pub(super) const FOREIGN: Self = Self { in_window: false, change: None };
+    /// A packet that belongs and changes nothing.
+    pub(super) const ORDINARY: Self = Self { in_window: true, change: None };
+}
+
+/// A connection's protocol and state, and each side's sequence window, indexed by [`Direction`]: what the sender in that
+/// direction has sent and may send. The windows mean nothing but in TCP; the module `tcp` has their rules.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Track {
+    /// The number after the highest sequence number seen.
+    pub(super) ends: [u32; 2],
+    /// The highest acknowledgement plus window that the receiver has sent: no number from here on may be used.
+    pub(super) max_ends: [u32; 2],
+    /// The largest window that the sender has advertised, as it stands in the segment; 0: nothing seen of it yet.
+    pub(super) max_windows: [u16; 2],
+    /// The window shifts, four bits each, the original direction's low.
+    pub(super) scales: u8,
+    /// Bits of the module `tcp`.
+    pub(super) facts: u8,
+    pub(super) state: State,
+    pub(super) protocol: Protocol,
+}
+
+impl Track {
+    /// Nothing known yet but protocol and state.
+    pub(super) const fn blank(protocol: Protocol, state: State) -> Self {
+        Self { ends: [0; 2], max_ends: [0; 2], max_windows: [0; 2], scales: 0, facts: 0, state, protocol }
+    }
+
+    /// A UDP flow or an ICMP echo exchange after its first packet, which was the client's.
+    pub const fn datagram(protocol: Protocol) -> Self {
+        let state = match protocol {
+            Protocol::Icmp => State::Echo,
+            Protocol::Tcp | Protocol::Udp => State::Unreplied,
+        };
+        Self::blank(protocol, state)
+    }
+
+    /// Where the connection stands.
+    #[inline]
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// Its protocol.
+    #[inline]
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Takes in one packet; `segment` is the TCP header of a TCP packet and `None` otherwise.
+    #[inline]
+    pub fn observe(&mut self, direction: Direction, segment: Option<&Segment>) -> Observed {
+        match (self.state, segment) {
+            (State::Vacant, _) => Observed::FOREIGN,
+            // RFC 4787 REQ-6: packets from the inside refresh; a reply proves that somebody listens.
+            (State::Unreplied, None) => {
+                if direction == Direction::Reply {
+                    self.state = State::Replied;
+                }
+                Observed::ORDINARY
+            }
+            (State::Replied | State::Echo, None) => Observed::ORDINARY,
+            (State::Unreplied | State::Replied | State::Echo, Some(_)) | (_, None) => Observed::FOREIGN,
+            (_, Some(segment)) => self.observe_segment(direction, segment),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_in_the_order_of_their_numbers() {
+        for (number, state) in State::ALL.into_iter().enumerate() {
+            assert_eq!(state as usize, number);
+        }
+    }
+
+    #[test]
+    fn a_dns_answer_moves_a_flow_to_the_longer_timeout() {
+        let mut track = Track::datagram(Protocol::Udp);
+        assert_eq!(track.observe(Direction::Original, None), Observed::ORDINARY);
+        assert_eq!(track.state(), State::Unreplied);
+        assert_eq!(track.observe(Direction::Reply, None), Observed::ORDINARY);
+        assert_eq!(track.state(), State::Replied);
+        assert_eq!(track.observe(Direction::Original, None), Observed::ORDINARY);
+        assert_eq!(track.state(), State::Replied);
+    }
+
+    #[test]
+    fn a_ping_stays_a_ping() {
+        let mut track = Track::datagram(Protocol::Icmp);
+        assert_eq!(track.observe(Direction::Reply, None), Observed::ORDINARY);
+        assert_eq!(track.state(), State::Echo);
+    }
+}
