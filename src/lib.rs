@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 pub mod arch;
+pub mod config;
 pub mod conntrack;
 pub mod counters;
 pub mod flow;

@@ -1,0 +1,64 @@
+//! The form that both front ends fill in: what was written and where, before any rule is applied.
+
+use super::problem::{At, Place};
+
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub(super) mac: Option<At<String>>,
+    pub(super) api: Option<At<String>>,
+    pub(super) connections: Option<At<i128>>,
+    pub(super) hash_seed: Option<At<i128>>,
+    pub(super) timeouts: Vec<(&'static str, At<String>)>,
+    pub(super) addresses: Vec<At<String>>,
+    pub(super) interfaces: Vec<DraftInterface>,
+    pub(super) services: Vec<DraftService>,
+}
+
+#[derive(Debug)]
+pub(super) struct DraftInterface {
+    /// What messages call it.
+    pub(super) context: String,
+    pub(super) port: At<DraftPort>,
+    pub(super) addresses: Vec<At<String>>,
+    pub(super) gateway: Option<At<String>>,
+    pub(super) routes: Vec<DraftRoute>,
+}
+
+/// TOML tells a number from a string, and so do ports.
+#[derive(Debug)]
+pub(super) enum DraftPort {
+    Name(String),
+    Number(i128),
+}
+
+#[derive(Debug)]
+pub(super) struct DraftRoute {
+    pub(super) to: At<String>,
+    pub(super) via: At<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct DraftService {
+    /// What messages call it: `service "web"`; empty on the command line, where there is only one.
+    pub(super) context: String,
+    /// Where complaints about the whole of it go.
+    pub(super) place: Place,
+    pub(super) name: Option<At<String>>,
+    pub(super) vip: At<String>,
+    pub(super) protocol: Option<At<String>>,
+    pub(super) port: Option<At<i128>>,
+    pub(super) mode: Option<At<String>>,
+    pub(super) scheduler: Option<At<String>>,
+    pub(super) maglev_table_size: Option<At<i128>>,
+    pub(super) local_addresses: Vec<At<String>>,
+    pub(super) persistence: Option<At<String>>,
+    pub(super) backends: Vec<DraftBackend>,
+}
+
+#[derive(Debug)]
+pub(super) struct DraftBackend {
+    pub(super) address: At<String>,
+    pub(super) port: Option<At<i128>>,
+    pub(super) weight: Option<At<i128>>,
+    pub(super) mac: Option<At<String>>,
+}

@@ -1,0 +1,190 @@
+//! What leat is told to do: the command line or a TOML file, parsed once into a [`Config`] that holds nothing illegal.
+//!
+//! ```text
+//! arguments ── cli ──┐
+//!                    ├─▶ draft (text and numbers, each with its place) ── validate ──▶ Config
+//! leat.toml ── file ─┘
+//! ```
+//!
+//! Both front ends only collect; every rule stands once, in `validate` and `value`, and every complaint names the
+//! argument, or the file, line, column and field, what is wrong, and what would be right. `docs/CONFIGURATION.md` is the
+//! reference of all keys. Nothing here opens a port, a socket or a clock.
+
+pub mod cli;
+pub mod eal;
+pub mod file;
+pub mod summary;
+
+mod document;
+mod draft;
+mod problem;
+mod timeouts;
+mod validate;
+mod value;
+
+pub use problem::Failure;
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+
+use crate::conntrack::Timeouts;
+use crate::scheduler::{Algorithm, TableSize};
+use crate::service::{Mode, ServiceProtocol};
+use crate::wire::MacAddr;
+
+/// Where the API listens when nothing else is said.
+pub const DEFAULT_API: &str = "/run/leat/leat.sock";
+
+/// Entries of each lcore's connection table when nothing else is said.
+pub const DEFAULT_CONNECTIONS: usize = 1 << 20;
+
+/// The largest connection table of one lcore.
+pub const MAX_CONNECTIONS: usize = 1 << 28;
+
+/// Everything that the command line or the file says, checked.
+///
+/// Only this module makes one, so who holds it need not check again: services are unique, ports are in range, no
+/// backend is an address of leat's own, gateways are reachable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// The Ethernet address to send from and to answer ARP with.
+    pub mac: MacSetting,
+    /// Where the control API listens.
+    pub api: ApiAddress,
+    /// Entries of each lcore's connection table: 1 to [`MAX_CONNECTIONS`].
+    pub connections: usize,
+    /// Idle times of connections: each a whole number of seconds, 1 s to 365 days.
+    pub timeouts: Timeouts,
+    /// Seed of the schedulers' hash. Instances that are to choose alike have the same one.
+    pub hash_seed: u64,
+    /// Own addresses that belong to no interface in particular, each a host address with its prefix length.
+    pub addresses: Vec<Ipv4Net>,
+    /// What is known of single ports. Empty: every port is used, and replies mirror the request.
+    pub interfaces: Vec<Interface>,
+    /// The services, in the order of the file. May be empty.
+    pub services: Vec<Service>,
+}
+
+/// The Ethernet address that leat uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MacSetting {
+    /// The port's own, or on net_tap a stable one made for it.
+    #[default]
+    Auto,
+    /// This unicast address.
+    Fixed(MacAddr),
+}
+
+/// Where the control API listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiAddress {
+    /// A Unix socket: 1 to 107 bytes, without NUL.
+    Unix(PathBuf),
+    /// A TCP socket on a loopback address, with a port that is not 0.
+    Tcp(SocketAddr),
+}
+
+/// What is known of one port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Interface {
+    /// Which port.
+    pub port: PortName,
+    /// Own addresses on it, each a host address with its prefix length.
+    pub addresses: Vec<Ipv4Net>,
+    /// Next hop for what no prefix and no route covers. Lies in a prefix of `addresses`.
+    pub gateway: Option<Ipv4Addr>,
+    /// Static routes, each destination once.
+    pub routes: Vec<Route>,
+}
+
+/// How a port is named. Whether there is such a port is known only once EAL is up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PortName {
+    /// DPDK's device name, such as `net_tap0` or `0000:01:00.0`: 1 to 63 bytes.
+    Name(String),
+    /// DPDK's port number.
+    Number(u16),
+}
+
+/// A static route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Route {
+    /// Destination, host bits zero.
+    pub to: Ipv4Net,
+    /// Next hop. Lies in a prefix of the interface's addresses.
+    pub via: Ipv4Addr,
+}
+
+/// One service: VIP, protocol and port, with its mode, scheduler and backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Service {
+    /// Unique. When the user gave none: `tcp:10.0.0.10:8080`, `any:10.0.0.10`.
+    pub name: String,
+    /// The virtual address.
+    pub vip: Ipv4Addr,
+    /// What is balanced.
+    pub protocol: ServiceProtocol,
+    /// Host byte order; 0 exactly when the protocol is `any`.
+    pub port: u16,
+    /// How packets are forwarded.
+    pub mode: Mode,
+    /// How a new connection gets its backend.
+    pub scheduler: Algorithm,
+    /// Slots of the table of `maglev` and `sh`, no fewer than there are backends. Meaningless to other schedulers.
+    pub maglev_table_size: TableSize,
+    /// Sources of packets to the backends. Never empty: the VIP when nothing else was said. Never the VIP in an `any`.
+    pub local_addresses: Vec<Ipv4Addr>,
+    /// How long a client's address keeps its backend after its last packet; whole seconds, not zero.
+    pub persistence: Option<Duration>,
+    /// The backends, each address and port once. Empty only from a file.
+    pub backends: Vec<Backend>,
+}
+
+/// One backend of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Backend {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its port in host byte order; 0 exactly when the service's protocol is `any`.
+    pub port: u16,
+    /// Its share of new connections relative to the others; 0 gets none (drained).
+    pub weight: u16,
+    /// Its Ethernet address, when it is not to be resolved. Unicast.
+    pub mac: Option<MacAddr>,
+}
+
+impl fmt::Display for MacSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Fixed(mac) => mac.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for ApiAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => address.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for PortName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(f),
+            Self::Number(number) => number.fmt(f),
+        }
+    }
+}

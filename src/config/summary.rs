@@ -1,0 +1,181 @@
+//! What `--check` prints: everything that would run, the defaults and leat's own additions included.
+
+use std::fmt::Write;
+
+use super::cli::Run;
+use super::{Config, Interface, Service, eal, timeouts, value};
+use crate::scheduler::Algorithm;
+
+/// A page of text for people, with a line feed at its end. `eal` are the arguments that EAL would get;
+/// `bytes_per_connection` is what one entry of the connection table takes.
+pub fn summary(run: &Run, eal: &eal::Completed, bytes_per_connection: usize) -> String {
+    let mut page = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_page(&mut page, run, eal, bytes_per_connection);
+    page
+}
+
+fn write_page(page: &mut String, run: &Run, eal: &eal::Completed, bytes_per_connection: usize) -> std::fmt::Result {
+    let Run { config, trace, warnings, file, .. } = run;
+    match file {
+        Some(file) => writeln!(page, "{} is right. This would run:", file.display())?,
+        None => writeln!(page, "The arguments are right. This would run:")?,
+    }
+    writeln!(page)?;
+    writeln!(page, "EAL          {}", eal.args.join(" "))?;
+    for note in &eal.notes {
+        writeln!(page, "             ({note})")?;
+    }
+    write_settings(page, config, *trace, bytes_per_connection)?;
+    write_timeouts(page, config)?;
+    write_interfaces(page, &config.interfaces)?;
+    for service in &config.services {
+        write_service(page, service)?;
+    }
+    if !warnings.is_empty() {
+        writeln!(page)?;
+    }
+    for warning in warnings {
+        writeln!(page, "warning: {warning}")?;
+    }
+    Ok(())
+}
+
+fn write_settings(page: &mut String, config: &Config, trace: bool, bytes_per_connection: usize) -> std::fmt::Result {
+    let mebibytes = config.connections.saturating_mul(bytes_per_connection).div_ceil(1 << 20);
+    writeln!(page, "mac          {}", config.mac)?;
+    writeln!(page, "api          {}", config.api)?;
+    writeln!(page, "connections  {} per lcore, {mebibytes} MiB of memory when full", config.connections)?;
+    writeln!(page, "hash seed    {}", config.hash_seed)?;
+    writeln!(page, "trace        {}", if trace { "on" } else { "off" })?;
+    if !config.addresses.is_empty() {
+        writeln!(page, "addresses    {}", joined(&config.addresses))?;
+    }
+    Ok(())
+}
+
+fn write_timeouts(page: &mut String, config: &Config) -> std::fmt::Result {
+    let mut timeouts = config.timeouts;
+    writeln!(page, "timeouts")?;
+    for (name, timeout) in timeouts::fields(&mut timeouts) {
+        writeln!(page, "  {name:<17}{}", value::show_duration(*timeout))?;
+    }
+    Ok(())
+}
+
+fn write_interfaces(page: &mut String, interfaces: &[Interface]) -> std::fmt::Result {
+    if interfaces.is_empty() {
+        return writeln!(page, "interfaces   every port; replies go where the request came from");
+    }
+    for interface in interfaces {
+        writeln!(page, "interface {}", interface.port)?;
+        if !interface.addresses.is_empty() {
+            writeln!(page, "  addresses  {}", joined(&interface.addresses))?;
+        }
+        if let Some(gateway) = interface.gateway {
+            writeln!(page, "  gateway    {gateway}")?;
+        }
+        for route in &interface.routes {
+            writeln!(page, "  route      {} via {}", route.to, route.via)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_service(page: &mut String, service: &Service) -> std::fmt::Result {
+    let Service { name, vip, protocol, port, mode, scheduler, .. } = service;
+    writeln!(page)?;
+    match port {
+        0 => writeln!(page, "service {name}: {protocol} {vip}, every port")?,
+        _ => writeln!(page, "service {name}: {protocol} {vip}:{port}")?,
+    }
+    writeln!(page, "  mode       {mode}, from {}", joined(&service.local_addresses))?;
+    match scheduler {
+        Algorithm::Maglev | Algorithm::SourceHash => {
+            writeln!(page, "  scheduler  {scheduler}, a table of {}", service.maglev_table_size)?;
+        }
+        _ => writeln!(page, "  scheduler  {scheduler}")?,
+    }
+    if let Some(persistence) = service.persistence {
+        writeln!(page, "  persists   {} after a client's last packet", value::show_duration(persistence))?;
+    }
+    for backend in &service.backends {
+        write!(page, "  backend    {}", backend.address)?;
+        if backend.port != 0 {
+            write!(page, ":{}", backend.port)?;
+        }
+        write!(page, ", weight {}", backend.weight)?;
+        if backend.weight == 0 {
+            write!(page, " (drained)")?;
+        }
+        if let Some(mac) = backend.mac {
+            write!(page, ", at {mac}")?;
+        }
+        writeln!(page)?;
+    }
+    Ok(())
+}
+
+fn joined(items: &[impl ToString]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cli::{self, Invocation};
+    use super::*;
+
+    fn page(args: &str, file: &str) -> String {
+        let args = args.split_whitespace().map(Into::into);
+        let Ok(Invocation::Check(run)) = cli::parse(args, |_| Ok(file.into())) else { panic!("not a check") };
+        let eal = eal::complete(run.eal.clone(), false, 7).unwrap();
+        summary(&run, &eal, 80)
+    }
+
+    #[test]
+    fn everything_that_would_run_is_on_the_page() {
+        let page = page("-l 0-1 --check --config x.toml", include_str!("../../docs/leat.example.toml"));
+        for line in [
+            "x.toml is right. This would run:",
+            "EAL          -l 0-1 --no-huge -m 512 --no-shconf --file-prefix=leat-7",
+            "(no hugepages are free: added --no-huge -m 512 --no-shconf)",
+            "mac          auto",
+            "api          unix:/run/leat/leat.sock",
+            "connections  1048576 per lcore, 80 MiB of memory when full",
+            "hash seed    0",
+            "trace        off",
+            "  tcp_established  2h4m",
+            "interface net_tap0",
+            "  addresses  10.0.0.254/24",
+            "  gateway    10.0.0.1",
+            "  route      192.0.2.0/24 via 10.0.0.9",
+            "service web: tcp 10.0.0.10:8080",
+            "  mode       fullnat, from 10.0.0.11",
+            "  scheduler  maglev, a table of 65537",
+            "  persists   5m after a client's last packet",
+            "  backend    10.0.0.2:8080, weight 1",
+            "  backend    10.0.0.3:8080, weight 1, at 02:00:00:00:00:03",
+            "service all: any 10.0.0.20, every port",
+            "  backend    10.0.0.2, weight 1",
+        ] {
+            assert!(page.lines().any(|printed| printed.trim_start() == line.trim_start()), "{line}\n{page}");
+        }
+        assert!(!page.contains("warning"), "{page}");
+    }
+
+    #[test]
+    fn a_service_from_arguments_is_shown_with_its_defaults_and_warnings() {
+        let page = page("--check --trace --vip 10.0.0.10:80 --backend 10.0.0.2,weight=0 --address 10.0.0.9/24", "");
+        for line in [
+            "The arguments are right. This would run:",
+            "trace        on",
+            "addresses    10.0.0.9/24",
+            "interfaces   every port; replies go where the request came from",
+            "  mode       fullnat, from 10.0.0.10",
+            "  backend    10.0.0.2:80, weight 0 (drained)",
+            "warning: service \"tcp:10.0.0.10:80\": every backend has weight 0, so new connections will be dropped",
+        ] {
+            assert!(page.lines().any(|printed| printed == line), "{line}\n{page}");
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Single values: text or a number in, a type that cannot be wrong out, or a sentence that says what would be right.
+//!
+//! The sentences do not say where the value stands; who asks knows.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+
+use super::{ApiAddress, MacSetting};
+use crate::wire::MacAddr;
+
+/// The longest timeout or persistence.
+pub(super) const LONGEST: Duration = Duration::from_secs(365 * DAY);
+
+/// The longest path that fits in `sockaddr_un` with its closing NUL (unix(7)).
+const LONGEST_SOCKET_PATH: usize = 107;
+
+const DAY: u64 = 24 * 60 * 60;
+const NO_IPV6: &str = "IPv6 addresses are not in this version; IPv4 addresses are";
+
+/// An address that one host can have: neither a group's, nor everybody's, nor this machine's inside.
+pub(super) fn host(field: &str, text: &str) -> Result<Ipv4Addr, String> {
+    let address = ipv4(field, text)?;
+    let kind = if address.is_unspecified() {
+        "the unspecified address"
+    } else if address.octets()[0] == 0 {
+        "in 0.0.0.0/8, which no host has"
+    } else if address.is_loopback() {
+        "a loopback address, which never leaves a machine"
+    } else if address.is_multicast() {
+        "a multicast address"
+    } else if address.is_broadcast() {
+        "the broadcast address"
+    } else {
+        return Ok(address);
+    };
+    Err(format!("{field} {address} is {kind}; write the address of one host"))
+}
+
+/// An own address with the length of its prefix, such as 10.0.0.254/24.
+pub(super) fn host_prefix(field: &str, text: &str) -> Result<Ipv4Net, String> {
+    let Some((address, length)) = text.split_once('/') else {
+        let address = host(field, text)?;
+        return Err(format!("{field} {address} has no prefix length; write it as {address}/24"));
+    };
+    let address = host(field, address)?;
+    let prefix = prefix(field, address, length)?;
+    if prefix.prefix_len() < 31 && address == prefix.network() {
+        return Err(format!("{field} {prefix} is the address of the network itself; write a host's address in it"));
+    }
+    if prefix.prefix_len() < 31 && address == prefix.broadcast() {
+        return Err(format!("{field} {prefix} is the broadcast address of its network; write a host's address in it"));
+    }
+    Ok(prefix)
+}
+
+/// The destination of a route, such as 192.0.2.0/24.
+pub(super) fn network(field: &str, text: &str) -> Result<Ipv4Net, String> {
+    let Some((address, length)) = text.split_once('/') else {
+        let address = ipv4(field, text)?;
+        return Err(format!("{field} {address} has no prefix length; write {address}/32 for this one host"));
+    };
+    let prefix = prefix(field, ipv4(field, address)?, length)?;
+    if prefix.trunc() != prefix {
+        return Err(format!("{field} {prefix} has bits set beyond its prefix; write {}", prefix.trunc()));
+    }
+    Ok(prefix)
+}
+
+fn prefix(field: &str, address: Ipv4Addr, length: &str) -> Result<Ipv4Net, String> {
+    let digits = !length.is_empty() && length.len() <= 2 && length.bytes().all(|byte| byte.is_ascii_digit());
+    let length: Option<u8> = if digits { length.parse().ok() } else { None };
+    length
+        .and_then(|length| Ipv4Net::new(address, length).ok())
+        .ok_or_else(|| format!("{field} has a prefix length that is not 0 to 32; write it as {address}/24"))
+}
+
+fn ipv4(field: &str, text: &str) -> Result<Ipv4Addr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    if is_ipv6(text) {
+        return Err(format!("{field} {text:?}: {NO_IPV6}"));
+    }
+    let begins_well = |separator| text.split_once(separator).is_some_and(|(a, _)| a.parse::<Ipv4Addr>().is_ok());
+    if begins_well(':') {
+        return Err(format!("{field} {text:?} has a port, which does not belong here; write the address only"));
+    }
+    if begins_well('/') {
+        return Err(format!(
+            "{field} {text:?} has a prefix length, which does not belong here; write the address only"
+        ));
+    }
+    let names = if text.bytes().any(|byte| byte.is_ascii_alphabetic()) { ", and names are not looked up" } else { "" };
+    Err(format!("{field} {text:?} is not an IPv4 address{names}; write four numbers of 0 to 255, as in 10.0.0.1"))
+}
+
+fn is_ipv6(text: &str) -> bool {
+    let bare = text.strip_prefix('[').and_then(|text| text.split(']').next()).unwrap_or(text);
+    let bare = bare.split(['%', '/']).next().unwrap_or(bare);
+    bare.parse::<Ipv6Addr>().is_ok()
+}
+
+/// Takes `ADDR[:PORT]` apart, without looking at the address.
+pub(super) fn endpoint(text: &str) -> Result<(&str, Option<i128>), String> {
+    if text.starts_with('[') || is_ipv6(text) {
+        // Brackets around anything else are no address either, and get the message that fits.
+        return ipv4("address", text).map(|_| (text, None));
+    }
+    match text.split_once(':') {
+        None => Ok((text, None)),
+        Some((address, port)) => Ok((address, Some(number("port", port)?))),
+    }
+}
+
+/// A whole number written in decimal digits.
+pub(super) fn number(field: &str, text: &str) -> Result<i128, String> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("{field} {text:?} is not a whole number; write digits only"));
+    }
+    // What does not fit is out of every range, and the range's message is the better one.
+    Ok(text.parse().unwrap_or(if text.starts_with('-') { i128::MIN } else { i128::MAX }))
+}
+
+/// A number from `low` to `high`.
+pub(super) fn in_range<T>(field: &str, given: i128, low: T, high: T) -> Result<T, String>
+where
+    T: TryFrom<i128> + PartialOrd + std::fmt::Display,
+{
+    match T::try_from(given) {
+        Ok(number) if number >= low && number <= high => Ok(number),
+        // Such a number was longer than i128 and is not what was written.
+        _ if given == i128::MAX || given == i128::MIN => Err(format!("{field} is out of range; write {low} to {high}")),
+        _ => Err(format!("{field} {given} is out of range; write {low} to {high}")),
+    }
+}
+
+/// A port of TCP or UDP.
+pub(super) fn port(given: i128) -> Result<u16, String> {
+    in_range("port", given, 1, u16::MAX)
+}
+
+/// A time such as `90s`, `5m`, `2h4m` or `1d`.
+pub(super) fn duration(field: &str, text: &str) -> Result<Duration, String> {
+    let malformed = || {
+        let bare = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let example = if bare { format!("\"{text}s\" for seconds") } else { "it as 90s, 5m, 2h4m or 1d".to_owned() };
+        format!("{field} {text:?} is not a time; write {example}")
+    };
+    let mut rest = text;
+    let mut seconds: u64 = 0;
+    let mut units = [('d', DAY), ('h', 60 * 60), ('m', 60), ('s', 1)].into_iter();
+    while !rest.is_empty() {
+        let length = rest.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(malformed)?;
+        let (digits, after) = rest.split_at(length);
+        let letter = after.chars().next().ok_or_else(malformed)?;
+        // Units come from large to small and each once: the search goes on where the last one ended.
+        let (_, unit) = units.find(|(name, _)| *name == letter).ok_or_else(malformed)?;
+        if digits.is_empty() {
+            return Err(malformed());
+        }
+        let amount = digits.parse().unwrap_or(u64::MAX);
+        seconds = seconds.saturating_add(unit.saturating_mul(amount));
+        rest = &after[1..];
+    }
+    if text.is_empty() {
+        return Err(malformed());
+    }
+    match Duration::from_secs(seconds) {
+        Duration::ZERO => Err(format!("{field} {text:?} is no time at all; write 1s or more")),
+        long if long > LONGEST => Err(format!("{field} {text:?} is longer than 365 days; write less")),
+        duration => Ok(duration),
+    }
+}
+
+/// A time in the form that [`duration`] reads. Fractions of a second are left out.
+pub(super) fn show_duration(duration: Duration) -> String {
+    let mut rest = duration.as_secs();
+    let mut text = String::new();
+    for (name, unit) in [('d', DAY), ('h', 60 * 60), ('m', 60), ('s', 1)] {
+        if rest >= unit {
+            text.push_str(&format!("{}{name}", rest / unit));
+            rest %= unit;
+        }
+    }
+    text
+}
+
+/// `auto` or the Ethernet address of one station.
+pub(super) fn mac_setting(text: &str) -> Result<MacSetting, String> {
+    match text {
+        "auto" => Ok(MacSetting::Auto),
+        _ => station(text).map(MacSetting::Fixed),
+    }
+}
+
+/// The Ethernet address of one station.
+pub(super) fn station(text: &str) -> Result<MacAddr, String> {
+    let mac: MacAddr = text.parse().map_err(|error| format!("mac {text:?} is {error}"))?;
+    if !mac.is_unicast() {
+        let kind = if mac == MacAddr::default() { "all zeros" } else { "a group address" };
+        return Err(format!("mac {mac} is {kind}; write one station's address, such as 02:00:00:00:00:01"));
+    }
+    Ok(mac)
+}
+
+/// `unix:PATH` or `IP:PORT`.
+pub(super) fn api(text: &str) -> Result<ApiAddress, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return match path.len() {
+            0 => Err("api \"unix:\" has no path; write it as unix:/run/leat/leat.sock".to_owned()),
+            _ if path.contains('\0') => Err("api has a NUL in its path; write a path without".to_owned()),
+            1..=LONGEST_SOCKET_PATH => Ok(ApiAddress::Unix(PathBuf::from(path))),
+            long => Err(format!(
+                "api has a path of {long} bytes, and a Unix socket takes {LONGEST_SOCKET_PATH}; write a shorter one"
+            )),
+        };
+    }
+    let Ok(address) = text.parse::<SocketAddr>() else {
+        let advice = if text.starts_with(['/', '.']) {
+            format!("unix:{text}")
+        } else {
+            "unix:PATH or IP:PORT, such as unix:/run/leat/leat.sock or 127.0.0.1:9406".to_owned()
+        };
+        return Err(format!("api {text:?} is not an address; write {advice}"));
+    };
+    if address.port() == 0 {
+        return Err(format!("api {address} has port 0; write 1 to 65535"));
+    }
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_loopback() => Ok(ApiAddress::Tcp(address)),
+        IpAddr::V6(ip) if ip.is_loopback() => Ok(ApiAddress::Tcp(address)),
+        _ => Err(format!(
+            "api {address}: an address that is not loopback is not in this version; 127.0.0.1:{} and unix:PATH are",
+            address.port()
+        )),
+    }
+}
+
+/// One of a few words. Those in `later` belong to later versions and are refused by name.
+pub(super) fn choice<T: Copy>(field: &str, text: &str, known: &[(&str, T)], later: &[&str]) -> Result<T, String> {
+    if let Some((_, value)) = known.iter().find(|(name, _)| *name == text) {
+        return Ok(*value);
+    }
+    let names = || known.iter().map(|(name, _)| *name);
+    if later.contains(&text) {
+        let are = if known.len() == 1 { "is" } else { "are" };
+        return Err(format!("{field} {text:?} is not in this version; {} {are}", list(names(), "and")));
+    }
+    let guess = nearest(text, names()).map_or_else(String::new, |name| format!("did you mean {name}? "));
+    Err(format!("{field} {text:?} is unknown; {guess}write {}", list(names(), "or")))
+}
+
+/// The name that was most likely meant, if any is close.
+pub(super) fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let lower = text.to_lowercase();
+    names
+        .map(|name| (strsim::damerau_levenshtein(&lower, name), name))
+        .filter(|(distance, name)| *distance <= name.len() / 3)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// `a, b and c`.
+pub(super) fn list<'n>(names: impl Iterator<Item = &'n str>, word: &str) -> String {
+    let names: Vec<&str> = names.collect();
+    match names.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} {word} {last}", rest.join(", ")),
+        _ => names.concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_they_are_written() {
+        for (text, seconds) in
+            [("90s", 90), ("5m", 300), ("2h4m", 7440), ("1d", 86_400), ("1d2h3m4s", 93_784), ("090s", 90)]
+        {
+            assert_eq!(duration("t", text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_that_are_none_are_refused() {
+        for text in ["", "90", "s", "1.5h", "5 m", "4m2h", "1s1s", "-5s", "5ms", "5µ", "0s", "0h0m", "366d", "9e9s"] {
+            assert!(duration("t", text).is_err(), "{text}");
+        }
+        assert!(duration("t", "99999999999999999999999d").unwrap_err().contains("365 days"));
+        assert!(duration("t", "90").unwrap_err().contains("\"90s\""));
+    }
+
+    #[test]
+    fn a_time_is_shown_as_it_can_be_read_back() {
+        for text in ["1s", "1m30s", "2h4m", "365d", "1d1h1m1s"] {
+            assert_eq!(show_duration(duration("t", text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn own_addresses_keep_their_host_bits_and_routes_have_none() {
+        assert_eq!(host_prefix("a", "10.0.0.254/24").unwrap().to_string(), "10.0.0.254/24");
+        assert_eq!(host_prefix("a", "10.0.0.0/31").unwrap().to_string(), "10.0.0.0/31");
+        assert!(host_prefix("a", "10.0.0.0/24").unwrap_err().contains("network itself"));
+        assert!(host_prefix("a", "10.0.0.255/24").unwrap_err().contains("broadcast"));
+        assert!(host_prefix("a", "10.0.0.1/33").unwrap_err().contains("0 to 32"));
+        assert!(host_prefix("a", "10.0.0.1/+8").unwrap_err().contains("0 to 32"));
+        assert_eq!(network("to", "0.0.0.0/0").unwrap().to_string(), "0.0.0.0/0");
+        assert!(network("to", "192.0.2.1/24").unwrap_err().contains("write 192.0.2.0/24"));
+    }
+
+    #[test]
+    fn a_socket_path_may_be_107_bytes_long() {
+        assert!(api(&format!("unix:/{}", "x".repeat(106))).is_ok());
+        assert!(api(&format!("unix:/{}", "x".repeat(107))).unwrap_err().contains("108 bytes"));
+    }
+
+    #[test]
+    fn only_a_near_miss_is_suggested() {
+        let names = ["maglev", "rr", "wrr"];
+        assert_eq!(nearest("Magelv", names.into_iter()), Some("maglev"));
+        assert_eq!(nearest("random", names.into_iter()), None);
+    }
+}
