@@ -19,6 +19,7 @@ pub mod forward;
 pub mod id;
 pub mod io;
 pub mod neighbor;
+pub mod pipeline;
 pub mod scheduler;
 pub mod service;
 pub mod time;

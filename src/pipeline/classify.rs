@@ -1,0 +1,339 @@
+//! The first pass: what is this frame, and is it whole?
+//!
+//! Everything that can be told from the headers alone is decided here, once. What comes out as a [`Class::Flow`] has
+//! complete headers at the places that [`Headers`] names, and lengths that do not lie.
+
+use crate::counters::DropReason;
+use crate::flow::{FlowKey, Protocol};
+use crate::io::Packet;
+use crate::wire::ethernet::{self, EtherType};
+use crate::wire::{MacAddr, icmp, ipv4, tcp, udp};
+
+/// Where IPv4 starts in a frame.
+const NETWORK: usize = ethernet::HEADER_LEN;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// A packet of a flow.
+    Flow(Headers),
+    /// An ARP message, not yet parsed.
+    Arp,
+    /// Nothing that can be worked with.
+    Drop(DropReason),
+}
+
+/// What the headers of a packet of a flow say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headers {
+    /// Its 5-tuple.
+    pub key: FlowKey,
+    /// Where the transport header starts in the frame: 34 to 74.
+    pub transport: u8,
+    /// What its transport is doing.
+    pub kind: Kind,
+    /// Bytes of the packet from the transport header to its end, without Ethernet's padding.
+    pub transport_len: u16,
+}
+
+/// What a packet's transport is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A TCP segment.
+    Tcp,
+    /// A UDP datagram.
+    Udp,
+    /// An ICMP echo request.
+    EchoRequest,
+    /// An ICMP echo reply.
+    EchoReply,
+}
+
+/// Tells what `packet` is, for a port whose Ethernet address is `mac`.
+#[inline(always)]
+pub fn classify<P: Packet>(packet: &P, mac: MacAddr) -> Class {
+    let data = packet.data();
+    let Some(ethernet) = ethernet::Header::new(data) else { return Class::Drop(DropReason::FrameTruncated) };
+    match ethernet.ether_type() {
+        EtherType::IPV4 => {}
+        other => return classify_other(other, ethernet.destination(), mac),
+    }
+    let destination = ethernet.destination();
+    if destination != mac {
+        let group = destination.0[0] & 1 != 0;
+        return Class::Drop(if group { DropReason::Broadcast } else { DropReason::NotForUs });
+    }
+    match parse(data, packet.frame_len()) {
+        Ok(headers) => Class::Flow(headers),
+        Err(reason) => Class::Drop(reason),
+    }
+}
+
+/// A frame that is not IPv4.
+#[cold]
+fn classify_other(ether_type: EtherType, destination: MacAddr, mac: MacAddr) -> Class {
+    Class::Drop(match ether_type {
+        EtherType::ARP if destination == mac || destination == MacAddr::BROADCAST => return Class::Arp,
+        _ if destination.0[0] & 1 == 0 && destination != mac => DropReason::NotForUs,
+        EtherType::VLAN | EtherType::SERVICE_VLAN => DropReason::Vlan,
+        EtherType::IPV6 => DropReason::Ipv6,
+        _ => DropReason::EtherType,
+    })
+}
+
+/// The headers of the IPv4 packet in `data`, the first piece of a frame of `frame_len` bytes.
+#[inline(always)]
+fn parse(data: &[u8], frame_len: usize) -> Result<Headers, DropReason> {
+    // A header that the frame has and the first piece has not was split by the port, not truncated by the sender.
+    let missing = |until: usize, truncated| if frame_len >= until { DropReason::HeadersSplit } else { truncated };
+
+    let packet = data.get(NETWORK..).unwrap_or_default();
+    let Some(ip) = ipv4::Header::new(packet) else {
+        return Err(missing(NETWORK + ipv4::HEADER_LEN, DropReason::Ipv4Truncated));
+    };
+    if ip.version() != 4 {
+        return Err(DropReason::Ipv4Version);
+    }
+    let header_len = ip.header_len();
+    let total_len = usize::from(ip.total_len());
+    if header_len < ipv4::HEADER_LEN {
+        return Err(DropReason::Ipv4HeaderLength);
+    }
+    if total_len < header_len || NETWORK + total_len > frame_len {
+        // Which of the two lengths lies cannot be told when they disagree; the header's own comes first.
+        let header_fits = NETWORK + header_len <= frame_len;
+        return Err(if header_fits { DropReason::Ipv4TotalLength } else { DropReason::Ipv4HeaderLength });
+    }
+    let Some(header) = packet.get(..header_len) else { return Err(DropReason::HeadersSplit) };
+    if !ipv4::checksum_is_right(header) {
+        return Err(DropReason::Ipv4Checksum);
+    }
+    if header_len > ipv4::HEADER_LEN && ipv4::has_source_route(header) {
+        return Err(DropReason::Ipv4SourceRoute);
+    }
+    if ip.is_fragment() {
+        return Err(DropReason::Ipv4Fragment);
+    }
+
+    let transport = NETWORK + header_len;
+    let transport_len = total_len - header_len;
+    let message = data.get(transport..).unwrap_or_default();
+    let absent = |needed: usize, truncated| {
+        if transport_len < needed { truncated } else { missing(transport + needed, truncated) }
+    };
+    let (protocol, kind, src_port, dst_port) = match ip.protocol() {
+        6 => {
+            let Some(tcp) = tcp::Header::new(message).filter(|_| transport_len >= tcp::HEADER_LEN) else {
+                return Err(absent(tcp::HEADER_LEN, DropReason::TcpTruncated));
+            };
+            if tcp.header_len() < tcp::HEADER_LEN || tcp.header_len() > transport_len {
+                return Err(DropReason::TcpHeaderLength);
+            }
+            if message.len() < tcp.header_len() {
+                return Err(DropReason::HeadersSplit);
+            }
+            if tcp.flags().is_nonsense() {
+                return Err(DropReason::TcpFlags);
+            }
+            (Protocol::Tcp, Kind::Tcp, tcp.source_port(), tcp.destination_port())
+        }
+        17 => {
+            let Some(udp) = udp::Header::new(message).filter(|_| transport_len >= udp::HEADER_LEN) else {
+                return Err(absent(udp::HEADER_LEN, DropReason::UdpTruncated));
+            };
+            let length = usize::from(udp.length());
+            if length < udp::HEADER_LEN || length > transport_len {
+                return Err(DropReason::UdpLength);
+            }
+            (Protocol::Udp, Kind::Udp, udp.source_port(), udp.destination_port())
+        }
+        1 => {
+            let Some(icmp) = icmp::Header::new(message).filter(|_| transport_len >= icmp::HEADER_LEN) else {
+                return Err(absent(icmp::HEADER_LEN, DropReason::IcmpTruncated));
+            };
+            match (icmp.kind(), icmp.code()) {
+                (icmp::ECHO_REQUEST, 0) => (Protocol::Icmp, Kind::EchoRequest, icmp.identifier(), 0),
+                (icmp::ECHO_REPLY, 0) => (Protocol::Icmp, Kind::EchoReply, 0, icmp.identifier()),
+                _ if icmp.is_error() => return Err(DropReason::IcmpError),
+                _ => return Err(DropReason::IcmpType),
+            }
+        }
+        _ => return Err(DropReason::Protocol),
+    };
+    if protocol != Protocol::Icmp && (src_port == 0 || dst_port == 0) {
+        return Err(DropReason::PortZero);
+    }
+    let key = FlowKey { src: ip.source(), dst: ip.destination(), src_port, dst_port, protocol };
+    Ok(Headers { key, transport: transport as u8, kind, transport_len: transport_len as u16 })
+}
+
+#[cfg(test)]
+mod tests {
+    use etherparse::PacketBuilder;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::id::PortId;
+    use crate::io::memory::Frame;
+
+    const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xfe]);
+
+    fn of(bytes: &[u8]) -> Class {
+        classify(&Frame::new(bytes.to_vec(), PortId(0)), MAC)
+    }
+
+    fn tcp() -> Vec<u8> {
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], MAC.0)
+            .ipv4([10, 0, 0, 1], [10, 0, 0, 10], 64)
+            .tcp(34952, 8080, 1, 1000)
+            .syn()
+            .write(&mut frame, b"hello")
+            .unwrap();
+        frame
+    }
+
+    fn udp() -> Vec<u8> {
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], MAC.0)
+            .ipv4([10, 0, 0, 1], [10, 0, 0, 10], 64)
+            .udp(34952, 53)
+            .write(&mut frame, b"hello")
+            .unwrap();
+        frame
+    }
+
+    fn echo() -> Vec<u8> {
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], MAC.0)
+            .ipv4([10, 0, 0, 1], [10, 0, 0, 10], 64)
+            .icmpv4_echo_request(77, 1)
+            .write(&mut frame, b"hello")
+            .unwrap();
+        frame
+    }
+
+    /// `frame` with `bytes` put in at `at`, and the IPv4 checksum made right again.
+    fn with(frame: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut frame = frame.to_vec();
+        frame[at..at + bytes.len()].copy_from_slice(bytes);
+        let header_end = (14 + usize::from(frame[14] & 15) * 4).min(frame.len());
+        frame[24..26].fill(0);
+        let sum = crate::wire::checksum::of(&frame[14..header_end]);
+        frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        frame
+    }
+
+    #[test]
+    fn a_whole_packet_of_each_protocol_gives_its_flow() {
+        let key = |src_port, dst_port, protocol| FlowKey {
+            src: [10, 0, 0, 1].into(),
+            dst: [10, 0, 0, 10].into(),
+            src_port,
+            dst_port,
+            protocol,
+        };
+        let rows = [
+            (tcp(), key(34952, 8080, Protocol::Tcp), Kind::Tcp, 25),
+            (udp(), key(34952, 53, Protocol::Udp), Kind::Udp, 13),
+            (echo(), key(77, 0, Protocol::Icmp), Kind::EchoRequest, 13),
+        ];
+        for (frame, key, kind, transport_len) in rows {
+            assert_eq!(of(&frame), Class::Flow(Headers { key, transport: 34, kind, transport_len }));
+            let padded = [&frame[..], &[0; 20]].concat();
+            assert_eq!(of(&padded), of(&frame), "Ethernet's padding does not count");
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_own_reason() {
+        use DropReason as D;
+        let rows = [
+            ("another station", with(&tcp(), 0, &[2, 0, 0, 0, 0, 9]), D::NotForUs),
+            ("broadcast", with(&tcp(), 0, &[0xff; 6]), D::Broadcast),
+            ("multicast", with(&tcp(), 0, &[1, 0, 0x5e, 0, 0, 1]), D::Broadcast),
+            ("VLAN", with(&tcp(), 12, &[0x81, 0]), D::Vlan),
+            ("IPv6", with(&tcp(), 12, &[0x86, 0xdd]), D::Ipv6),
+            ("LLDP", with(&tcp(), 12, &[0x88, 0xcc]), D::EtherType),
+            ("version", with(&tcp(), 14, &[0x65]), D::Ipv4Version),
+            ("header of 16 bytes", with(&tcp(), 14, &[0x44]), D::Ipv4HeaderLength),
+            ("header beyond the frame", with(&tcp()[..50], 14, &[0x4f]), D::Ipv4HeaderLength),
+            ("header beyond the packet", with(&[tcp(), vec![0; 40]].concat(), 14, &[0x4f]), D::Ipv4TotalLength),
+            ("total length beyond the frame", with(&tcp(), 16, &[0x10, 0]), D::Ipv4TotalLength),
+            ("total length within the header", with(&tcp(), 16, &[0, 19]), D::Ipv4TotalLength),
+            ("first fragment", with(&tcp(), 20, &[0x20, 0]), D::Ipv4Fragment),
+            ("last fragment", with(&tcp(), 20, &[0, 9]), D::Ipv4Fragment),
+            ("GRE", with(&tcp(), 23, &[47]), D::Protocol),
+            ("total length within TCP", with(&tcp(), 16, &[0, 39]), D::TcpTruncated),
+            ("TCP header of 16 bytes", with(&tcp(), 46, &[0x40]), D::TcpHeaderLength),
+            ("TCP header beyond the packet", with(&tcp(), 46, &[0xf0]), D::TcpHeaderLength),
+            ("SYN and FIN", with(&tcp(), 47, &[0x03]), D::TcpFlags),
+            ("no flags", with(&tcp(), 47, &[0]), D::TcpFlags),
+            ("source port 0", with(&tcp(), 34, &[0, 0]), D::PortZero),
+            ("destination port 0", with(&udp(), 36, &[0, 0]), D::PortZero),
+            ("total length within UDP", with(&udp(), 16, &[0, 27]), D::UdpTruncated),
+            ("UDP length of 7", with(&udp(), 38, &[0, 7]), D::UdpLength),
+            ("UDP length beyond the packet", with(&udp(), 38, &[0, 14]), D::UdpLength),
+            ("total length within ICMP", with(&echo(), 16, &[0, 27]), D::IcmpTruncated),
+            ("port unreachable", with(&echo(), 34, &[3, 3]), D::IcmpError),
+            ("timestamp", with(&echo(), 34, &[13, 0]), D::IcmpType),
+            ("echo with a code", with(&echo(), 34, &[8, 1]), D::IcmpType),
+        ];
+        for (name, frame, reason) in rows {
+            assert_eq!(of(&frame), Class::Drop(reason), "{name}");
+        }
+        let mut damaged = tcp();
+        damaged[24] ^= 1;
+        assert_eq!(of(&damaged), Class::Drop(D::Ipv4Checksum));
+    }
+
+    #[test]
+    fn a_frame_cut_at_any_length_is_told_apart() {
+        use DropReason as D;
+        for len in 0..tcp().len() {
+            let expected = match len {
+                0..14 => D::FrameTruncated,
+                14..34 => D::Ipv4Truncated,
+                _ => D::Ipv4TotalLength,
+            };
+            assert_eq!(of(&tcp()[..len]), Class::Drop(expected), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn options_are_carried_and_source_routes_are_not() {
+        let with_options = |options: [u8; 8]| {
+            let mut frame = tcp();
+            frame.splice(34..34, options);
+            frame[14] = 0x47;
+            frame[17] += 8;
+            with(&frame, 0, &MAC.0)
+        };
+        let Class::Flow(headers) = of(&with_options([7, 7, 4, 0, 0, 0, 0, 0])) else {
+            panic!("record route is carried")
+        };
+        assert_eq!((headers.transport, headers.key.dst_port), (42, 8080));
+        assert_eq!(of(&with_options([131, 7, 4, 10, 0, 0, 3, 0])), Class::Drop(DropReason::Ipv4SourceRoute));
+    }
+
+    proptest! {
+        #[test]
+        fn no_frame_makes_it_panic_and_what_it_finds_lies_in_the_frame(
+            template in prop_oneof![Just(tcp()), Just(udp()), Just(echo())],
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            len in 0usize..90,
+        ) {
+            let mut frame = template;
+            frame.resize(len.max(26), 0);
+            for (index, value) in changes {
+                let at = index.index(frame.len());
+                frame[at] = value;
+            }
+            let mut frame = with(&frame, 0, &[]);
+            frame.truncate(len);
+            if let Class::Flow(headers) = of(&frame) {
+                prop_assert!(usize::from(headers.transport) + usize::from(headers.transport_len) <= frame.len());
+            }
+        }
+    }
+}

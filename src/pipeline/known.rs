@@ -1,0 +1,210 @@
+//! Packets of connections that are known: the fast path.
+
+use std::sync::Arc;
+
+use super::classify::{Headers, Kind};
+use super::{Context, Note, Pipeline, Tracer};
+use crate::conntrack::{Change, ClientLink, Connection, ConnectionIndex, Direction, Segment};
+use crate::counters::DropReason;
+use crate::forward;
+use crate::id::{PortId, WorkerId};
+use crate::io::{Output, Packet};
+use crate::neighbor::Hop;
+use crate::service::Snapshot;
+use crate::time::Tick;
+use crate::wire::{ethernet, ipv4, tcp};
+
+impl<P: Packet> Pipeline<P> {
+    /// A packet in `direction` of the connection at `index`.
+    #[inline(always)]
+    pub(super) fn known<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        headers: &Headers,
+        hash: u64,
+        index: ConnectionIndex,
+        direction: Direction,
+        context: &mut Context<'_, O, T>,
+    ) {
+        if ttl(&packet) <= 1 {
+            return self.drop(packet, DropReason::Ipv4Ttl, context);
+        }
+        let segment = segment(&packet, headers);
+        let tick = context.now.tick();
+        if self.conntrack.is_expired(index, tick) {
+            self.end(index, context.snapshot);
+            return self.unknown(packet, headers, hash, Some(headers.key.src_port), context);
+        }
+        let tracked = self.conntrack.track(index, direction, segment.as_ref(), tick);
+        match tracked.change {
+            None => {}
+            Some(Change::Closed) => self.count_open(context.snapshot, index, -1),
+            Some(Change::Restored) => self.count_open(context.snapshot, index, 1),
+            Some(Change::Reopen { keep_port }) => {
+                let port = self.conntrack.connection(index).reply_key().dst_port;
+                self.end(index, context.snapshot);
+                context.tracer.note(Note::Reopened);
+                return self.unknown(packet, headers, hash, keep_port.then_some(port), context);
+            }
+        }
+        if T::ENABLED {
+            let connection = self.conntrack.connection(index);
+            context.tracer.note(Note::Known {
+                original: connection.original_key(),
+                reply: connection.reply_key(),
+                is_reply: direction == Direction::Reply,
+                state: connection.state(),
+            });
+            if !tracked.in_window {
+                context.tracer.note(Note::OutOfWindow);
+            }
+        }
+        if tracked.in_window
+            && direction == Direction::Original
+            && let Some(link) = link(&packet)
+        {
+            self.conntrack.set_link(index, link);
+        }
+        // Once a tick is often enough to say that the client is still there.
+        if tracked.first_in_tick {
+            self.touch_client(context.snapshot, index, tick);
+        }
+        match direction {
+            Direction::Original => self.forward_original(packet, headers, index, context),
+            Direction::Reply => self.forward_reply(packet, headers, index, context),
+        }
+    }
+
+    /// Sends a client's packet to its backend.
+    #[inline(always)]
+    pub(super) fn forward_original<O: Output<P>, T: Tracer>(
+        &mut self,
+        mut packet: P,
+        headers: &Headers,
+        index: ConnectionIndex,
+        context: &mut Context<'_, O, T>,
+    ) {
+        let connection = self.conntrack.connection(index);
+        let Some(backend) = context.snapshot.backend(connection.backend()) else {
+            return self.drop(packet, DropReason::NoBackend, context);
+        };
+        let counters = &backend.counters[self.id.index()];
+        counters.original_packets.add(1);
+        counters.original_bytes.add(packet.frame_len() as u64);
+        forward::translate(packet.data_mut(), usize::from(headers.transport), &connection.reply_key().reversed());
+        match backend.neighbor.hop() {
+            Some(hop) => self.send(packet, hop, context),
+            None => {
+                let neighbor = Arc::clone(&backend.neighbor);
+                self.hold(packet, &neighbor, context);
+            }
+        }
+    }
+
+    /// Sends a backend's packet to its client.
+    #[inline(always)]
+    fn forward_reply<O: Output<P>, T: Tracer>(
+        &mut self,
+        mut packet: P,
+        headers: &Headers,
+        index: ConnectionIndex,
+        context: &mut Context<'_, O, T>,
+    ) {
+        let connection = self.conntrack.connection(index);
+        if let Some(backend) = context.snapshot.backend(connection.backend()) {
+            let counters = &backend.counters[self.id.index()];
+            counters.reply_packets.add(1);
+            counters.reply_bytes.add(packet.frame_len() as u64);
+        }
+        let to = connection.original_key().reversed();
+        let ClientLink { mac, port } = connection.link();
+        let client = Hop { mac, port: PortId(port.into()) };
+        forward::translate(packet.data_mut(), usize::from(headers.transport), &to);
+        let router = context.snapshot.route(to.dst);
+        match router.map_or(Some(client), |router| router.hop()) {
+            Some(hop) => self.send(packet, hop, context),
+            None => {
+                if let Some(router) = router.cloned() {
+                    self.hold(packet, &router, context);
+                }
+            }
+        }
+    }
+}
+
+impl<P> Pipeline<P> {
+    /// Notes that the client of the connection at `index` is still there, where that prolongs its persistence.
+    #[inline(always)]
+    fn touch_client(&mut self, snapshot: &Snapshot, index: ConnectionIndex, tick: Tick) {
+        let connection = self.conntrack.connection(index);
+        let Some(backend) = snapshot.backend(connection.backend()) else { return };
+        if let Some(idle) = snapshot.service(backend.service).and_then(|service| service.persistence) {
+            self.persistence.touch(backend.service, connection.original_key().src, idle, tick);
+        }
+    }
+
+    /// Ends the connection at `index`.
+    fn end(&mut self, index: ConnectionIndex, snapshot: &Snapshot) {
+        let ended = self.conntrack.end(index);
+        count_ended(snapshot, self.id, &ended);
+    }
+
+    /// Adds to the open connections of the backend of the connection at `index`.
+    fn count_open(&self, snapshot: &Snapshot, index: ConnectionIndex, change: i8) {
+        let Some(backend) = snapshot.backend(self.conntrack.connection(index).backend()) else { return };
+        let open = &backend.counters[self.id.index()].open;
+        if change > 0 {
+            open.add(1);
+        } else {
+            open.subtract(1);
+        }
+    }
+}
+
+/// Takes a connection that has left the table out of the counts.
+pub(super) fn count_ended(snapshot: &Snapshot, worker: WorkerId, ended: &Connection) {
+    if !ended.is_open() {
+        return;
+    }
+    if let Some(backend) = snapshot.backend(ended.backend()) {
+        backend.counters[worker.index()].open.subtract(1);
+    }
+}
+
+/// Where a client's packet came from; nothing when that is no station's address.
+#[inline(always)]
+pub(super) fn link<P: Packet>(packet: &P) -> Option<ClientLink> {
+    let mac = ethernet::Header::new(packet.data())?.source();
+    // DPDK has at most 32 ports.
+    mac.is_unicast().then_some(ClientLink { mac, port: packet.ingress().0 as u8 })
+}
+
+/// The packet's time to live.
+#[inline(always)]
+pub(super) fn ttl<P: Packet>(packet: &P) -> u8 {
+    packet.data().get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new).map_or(0, ipv4::Header::ttl)
+}
+
+/// What the connection's state needs to know of a TCP segment; nothing for other protocols.
+#[inline(always)]
+pub(super) fn segment<P: Packet>(packet: &P, headers: &Headers) -> Option<Segment> {
+    if headers.kind != Kind::Tcp {
+        return None;
+    }
+    let message = packet.data().get(usize::from(headers.transport)..)?;
+    let tcp = tcp::Header::new(message)?;
+    let header_len = tcp.header_len();
+    let window_scale = if tcp.flags().contains(tcp::Flags::SYN) {
+        message.get(..header_len).and_then(tcp::window_scale)
+    } else {
+        None
+    };
+    Some(Segment {
+        flags: tcp.flags().0,
+        seq: tcp.sequence(),
+        ack: tcp.acknowledgment(),
+        window: tcp.window(),
+        payload_len: headers.transport_len.saturating_sub(header_len as u16),
+        window_scale,
+    })
+}

@@ -1,0 +1,216 @@
+//! The packet path: the passes over a burst.
+//!
+//! ```text
+//!             pass 1                pass 2                     pass 3, packet by packet
+//! burst → classify, hash,   →  fetch the records  →  look up ─┬─ known:   track → rewrite → next hop → output
+//!         fetch buckets        that may match                 ├─ unknown: service → scheduler → open, then as known
+//!                                                             └─ local:   ARP and echo, answered here
+//! ```
+//!
+//! The first two passes read and change nothing, so that memory is fetched for many packets at once. All that changes
+//! anything happens in the third, one packet after the other: what leaves is as if the packets had come one by one.
+//!
+//! A [`Pipeline`] belongs to one worker. It is given bursts, the time, an [`Output`] and a [`Tracer`]; it reads no
+//! clock and knows no port.
+
+pub mod classify;
+mod headline;
+mod known;
+mod local;
+mod trace;
+mod unknown;
+mod upkeep;
+
+pub use trace::{End, Narrator, Note, Silent, Tracer};
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use crate::conntrack::{Candidate, Conntrack, Persistence};
+use crate::counters::{DropReason, PerWorker, WorkerCounters};
+use crate::flow::FlowHasher;
+use crate::forward;
+use crate::id::{PortId, WorkerId};
+use crate::io::{BURST, Burst, Output, Packet};
+use crate::neighbor::{Hop, Neighbor, Resolver, Waiting};
+use crate::scheduler::Turn;
+use crate::service::Snapshot;
+use crate::time::Instant;
+use crate::wire::{MacAddr, ethernet};
+use classify::{Class, classify};
+
+/// One worker's part of the packet path.
+pub struct Pipeline<P> {
+    id: WorkerId,
+    workers: u16,
+    hasher: FlowHasher,
+    counters: Arc<PerWorker<WorkerCounters>>,
+    conntrack: Conntrack,
+    persistence: Persistence,
+    turns: Vec<Turn>,
+    waiting: Waiting<P>,
+    resolver: Resolver,
+    next_upkeep: Instant,
+}
+
+/// What a pipeline is made of.
+#[derive(Debug)]
+pub struct Settings {
+    /// Which worker it is for.
+    pub id: WorkerId,
+    /// How many workers there are.
+    pub workers: u16,
+    /// The hash of flows; the same for all workers.
+    pub hasher: FlowHasher,
+    /// Its connection table.
+    pub conntrack: Conntrack,
+    /// Its clients that keep their backends.
+    pub persistence: Persistence,
+    /// The counters of all workers; it writes its own part.
+    pub counters: Arc<PerWorker<WorkerCounters>>,
+}
+
+/// A packet between the passes.
+struct Lane {
+    class: Class,
+    hash: u64,
+}
+
+/// What every step needs to know, and where its results go.
+#[derive(Debug)]
+pub struct Context<'a, O, T> {
+    /// The configuration.
+    pub snapshot: &'a Snapshot,
+    /// When it is.
+    pub now: Instant,
+    /// Where packets go.
+    pub output: &'a mut O,
+    /// Who is told what becomes of them.
+    pub tracer: &'a mut T,
+}
+
+impl<P: Packet> Pipeline<P> {
+    /// A pipeline that must [`adopt`](Self::adopt) a snapshot before it can do anything.
+    pub fn new(settings: Settings) -> Self {
+        let Settings { id, workers, hasher, conntrack, persistence, counters } = settings;
+        Self {
+            id,
+            workers,
+            hasher,
+            counters,
+            conntrack,
+            persistence,
+            turns: Vec::new(),
+            waiting: Waiting::default(),
+            resolver: Resolver::default(),
+            next_upkeep: Instant::ZERO,
+        }
+    }
+
+    /// Takes `burst` through all passes and leaves it empty.
+    pub fn process<O: Output<P>, T: Tracer>(&mut self, burst: &mut Burst<P>, context: &mut Context<'_, O, T>) {
+        let mut lanes = ArrayVec::<Lane, BURST>::new();
+        for packet in burst.iter() {
+            packet.prefetch();
+        }
+        for packet in burst.iter() {
+            let class = classify(packet, mac(context.snapshot, packet.ingress()));
+            let hash = match &class {
+                Class::Flow(headers) => self.hasher.hash(&headers.key),
+                Class::Arp | Class::Drop(_) => 0,
+            };
+            self.conntrack.prefetch(hash);
+            lanes.push(Lane { class, hash });
+        }
+        let candidates: ArrayVec<_, BURST> =
+            lanes.iter().map(|lane| self.conntrack.find_candidate(lane.hash)).collect();
+        for ((packet, lane), candidate) in burst.drain(..).zip(&lanes).zip(candidates) {
+            self.finish(packet, lane, candidate, context);
+        }
+    }
+
+    /// The third pass, for one packet.
+    #[inline(always)]
+    fn finish<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        lane: &Lane,
+        candidate: Candidate,
+        context: &mut Context<'_, O, T>,
+    ) {
+        if T::ENABLED {
+            context.tracer.arrived(packet.data(), packet.ingress());
+        }
+        match &lane.class {
+            Class::Flow(headers) => match self.conntrack.verify(candidate, &headers.key, lane.hash) {
+                Some((index, direction)) => self.known(packet, headers, lane.hash, index, direction, context),
+                None => self.unknown(packet, headers, lane.hash, Some(headers.key.src_port), context),
+            },
+            Class::Arp => self.arp(packet, context),
+            Class::Drop(reason) => self.drop(packet, *reason, context),
+        }
+    }
+
+    /// Sends `packet` out to `hop`.
+    #[inline(always)]
+    fn send<O: Output<P>, T: Tracer>(&mut self, mut packet: P, hop: Hop, context: &mut Context<'_, O, T>) {
+        let Some(port) = context.snapshot.port(hop.port) else {
+            return self.drop(packet, DropReason::NeighborUnresolved, context);
+        };
+        if packet.frame_len() > ethernet::HEADER_LEN + usize::from(port.mtu) {
+            return self.drop(packet, DropReason::TooLong, context);
+        }
+        forward::address(packet.data_mut(), hop, port.mac);
+        if T::ENABLED {
+            context.tracer.ended(packet.data(), End::Transmitted(hop));
+        }
+        context.output.transmit(packet, hop.port);
+    }
+
+    #[cold]
+    fn hold<O: Output<P>, T: Tracer>(&mut self, packet: P, neighbor: &Arc<Neighbor>, context: &mut Context<'_, O, T>) {
+        neighbor.want(self.id);
+        if T::ENABLED {
+            context.tracer.ended(packet.data(), End::Held(neighbor.address()));
+        }
+        if let Err(packet) = self.waiting.push(packet, neighbor, context.now) {
+            self.drop_silently(packet, DropReason::NeighborQueueFull, context.output);
+        }
+    }
+
+    /// Gives `packet`, as it came, to the worker that owns its flow.
+    fn hand_over<O: Output<P>, T: Tracer>(&mut self, packet: P, to: WorkerId, context: &mut Context<'_, O, T>) {
+        if T::ENABLED {
+            context.tracer.ended(packet.data(), End::HandedOver(to));
+        }
+        match context.output.hand_over(packet, to) {
+            Ok(()) => self.count().handed_over.add(1),
+            Err(packet) => self.drop_silently(packet, DropReason::HandOverFull, context.output),
+        }
+    }
+
+    fn drop<O: Output<P>, T: Tracer>(&self, packet: P, reason: DropReason, context: &mut Context<'_, O, T>) {
+        if T::ENABLED {
+            context.tracer.ended(packet.data(), End::Dropped(reason));
+        }
+        self.drop_silently(packet, reason, context.output);
+    }
+
+    fn drop_silently<O: Output<P>>(&self, packet: P, reason: DropReason, output: &mut O) {
+        self.count().drops.add(reason, 1);
+        output.discard(packet);
+    }
+
+    /// This worker's counters.
+    #[inline(always)]
+    fn count(&self) -> &WorkerCounters {
+        &self.counters[self.id.index()]
+    }
+}
+
+/// leat's Ethernet address on `port`.
+#[inline(always)]
+fn mac(snapshot: &Snapshot, port: PortId) -> MacAddr {
+    snapshot.port(port).map_or(MacAddr::default(), |port| port.mac)
+}

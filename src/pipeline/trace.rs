@@ -1,0 +1,218 @@
+//! What `--trace` says of each packet.
+//!
+//! The pipeline tells a [`Tracer`] what it decides, as it decides it. [`Silent`] is compiled to nothing; [`Narrator`]
+//! writes a short block for each packet. The packet path is the same code with either.
+
+use std::fmt::{self, Write as _};
+use std::io;
+use std::net::Ipv4Addr;
+
+use super::headline::Headline;
+use crate::conntrack::State;
+use crate::counters::DropReason;
+use crate::flow::FlowKey;
+use crate::id::{PortId, WorkerId};
+use crate::neighbor::Hop;
+use crate::scheduler::Why;
+use crate::service::Service;
+
+/// Listens to what becomes of packets, one after the other.
+pub trait Tracer {
+    /// Whether anybody listens. What is only done for the listener is done when this is true.
+    const ENABLED: bool;
+
+    /// A packet came in.
+    fn arrived(&mut self, frame: &[u8], port: PortId);
+
+    /// Something was found out or decided about it.
+    fn note(&mut self, note: Note<'_>);
+
+    /// It is over: `frame` is the packet as it is now.
+    fn ended(&mut self, frame: &[u8], end: End);
+}
+
+/// Something found out or decided about a packet.
+#[derive(Clone, Copy, Debug)]
+pub enum Note<'a> {
+    /// It is for this service.
+    Service(&'a Service),
+    /// Its flow belongs to a connection that is known.
+    Known {
+        /// The client's and the VIP's side.
+        original: FlowKey,
+        /// The backend's and the local address's side, as the backend answers.
+        reply: FlowKey,
+        /// Whether the packet comes from the backend.
+        is_reply: bool,
+        /// The state that it is in after this packet.
+        state: State,
+    },
+    /// The segment lies outside of what the receiver accepts: it is passed on and changes nothing here.
+    OutOfWindow,
+    /// A new connection takes the place of one that was over.
+    Reopened,
+    /// The client had this backend before, and persistence keeps it.
+    Persistent(Ipv4Addr, u16),
+    /// The scheduler chose this backend.
+    Chosen {
+        /// Its address.
+        address: Ipv4Addr,
+        /// Its port, in host byte order.
+        port: u16,
+        /// The reason.
+        why: Why,
+    },
+    /// A new connection has this source towards its backend.
+    Source {
+        /// The local address.
+        address: Ipv4Addr,
+        /// The port, in host byte order.
+        port: u16,
+        /// Whether it is the client's own.
+        kept: bool,
+    },
+    /// An ARP message was heard.
+    Arp(&'a crate::wire::arp::Message),
+    /// leat answers by itself.
+    Answered(&'a str),
+}
+
+/// How a packet's way through leat ended.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    /// It was sent.
+    Transmitted(Hop),
+    /// It waits for this next hop to answer ARP.
+    Held(Ipv4Addr),
+    /// It was given to the worker that owns its flow.
+    HandedOver(WorkerId),
+    /// It was dropped.
+    Dropped(DropReason),
+}
+
+/// Nobody listens.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Tracer for Silent {
+    const ENABLED: bool = false;
+
+    #[inline(always)]
+    fn arrived(&mut self, _frame: &[u8], _port: PortId) {}
+
+    #[inline(always)]
+    fn note(&mut self, _note: Note<'_>) {}
+
+    #[inline(always)]
+    fn ended(&mut self, _frame: &[u8], _end: End) {}
+}
+
+/// Writes a block of lines for each packet.
+pub struct Narrator<W> {
+    output: W,
+    lcore: u32,
+    before: Option<Headline>,
+    block: String,
+}
+
+impl<W: io::Write> Narrator<W> {
+    /// A narrator for one lcore, by DPDK's number. A write that fails is forgotten: the packets go on.
+    pub const fn new(output: W, lcore: u32) -> Self {
+        Self { output, lcore, before: None, block: String::new() }
+    }
+
+    fn line(&mut self, line: impl fmt::Display) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.block, "    {line}");
+    }
+}
+
+impl<W: io::Write> Tracer for Narrator<W> {
+    const ENABLED: bool = true;
+
+    fn arrived(&mut self, frame: &[u8], port: PortId) {
+        let headline = Headline::of(frame);
+        self.block.clear();
+        let _ = writeln!(self.block, "port {}, lcore {}: {headline}", port.0, self.lcore);
+        self.before = Some(headline);
+    }
+
+    fn note(&mut self, note: Note<'_>) {
+        self.line(note);
+    }
+
+    fn ended(&mut self, frame: &[u8], end: End) {
+        if let Some(before) = self.before.take() {
+            let after = Headline::of(frame);
+            if !matches!(end, End::Dropped(_)) {
+                for change in before.changes(&after) {
+                    self.line(change);
+                }
+            }
+        }
+        self.line(end);
+        let _ = self.output.write_all(self.block.as_bytes());
+        let _ = self.output.flush();
+    }
+}
+
+impl fmt::Display for Note<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(service) => {
+                let Service { name, vip, protocol, port, mode, .. } = service;
+                write!(f, "service {name} ({protocol} {vip}")?;
+                if *port != 0 {
+                    write!(f, ":{port}")?;
+                }
+                write!(f, ", {mode}, {})", service.schedule.algorithm())
+            }
+            Self::Known { original, reply, is_reply, state } => {
+                let direction = if *is_reply { "reply" } else { "original" };
+                write!(f, "known connection, {direction} direction: {original}, answered as {reply}, now {state:?}")
+            }
+            Self::OutOfWindow => {
+                f.write_str("outside of the window: passed on, but it changes nothing about the connection")
+            }
+            Self::Reopened => f.write_str("the connection was over, and a SYN opens a new one in its place"),
+            Self::Persistent(address, port) => {
+                write!(f, "new connection → backend {}, which this client had before", Endpoint(*address, *port))
+            }
+            Self::Chosen { address, port, why } => {
+                write!(f, "new connection: {why} → backend {}", Endpoint(*address, *port))
+            }
+            Self::Source { address, port, kept } => {
+                let why = if *kept { "the client's own port" } else { "a free port" };
+                write!(f, "source towards the backend: {address}:{port}, {why}")
+            }
+            Self::Arp(message) => {
+                let crate::wire::arp::Message { operation, sender_mac, sender, target, .. } = message;
+                write!(f, "arp {operation:?}: {sender} at {sender_mac}, about {target}")
+            }
+            Self::Answered(what) => write!(f, "answered by leat itself: {what}"),
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transmitted(Hop { mac, port }) => write!(f, "sent on port {} to {mac}", port.0),
+            Self::Held(next_hop) => write!(f, "held until {next_hop} answers ARP"),
+            Self::HandedOver(worker) => write!(f, "handed over to worker {}, which owns the flow", worker.0),
+            Self::Dropped(reason) => write!(f, "dropped: {} ({})", reason.description(), reason.name()),
+        }
+    }
+}
+
+/// An address with a port, or without one that is 0.
+struct Endpoint(Ipv4Addr, u16);
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            0 => self.0.fmt(f),
+            port => write!(f, "{}:{port}", self.0),
+        }
+    }
+}

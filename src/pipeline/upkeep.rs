@@ -1,0 +1,119 @@
+//! What a worker does between bursts, a little at a time: taking over snapshots, forgetting connections, asking for next
+//! hops, sending what waited for one.
+
+use std::time::Duration;
+
+use super::known::count_ended;
+use super::{Context, Pipeline, Tracer};
+use crate::conntrack::PoolKey;
+use crate::counters::DropReason;
+use crate::id::WorkerId;
+use crate::io::{Output, Packet};
+use crate::neighbor::{Announcement, Outcome, Outgoing, Waiting};
+use crate::service::Snapshot;
+use crate::time::Instant;
+use crate::wire::MacAddr;
+use crate::wire::arp::{self, Message, Operation};
+
+/// The time between two rounds of upkeep.
+const INTERVAL: Duration = Duration::from_millis(1);
+
+/// A round looks at this share of the connection table, so that the whole table is seen about once a second…
+const ROUNDS_PER_SWEEP: usize = 1000;
+
+/// … unless the table is so large that a round would take more than some tens of microseconds.
+const MOST_RECORDS_PER_ROUND: usize = 4096;
+
+impl<P: Packet> Pipeline<P> {
+    /// Takes over a new configuration. Connections keep what they have.
+    pub fn adopt(&mut self, snapshot: &Snapshot, now: Instant) {
+        self.turns.resize_with(snapshot.services().len(), Default::default);
+        for key in pools(snapshot) {
+            self.conntrack.ensure_pool(key, &snapshot.listening_ports(key.local, key.protocol));
+        }
+        if self.id == WorkerId::FIRST {
+            self.resolver.adopt(snapshot.neighbors(), &snapshot.announcements(), now);
+        }
+    }
+
+    /// Does what is due. Cheap when nothing is: to be called after every burst, and when there is none.
+    #[inline]
+    pub fn upkeep<O: Output<P>, T: Tracer>(&mut self, context: &mut Context<'_, O, T>) {
+        if context.now < self.next_upkeep {
+            return;
+        }
+        self.next_upkeep = context.now + INTERVAL;
+        self.sweep(context.snapshot, context.now);
+        self.speak(context);
+        if !self.waiting.is_empty() {
+            self.release(context);
+        }
+    }
+
+    /// Forgets connections whose time is over.
+    fn sweep(&mut self, snapshot: &Snapshot, now: Instant) {
+        let records = (self.conntrack.capacity() / ROUNDS_PER_SWEEP).clamp(64, MOST_RECORDS_PER_ROUND);
+        let worker = self.id;
+        self.conntrack.sweep(now.tick(), records, |ended| count_ended(snapshot, worker, ended));
+        self.count().connections.set(self.conntrack.len() as u64);
+    }
+
+    /// Sends the ARP messages that are due.
+    fn speak<O: Output<P>, T>(&mut self, context: &mut Context<'_, O, T>) {
+        let (snapshot, counters) = (context.snapshot, &self.counters[self.id.index()]);
+        self.resolver.poll(context.now, |outgoing| {
+            let (port, destination, sender, target) = match outgoing {
+                Outgoing::Announce(Announcement { address, port }) => (port, MacAddr::BROADCAST, address, address),
+                Outgoing::Request { target, sender, known: Some(hop), .. } => (Some(hop.port), hop.mac, sender, target),
+                Outgoing::Request { target, sender, known: None, port } => (port, MacAddr::BROADCAST, sender, target),
+            };
+            for out in snapshot.ports().iter().filter(|out| port.is_none_or(|only| only == out.id)) {
+                let request = Message {
+                    operation: Operation::Request,
+                    sender_mac: out.mac,
+                    sender,
+                    target_mac: MacAddr::default(),
+                    target,
+                };
+                let mut frame = [0; arp::FRAME_LEN];
+                request.write(&mut frame, destination);
+                if let Some(packet) = context.output.create(&frame) {
+                    counters.originated.add(1);
+                    context.output.transmit(packet, out.id);
+                }
+            }
+        });
+    }
+
+    /// Sends the packets whose next hop was found, and drops those that waited for too long.
+    fn release<O: Output<P>, T: Tracer>(&mut self, context: &mut Context<'_, O, T>) {
+        let mut waiting = std::mem::replace(&mut self.waiting, Waiting::closed());
+        waiting.release(context.now, |outcome| match outcome {
+            Outcome::Resolved(packet, hop) => {
+                if T::ENABLED {
+                    context.tracer.arrived(packet.data(), packet.ingress());
+                }
+                self.send(packet, hop, context);
+            }
+            Outcome::Expired(packet) => self.drop_silently(packet, DropReason::NeighborUnresolved, context.output),
+        });
+        self.waiting = waiting;
+    }
+}
+
+/// Every pool of source ports that `snapshot` may need.
+fn pools(snapshot: &Snapshot) -> impl Iterator<Item = PoolKey> {
+    snapshot.backends().iter().flat_map(|backend| {
+        let service = snapshot.service(backend.service);
+        service.into_iter().flat_map(move |service| {
+            service.local_addresses.iter().flat_map(move |&local| {
+                service.protocol.transports().iter().map(move |&protocol| PoolKey {
+                    local,
+                    protocol,
+                    backend: backend.address,
+                    backend_port: backend.port,
+                })
+            })
+        })
+    })
+}
