@@ -1,2 +1,211 @@
-//! leat.
-fn main() {}
+//! The balancer: reads its arguments, starts DPDK, and runs a worker on each lcore until it is told to stop.
+//!
+//! Exit status 0 after an orderly end, 1 when EAL, a device or a socket fails, 2 for arguments or a configuration that
+//! cannot be meant.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, unbounded};
+use dpdk_wrapper::{Eal, Mempool, Port};
+use leat::config::cli::{Invocation, Run};
+use leat::config::{cli, eal, file, summary};
+use leat::control::{Listener, Watch};
+use leat::metrics::{BufferStatus, PortFigures, Source, tables};
+use leat::worker::{Deployment, deploy};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+/// Free hugepages below this are as good as none: the packet buffers would not fit.
+const ENOUGH_HUGEPAGES: u64 = 128 << 20;
+
+/// How often the counters are looked at for news.
+const LOOK: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).format_target(false).init();
+    let invocation = match cli::parse(std::env::args_os().skip(1), file::read) {
+        Ok(invocation) => invocation,
+        Err(failure) => return refuse(&failure),
+    };
+    match invocation {
+        Invocation::Help(text) => print(&text),
+        Invocation::Version(text) => print(&format!("{text}, {}\n", dpdk_wrapper::version())),
+        Invocation::Check(run) => match complete(&run) {
+            Ok(completed) => print(&summary::summary(&run, &completed, BYTES_PER_CONNECTION)),
+            Err(failure) => refuse(&failure),
+        },
+        Invocation::Run(run) => match complete(&run) {
+            Ok(completed) => match balance(&run, completed) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("leat: {error}");
+                    ExitCode::FAILURE
+                }
+            },
+            Err(failure) => refuse(&failure),
+        },
+    }
+}
+
+/// Memory that a connection takes, both directions: its record, two index entries, its source port.
+const BYTES_PER_CONNECTION: usize = 80;
+
+fn print(text: &str) -> ExitCode {
+    // A reader that has gone away has read enough.
+    let _ = write!(std::io::stdout(), "{text}");
+    ExitCode::SUCCESS
+}
+
+fn refuse(failure: &leat::config::Failure) -> ExitCode {
+    eprintln!("{failure}");
+    ExitCode::from(2)
+}
+
+/// EAL's arguments with what leat adds.
+fn complete(run: &Run) -> Result<eal::Completed, leat::config::Failure> {
+    let free = eal::free_hugepage_bytes(Path::new(eal::HUGEPAGES));
+    eal::complete(run.eal.clone(), free >= ENOUGH_HUGEPAGES, std::process::id())
+}
+
+/// Runs the balancer from start to end.
+fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
+    for note in run.warnings.iter().chain(&completed.notes) {
+        log::warn!("{note}");
+    }
+    let signals = listen_for_signals()?;
+    let listener = Listener::bind(&run.config.api)?;
+    let started = Instant::now();
+
+    let arguments: Vec<String> = std::iter::once("leat".to_owned()).chain(completed.args).collect();
+    let eal = Eal::init(arguments.iter().map(String::as_str))?;
+    let Deployment { workers, ports, pool, snapshot, counters, notes } = deploy(&eal, &run.config, &arguments)?;
+    for note in notes {
+        log::warn!("{note}");
+    }
+    let ports = Arc::new(Mutex::new(ports));
+    let source = Arc::new(Source {
+        snapshot,
+        counters,
+        lcores: eal.lcores().iter().map(|lcore| lcore.id.index()).collect(),
+        capacity: run.config.connections,
+        started,
+        dpdk: dpdk_wrapper::version().to_owned(),
+        ask_ports: ask(&ports, pool),
+    });
+
+    let stop = Arc::new(AtomicBool::new(false));
+    spawn("api", {
+        let source = Arc::clone(&source);
+        move || {
+            if let Err(error) = listener.serve(source) {
+                log::error!("the API has ended: {error}");
+            }
+        }
+    })?;
+    let control = spawn("control", {
+        let (source, stop) = (Arc::clone(&source), Arc::clone(&stop));
+        move || attend(&source, &signals, &stop)
+    })?;
+
+    let mut workers = workers.into_iter();
+    let results = eal.run(|_| {
+        let (worker, stop) = (workers.next(), Arc::clone(&stop));
+        let trace = run.trace;
+        move |lcore| {
+            if let Some(worker) = worker {
+                worker.run(lcore, &stop, trace);
+            }
+        }
+    });
+    stop.store(true, Relaxed);
+    for (lcore, result) in results {
+        result.map_err(|error| format!("lcore {lcore} {error}"))?;
+    }
+    control.join().map_err(|_| "the control thread has panicked")?;
+    print(&tables(&source.status()));
+    for port in &mut *ports.lock().map_err(|_| "a port's counters could not be read")? {
+        port.stop()?;
+    }
+    Ok(())
+}
+
+/// Starts a thread that may run on any CPU, not just on the main lcore's.
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<thread::JoinHandle<T>> {
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        if let Err(error) = dpdk_wrapper::reset_affinity() {
+            log::warn!("a control thread stays on the main lcore's CPU: {error}");
+        }
+        work()
+    })
+}
+
+/// Asks the ports for their counters, and the pool.
+fn ask(
+    ports: &Arc<Mutex<Vec<Port>>>,
+    pool: Mempool,
+) -> Box<dyn Fn() -> (Vec<PortFigures>, BufferStatus) + Send + Sync> {
+    let ports = Arc::clone(ports);
+    Box::new(move || {
+        let figures = ports.lock().map_or_else(|_| Vec::new(), |ports| ports.iter().map(figures_of).collect());
+        (figures, BufferStatus { in_use: pool.in_use(), available: pool.available() })
+    })
+}
+
+/// What a port counts; zeros where it does not.
+fn figures_of(port: &Port) -> PortFigures {
+    let stats = port.stats().unwrap_or_default();
+    PortFigures {
+        link_up: port.link().is_ok_and(|link| link.is_up),
+        received: stats.rx_packets,
+        received_bytes: stats.rx_bytes,
+        transmitted: stats.tx_packets,
+        transmitted_bytes: stats.tx_bytes,
+        missed: stats.rx_missed,
+        receive_errors: stats.rx_errors,
+        transmit_errors: stats.tx_errors,
+        no_buffer: stats.rx_no_mbuf,
+    }
+}
+
+/// Signals, from before EAL starts: one that comes in between is not lost.
+fn listen_for_signals() -> std::io::Result<Receiver<i32>> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+    let (sender, receiver) = unbounded();
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            if sender.send(signal).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(receiver)
+}
+
+/// The control thread: says that leat is ready, answers signals, and reports news until the end.
+fn attend(source: &Source, signals: &Receiver<i32>, stop: &AtomicBool) {
+    let mut watch = Watch::default();
+    let mut is_ready = false;
+    while !stop.load(Relaxed) {
+        if !is_ready && source.counters.iter().all(|worker| worker.polls.value() > 0) {
+            is_ready = true;
+            print("leat: ready\n");
+        }
+        watch.look(source, Instant::now());
+        let patience = if is_ready { LOOK } else { Duration::from_millis(1) };
+        match signals.recv_timeout(patience) {
+            Ok(SIGUSR1) => drop(print(&tables(&source.status()))),
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => stop.store(true, Relaxed),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}

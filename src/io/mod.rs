@@ -3,6 +3,8 @@
 //! The packet path is written against [`Packet`] alone. DPDK's mbufs are one kind; [`memory::Frame`], for tests and
 //! benchmarks without a port, is the other.
 
+#[cfg(feature = "dpdk")]
+mod dpdk;
 pub mod memory;
 
 use arrayvec::ArrayVec;

@@ -1,0 +1,12 @@
+//! What has been counted, summed for people and for programs that look.
+//!
+//! [`Source`] knows where the counters are; [`Source::status`] reads them all at one moment; the status is written as
+//! JSON by the API and as tables by [`tables`].
+
+mod status;
+mod tables;
+
+pub use status::{
+    BackendStatus, BufferStatus, NeighborStatus, PortFigures, PortStatus, ServiceStatus, Source, Status, WorkerStatus,
+};
+pub use tables::tables;

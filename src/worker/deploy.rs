@@ -1,0 +1,294 @@
+//! Puts the workers in their places: opens the ports, makes pools and rings, and deals them out to the lcores.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use dpdk_wrapper::{
+    Clock, Consumer, Eal, LcoreInfo, Mempool, MempoolConfig, PortConfig, PortInfo, Producer, Queues, ring,
+};
+use siphasher::sip::SipHasher13;
+
+use super::outlet::{Outlet, Way};
+use super::{HandOver, Worker};
+use crate::config::{Config, MacSetting};
+use crate::conntrack::{self, Conntrack, Persistence, PortShare};
+use crate::control::{PublishError, publish, wanted_ports};
+use crate::counters::{PerWorker, WorkerCounters, per_worker};
+use crate::flow::FlowHasher;
+use crate::id::{PortId, WorkerId};
+use crate::io::BURST;
+use crate::pipeline::{Pipeline, Settings};
+use crate::service::{Port, Snapshot};
+use crate::wire::MacAddr;
+
+/// Packets that may be on their way from one worker to another.
+const RING: usize = 1024;
+
+/// Clients that each worker remembers for persistence, as a share of its connections.
+const CLIENTS_PER_CONNECTION: f64 = 0.25;
+
+/// mbufs that each lcore keeps for itself.
+const POOL_CACHE: u32 = 256;
+
+/// Descriptors of each queue.
+const DESCRIPTORS: u16 = 512;
+
+/// The longest header in front of an Ethernet frame's payload: addresses, one VLAN tag, type.
+const LONGEST_HEADER: usize = 18;
+
+/// Why the workers could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// A port, a pool or a ring.
+    #[error(transparent)]
+    Dpdk(#[from] dpdk_wrapper::Error),
+    /// The configuration does not fit these ports.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// Frames can be longer than a buffer.
+    #[error("port {port}: an MTU of {mtu} is more than leat's buffers hold; set it to {most} or less")]
+    Jumbo {
+        /// The port.
+        port: String,
+        /// Its MTU, in bytes.
+        mtu: u16,
+        /// The longest that fits.
+        most: usize,
+    },
+    /// There are more lcores than source ports to deal out.
+    #[error("too many lcores: each needs a part of the source ports")]
+    TooManyLcores,
+    /// The operating system has no randomness.
+    #[error("no random key for the connection table: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+/// Everything that is running, or about to.
+pub struct Deployment {
+    /// One for each lcore, in their order.
+    pub workers: Vec<Worker>,
+    /// The ports, for their counters and for the end.
+    pub ports: Vec<dpdk_wrapper::Port>,
+    /// The packet buffers.
+    pub pool: Mempool,
+    /// What the workers see.
+    pub snapshot: Arc<Snapshot>,
+    /// What they count.
+    pub counters: Arc<PerWorker<WorkerCounters>>,
+    /// What there is to say about it.
+    pub notes: Vec<String>,
+}
+
+/// Opens the ports that `config` wants and makes a worker for each lcore. `arguments` are EAL's, which name the devices.
+///
+/// # Errors
+///
+/// As [`DeployError`] says. What was opened is closed again.
+pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deployment, DeployError> {
+    let lcores = eal.lcores();
+    let count = lcores.len();
+    let mut notes = Vec::new();
+
+    let mut ports = Vec::new();
+    let mut views = Vec::new();
+    for id in eal.ports() {
+        let port = eal.port(id)?;
+        let info = port.info()?;
+        views.push(Port {
+            id: PortId(id.0),
+            mac: mac_for(config.mac, &info, arguments),
+            mtu: port.mtu()?,
+            name: info.name,
+        });
+        ports.push(port);
+    }
+    let views = wanted_ports(config, views)?;
+    ports.retain(|port| views.iter().any(|view| view.id.0 == port.id().0));
+
+    let pool = Mempool::new(eal, "leat", &pool_config(ports.len(), count, &lcores))?;
+    for view in &views {
+        let most = pool.buffer_len() - LONGEST_HEADER;
+        if usize::from(view.mtu) > most {
+            return Err(DeployError::Jumbo { port: view.name.clone(), mtu: view.mtu, most });
+        }
+    }
+
+    let snapshot = Arc::new(publish(config, views, count)?);
+    let counters = Arc::new(per_worker(count));
+    let hasher = FlowHasher::random()?;
+    let clock = Clock::new(eal)?;
+    let started = clock.cycles();
+
+    let mut queues = Vec::new();
+    for port in &mut ports {
+        queues.push(start(port, count, &pool, &mut notes)?);
+    }
+    let mut rings = rings(eal, count)?;
+
+    let mut workers = Vec::new();
+    for (index, lcore) in lcores.iter().enumerate() {
+        let id = WorkerId(index as u16);
+        let mut receive = Vec::new();
+        let mut ways: Vec<Option<Way>> = Vec::new();
+        for (port, queues) in ports.iter().zip(&mut queues) {
+            receive.extend(queues.receive.get_mut(index).and_then(Option::take));
+            let at = usize::from(port.id().0);
+            ways.resize_with(ways.len().max(at + 1), || None);
+            ways[at] = Some(match queues.transmit.get_mut(index).and_then(Option::take) {
+                Some(queue) => Way::Queue(queue, Box::default()),
+                None => Way::Through(WorkerId((index % queues.transmit.len()) as u16)),
+            });
+        }
+        let connections = config.connections;
+        let conntrack = Conntrack::new(&conntrack::Settings {
+            connections,
+            hasher,
+            timeouts: config.timeouts,
+            share: PortShare::new(index as u16, count as u16).ok_or(DeployError::TooManyLcores)?,
+        });
+        let persistent = snapshot.services().iter().any(|service| service.persistence.is_some());
+        let clients = if persistent { (connections as f64 * CLIENTS_PER_CONNECTION) as usize } else { 0 };
+        let pipeline = Pipeline::new(Settings {
+            id,
+            workers: count as u16,
+            hasher,
+            conntrack,
+            persistence: Persistence::new(clients, hasher),
+            counters: Arc::clone(&counters),
+        });
+        let (outgoing, inbox) = rings.take(index);
+        workers.push(Worker {
+            id,
+            queues: receive,
+            inbox,
+            outlet: Outlet::new(id, Arc::clone(&counters), pool.clone(), ways, outgoing),
+            pipeline,
+            snapshot: Arc::clone(&snapshot),
+            counters: Arc::clone(&counters),
+            clock,
+            started,
+            shares_cpu: lcores.iter().any(|other| other.id != lcore.id && overlap(other, lcore)),
+        });
+    }
+    Ok(Deployment { workers, ports, pool, snapshot, counters, notes })
+}
+
+/// One port's queues, to be dealt out.
+struct Dealt {
+    receive: Vec<Option<dpdk_wrapper::RxQueue>>,
+    transmit: Vec<Option<dpdk_wrapper::TxQueue>>,
+}
+
+/// Starts `port` with a queue for each lcore, as far as it has them.
+fn start(
+    port: &mut dpdk_wrapper::Port,
+    lcores: usize,
+    pool: &Mempool,
+    notes: &mut Vec<String>,
+) -> Result<Dealt, DeployError> {
+    let info = port.info()?;
+    let capped = |most: u16| (lcores as u16).min(most).max(1);
+    let (rx_queues, tx_queues) = (capped(info.max_rx_queues), capped(info.max_tx_queues));
+    if usize::from(rx_queues) < lcores {
+        notes.push(format!("port {}: {rx_queues} of {lcores} lcores can receive from it", info.name));
+    }
+    let config = PortConfig {
+        rx_queues,
+        tx_queues,
+        rx_descriptors: DESCRIPTORS,
+        tx_descriptors: DESCRIPTORS,
+        ..PortConfig::default()
+    };
+    let Queues { rx, tx, .. } = port.start(&config, &[pool])?;
+    // leat answers to an Ethernet address of its own choice, so the port has to let it through.
+    if let Err(error) = port.set_promiscuous(true) {
+        log::debug!("{error}");
+    }
+    Ok(Dealt { receive: rx.into_iter().map(Some).collect(), transmit: tx.into_iter().map(Some).collect() })
+}
+
+/// The rings between each two workers.
+struct Rings {
+    producers: Vec<Vec<Option<Producer<HandOver>>>>,
+    consumers: Vec<Vec<Consumer<HandOver>>>,
+}
+
+fn rings(eal: &Eal, count: usize) -> Result<Rings, DeployError> {
+    let mut producers: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
+    let mut consumers: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
+    for (from, outgoing) in producers.iter_mut().enumerate() {
+        for (to, incoming) in consumers.iter_mut().enumerate() {
+            if from == to {
+                outgoing.push(None);
+                continue;
+            }
+            let (producer, consumer) = ring(eal, RING, None)?;
+            outgoing.push(Some(producer));
+            incoming.push(consumer);
+        }
+    }
+    Ok(Rings { producers, consumers })
+}
+
+impl Rings {
+    /// The ends that belong to one worker.
+    fn take(&mut self, worker: usize) -> (Vec<Option<Producer<HandOver>>>, Vec<Consumer<HandOver>>) {
+        (std::mem::take(&mut self.producers[worker]), std::mem::take(&mut self.consumers[worker]))
+    }
+}
+
+/// Enough mbufs for every place where one can be.
+fn pool_config(ports: usize, lcores: usize, infos: &[LcoreInfo]) -> MempoolConfig {
+    let in_queues = ports * lcores * 2 * usize::from(DESCRIPTORS);
+    // A cache holds up to one and a half times its size.
+    let in_caches = lcores * POOL_CACHE as usize * 3 / 2;
+    let in_rings = lcores * (lcores - 1) * RING;
+    let in_hands = lcores * (1024 + 4 * BURST);
+    let mbufs = (in_queues + in_caches + in_rings + in_hands).next_power_of_two() - 1;
+    MempoolConfig {
+        mbufs: mbufs as u32,
+        cache: POOL_CACHE,
+        socket: infos.first().and_then(|lcore| lcore.socket),
+        ..MempoolConfig::default()
+    }
+}
+
+fn overlap(a: &LcoreInfo, b: &LcoreInfo) -> bool {
+    a.cpus.iter().any(|cpu| b.cpus.contains(cpu))
+}
+
+/// The Ethernet address that leat has on a port.
+fn mac_for(setting: MacSetting, info: &PortInfo, arguments: &[String]) -> MacAddr {
+    match setting {
+        MacSetting::Fixed(mac) => mac,
+        // The kernel's end of a tap has the port's address, and a bridge keeps frames for it to itself.
+        MacSetting::Auto if info.driver == "net_tap" => {
+            let device = arguments.iter().find(|argument| argument.contains(&info.name));
+            made_up_mac(device.map_or(&info.name, |argument| argument))
+        }
+        MacSetting::Auto => MacAddr(info.mac),
+    }
+}
+
+/// A locally administered address that stays the same for the same device in the same place: the machine and the
+/// network namespace.
+fn made_up_mac(device: &str) -> MacAddr {
+    let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let namespace = std::fs::read_link(Path::new("/proc/self/ns/net")).unwrap_or_default();
+    let place = format!("{}\0{}\0{device}", machine.trim(), namespace.display());
+    let [a, b, c, d, e, ..] = SipHasher13::new().hash(place.as_bytes()).to_be_bytes();
+    MacAddr([0x02, a, b, c, d, e])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_made_up_address_is_stable_and_differs_by_device() {
+        let mac = made_up_mac("--vdev=net_tap0,iface=tapdpdk");
+        assert_eq!(mac, made_up_mac("--vdev=net_tap0,iface=tapdpdk"));
+        assert_ne!(mac, made_up_mac("--vdev=net_tap0,iface=other"));
+        assert!(mac.is_unicast());
+    }
+}

@@ -1,0 +1,125 @@
+//! The loop that each lcore runs, to completion: poll, process, send.
+//!
+//! A [`Worker`] owns everything that it writes: its queues of the ports, its ends of the rings, its [`Pipeline`]. It
+//! shares the snapshot and the clock, which it only reads, and its counters, which others only read.
+
+mod deploy;
+mod outlet;
+
+pub use deploy::{DeployError, Deployment, deploy};
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use arrayvec::ArrayVec;
+use dpdk_wrapper::{Clock, Consumer, Lcore, Mbuf, RxQueue};
+
+use crate::counters::{PerWorker, WorkerCounters};
+use crate::id::{PortId, WorkerId};
+use crate::io::{BURST, Burst};
+use crate::pipeline::{Context, Narrator, Pipeline, Silent, Tracer};
+use crate::service::Snapshot;
+use crate::time::Instant;
+use outlet::Outlet;
+
+/// What one worker passes to another.
+enum HandOver {
+    /// A packet as it came in, of a flow that the receiver owns.
+    Process(Mbuf),
+    /// A finished packet for a port on which the sender has no queue.
+    Transmit(Mbuf, PortId),
+}
+
+/// One lcore's whole work.
+pub struct Worker {
+    id: WorkerId,
+    queues: Vec<RxQueue>,
+    inbox: Vec<Consumer<HandOver>>,
+    outlet: Outlet,
+    pipeline: Pipeline<Mbuf>,
+    snapshot: Arc<Snapshot>,
+    counters: Arc<PerWorker<WorkerCounters>>,
+    clock: Clock,
+    started: u64,
+    /// Whether another lcore waits for the same CPU.
+    shares_cpu: bool,
+}
+
+impl Worker {
+    /// Works until `stop`, with a word on standard output about each packet if `trace`. To be called on its lcore.
+    pub fn run(mut self, lcore: Lcore, stop: &AtomicBool, trace: bool) {
+        self.pipeline.adopt(&self.snapshot, self.now());
+        if trace {
+            self.poll_until(lcore, stop, &mut Narrator::new(io::stdout(), lcore.id().index() as u32));
+        } else {
+            self.poll_until(lcore, stop, &mut Silent);
+        }
+        // What is still in the rings and buffers goes out, so that nobody loses a packet to an orderly end.
+        self.take_over(lcore, self.now(), &mut Silent);
+        self.outlet.flush(lcore);
+    }
+
+    fn poll_until<T: Tracer>(&mut self, lcore: Lcore, stop: &AtomicBool, tracer: &mut T) {
+        while !stop.load(Relaxed) {
+            let now = self.now();
+            let received = self.receive(lcore, now, tracer) + self.take_over(lcore, now, tracer);
+            let mut output = self.outlet.on(lcore);
+            self.pipeline.upkeep(&mut Context { snapshot: &self.snapshot, now, output: &mut output, tracer });
+            self.outlet.flush(lcore);
+            let counters = &self.counters[self.id.index()];
+            counters.polls.add(1);
+            if received > 0 {
+                counters.busy_polls.add(1);
+            } else if self.shares_cpu {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// Takes one burst from each queue.
+    fn receive<T: Tracer>(&mut self, lcore: Lcore, now: Instant, tracer: &mut T) -> usize {
+        let mut total = 0;
+        let mut burst = Burst::<Mbuf>::new();
+        for queue in &mut self.queues {
+            let received = queue.rx_burst(lcore, &mut burst);
+            if received == 0 {
+                continue;
+            }
+            total += received;
+            let counters = &self.counters[self.id.index()];
+            counters.received.add(received as u64);
+            counters.received_bytes.add(burst.iter().map(|mbuf| mbuf.packet_len() as u64).sum());
+            let mut output = self.outlet.on(lcore);
+            self.pipeline
+                .process(&mut burst, &mut Context { snapshot: &self.snapshot, now, output: &mut output, tracer });
+        }
+        total
+    }
+
+    /// Takes what other workers have passed on.
+    fn take_over<T: Tracer>(&mut self, lcore: Lcore, now: Instant, tracer: &mut T) -> usize {
+        let mut total = 0;
+        let mut passed = ArrayVec::<HandOver, BURST>::new();
+        let mut burst = Burst::<Mbuf>::new();
+        for ring in &mut self.inbox {
+            total += ring.pop_burst(&mut passed);
+            for item in passed.drain(..) {
+                match item {
+                    HandOver::Process(mbuf) => burst.push(mbuf),
+                    HandOver::Transmit(mbuf, port) => self.outlet.transmit(lcore, mbuf, port),
+                }
+            }
+            self.counters[self.id.index()].taken_over.add(burst.len() as u64);
+            let mut output = self.outlet.on(lcore);
+            self.pipeline
+                .process(&mut burst, &mut Context { snapshot: &self.snapshot, now, output: &mut output, tracer });
+        }
+        total
+    }
+
+    #[inline(always)]
+    fn now(&self) -> Instant {
+        Instant::from_nanos(self.clock.nanos(self.clock.cycles().wrapping_sub(self.started)))
+    }
+}
