@@ -1,0 +1,196 @@
+//! leat itself: the real binary, started, asked, and stopped.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+
+use super::{
+    LIMIT, TempDir,
+    net::{Net, Role},
+    pcap::{self, Frame},
+    process::{Finished, Process, command, run},
+    unique, wait_for,
+};
+
+/// EAL's options for one lcore on the tap of a [`Net`].
+pub const TAP: &[&str] = &["-l", "0", "--no-pci", "--vdev=net_tap0,iface=tapdpdk"];
+
+/// EAL's options for one lcore on the veth of a [`Net`].
+pub const VETH: &[&str] = &["-l", "0", "--no-pci", "--vdev=net_af_packet0,iface=vethdpdk"];
+
+/// A leat that has said that it is ready.
+#[derive(Debug)]
+pub struct Leat {
+    process: Process,
+    api: PathBuf,
+    /// EAL's directory for this process.
+    runtime: PathBuf,
+    _directory: TempDir,
+}
+
+impl Leat {
+    /// Starts leat in no namespace: for ports that are files or memory. It must become ready.
+    ///
+    /// `--api` and `--file-prefix` are added, with values of its own.
+    #[track_caller]
+    pub fn start(eal: &[&str], own: &[&str]) -> Self {
+        Self::launch(command(binary()), eal, own)
+    }
+
+    /// Starts leat at its end of the bridge.
+    #[track_caller]
+    pub fn start_in(net: &Net, eal: &[&str], own: &[&str]) -> Self {
+        Self::launch(net.command(Role::Lb, binary()), eal, own)
+    }
+
+    #[track_caller]
+    fn launch(mut leat: Command, eal: &[&str], own: &[&str]) -> Self {
+        let directory = TempDir::new("leat");
+        let api = directory.join("leat.sock");
+        let prefix = unique("leat");
+        leat.args(eal).args(["--file-prefix", &prefix, "--"]).args(own);
+        leat.arg("--api").arg(format!("unix:{}", api.display()));
+
+        let process = Process::spawn(&mut leat);
+        let runtime = Path::new("/var/run/dpdk").join(prefix);
+        let mut leat = Self { process, api, runtime, _directory: directory };
+        leat.process
+            .wait_for_output("'leat: ready'", LIMIT, |stdout, _| stdout.lines().any(|line| line == "leat: ready"));
+        leat
+    }
+
+    /// What it has printed on standard output so far, `--trace`'s blocks among it.
+    pub fn stdout(&self) -> String {
+        self.process.stdout()
+    }
+
+    /// What it has printed on standard error so far, EAL's lines among it.
+    pub fn stderr(&self) -> String {
+        self.process.stderr()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The API's socket.
+    pub fn api(&self) -> &Path {
+        &self.api
+    }
+
+    /// `GET /api/v1/status`.
+    pub fn status(&self) -> Value {
+        let (code, body) = http_get(&self.api, "/api/v1/status");
+        assert_eq!(code, 200, "{body}");
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("the status is JSON: {error}\n{body}"))
+    }
+
+    /// Has the statistics printed (SIGUSR1), and returns what leat printed from then until `last` was in it.
+    #[track_caller]
+    pub fn dump_stats(&mut self, last: &str) -> String {
+        let before = self.stdout().len();
+        self.process.signal("USR1");
+        let fresh = |stdout: &str| stdout.get(before..).is_some_and(|new| new.contains(last) && new.ends_with('\n'));
+        let (stdout, _) = self.process.wait_for_output("statistics", LIMIT, |stdout, _| fresh(stdout));
+        stdout[before..].to_owned()
+    }
+
+    /// Ends it as a user does, with SIGTERM.
+    #[track_caller]
+    pub fn stop(mut self) -> Finished {
+        self.process.stop(LIMIT)
+    }
+}
+
+impl Drop for Leat {
+    fn drop(&mut self) {
+        self.process.kill();
+        // EAL leaves it behind when it is killed.
+        let _ = fs::remove_dir_all(&self.runtime);
+    }
+}
+
+/// Runs leat with exactly these arguments to its end: for those that it must refuse, and for `--check`.
+#[track_caller]
+pub fn run_leat(arguments: &[&str]) -> Finished {
+    run(command(binary()).args(arguments), LIMIT)
+}
+
+fn binary() -> &'static str {
+    env!("CARGO_BIN_EXE_leat")
+}
+
+/// What came of a capture that went through leat.
+#[derive(Debug)]
+pub struct PcapRun {
+    /// What leat sent, in order, its own ARP included.
+    pub frames: Vec<Frame>,
+    /// The status after the last frame.
+    pub status: Value,
+    pub finished: Finished,
+    /// The capture of what leat sent, for [`render`](super::capture::render).
+    pub output: PathBuf,
+    _directory: TempDir,
+}
+
+/// Lets leat read frames from a capture, on one lcore with net_pcap, and returns what it wrote to another.
+///
+/// net_pcap delivers all of them as soon as the port is up: a backend needs `mac=` to be known by then.
+#[track_caller]
+pub fn pcap_run(frames: &[Vec<u8>], own: &[&str]) -> PcapRun {
+    pcap_run_on(&["-l", "0"], frames, own)
+}
+
+/// [`pcap_run`] with EAL's options for the lcores, or for memory.
+#[track_caller]
+pub fn pcap_run_on(eal: &[&str], frames: &[Vec<u8>], own: &[&str]) -> PcapRun {
+    let directory = TempDir::new("pcap_run");
+    let (input, output) = (directory.join("in.pcap"), directory.join("out.pcap"));
+    pcap::write(&input, frames);
+    let device = format!("--vdev=net_pcap0,rx_pcap={},tx_pcap={}", input.display(), output.display());
+    let arguments: Vec<&str> = eal.iter().copied().chain(["--no-pci", &device]).collect();
+
+    let leat = Leat::start(&arguments, own);
+    let status = wait_for(&format!("{} frames to be received", frames.len()), LIMIT, || {
+        let status = leat.status();
+        (received(&status) >= frames.len() as u64).then_some(status)
+    });
+    let finished = leat.stop().success();
+    PcapRun { frames: pcap::read(&output), status, finished, output, _directory: directory }
+}
+
+/// Frames that all workers together have received, of a [`Leat::status`].
+pub fn received(status: &Value) -> u64 {
+    let workers = status["workers"].as_array().unwrap_or_else(|| panic!("the status lists workers: {status}"));
+    workers.iter().map(|worker| worker["received"].as_u64().expect("received is a count")).sum()
+}
+
+/// A GET request over a Unix socket (HTTP/1.1, RFC 9112); returns the status code and the body.
+///
+/// # Panics
+/// When there is no whole answer. A body in chunks is not understood: leat's API sends none.
+#[track_caller]
+pub fn http_get(socket: &Path, path: &str) -> (u16, String) {
+    let answer = exchange(socket, &format!("GET {path} HTTP/1.1\r\nHost: leat\r\nConnection: close\r\n\r\n"))
+        .unwrap_or_else(|error| panic!("no answer to {path} on {}: {error}", socket.display()));
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no end of the header in: {answer}"));
+    assert!(!head.to_ascii_lowercase().contains("transfer-encoding: chunked"), "a body in chunks: {head}");
+    let code = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
+    (code.unwrap_or_else(|| panic!("no status line in: {head}")), body.to_owned())
+}
+
+fn exchange(socket: &Path, request: &str) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.set_write_timeout(Some(LIMIT))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
