@@ -12,7 +12,7 @@ use arrayvec::ArrayVec;
 use crate::id::{PortId, WorkerId};
 
 /// The most packets that are handled together.
-pub const BURST: usize = 32;
+pub const BURST: usize = 64;
 
 /// Packets that are handled together.
 pub type Burst<P> = ArrayVec<P, BURST>;

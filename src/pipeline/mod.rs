@@ -21,6 +21,9 @@ mod trace;
 mod unknown;
 mod upkeep;
 
+#[cfg(test)]
+mod tests;
+
 pub use trace::{End, Narrator, Note, Silent, Tracer};
 
 use std::sync::Arc;
