@@ -23,9 +23,24 @@ pub struct ClientLink {
     pub port: u8,
 }
 
+/// By whose address a backend knows a connection, and whether its answers come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Path {
+    /// A local address of leat's, with a source port of the pool for this port of the backend.
+    Local,
+    /// A local address of leat's, with a source port of the pool for all ports of the backend.
+    LocalToAnyPort,
+    /// The client's own, and answers come by.
+    Client,
+    /// The client's own, and answers go past leat.
+    OneWay,
+}
+
 /// One connection of a client with a backend. Ports are in host byte order.
 ///
-/// The client sends `C:c → V:v`, the backend gets `L:l → B:b`; answers go the opposite way.
+/// The client sends `C:c → V:v`, the backend gets `L:l → B:b`; answers go the opposite way. Where the backend knows the
+/// client itself, `L:l` is `C:c`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct Connection {
@@ -41,8 +56,7 @@ pub struct Connection {
     pub(super) last_seen: Tick,
     pub(super) backend: BackendId,
     pub(super) link: ClientLink,
-    /// Whether the source port comes from the pool of all the backend's ports.
-    pub(super) any_port: bool,
+    pub(super) path: Path,
 }
 
 const _: () = assert!(size_of::<Connection>() == 64);
@@ -63,7 +77,7 @@ impl Connection {
             last_seen: Tick(0),
             backend: BackendId(next),
             link: ClientLink { mac: MacAddr([0; 6]), port: 0 },
-            any_port: false,
+            path: Path::OneWay,
         }
     }
 
@@ -136,13 +150,25 @@ impl Connection {
         self.link
     }
 
-    /// The pool that its source port belongs to.
-    pub(super) const fn pool(&self) -> PoolKey {
-        PoolKey {
-            local: self.local,
-            protocol: self.track.protocol,
-            backend: self.backend_address,
-            backend_port: if self.any_port { 0 } else { self.backend_port },
-        }
+    /// Which way its packets take.
+    #[inline]
+    pub const fn path(&self) -> Path {
+        self.path
+    }
+
+    /// Whether the backend's answers come by.
+    #[inline]
+    pub const fn has_replies(&self) -> bool {
+        !matches!(self.path, Path::OneWay)
+    }
+
+    /// The pool that its source port belongs to, if it is from one.
+    pub(super) const fn pool(&self) -> Option<PoolKey> {
+        let backend_port = match self.path {
+            Path::Local => self.backend_port,
+            Path::LocalToAnyPort => 0,
+            Path::Client | Path::OneWay => return None,
+        };
+        Some(PoolKey { local: self.local, protocol: self.track.protocol, backend: self.backend_address, backend_port })
     }
 }

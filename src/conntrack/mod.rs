@@ -11,33 +11,28 @@
 mod connection;
 mod index;
 mod lines;
-mod persistence;
+mod memory;
+mod open;
 mod ports;
 mod table;
 mod tcp;
 mod timeouts;
 mod track;
 
-pub use connection::{ClientLink, Connection, ConnectionIndex};
-pub use persistence::Persistence;
+pub use connection::{ClientLink, Connection, ConnectionIndex, Path};
+pub use memory::{FlowMemory, Persistence};
+pub use open::{Opening, Source};
 pub use ports::{PoolKey, PortShare};
 pub use table::Candidate;
 pub use tcp::{Segment, Sight};
 pub use timeouts::Timeouts;
 pub use track::{Change, Direction, Observed, State, Track};
 
-use std::net::Ipv4Addr;
-
-use crate::flow::{FlowHasher, FlowKey, Protocol};
-use crate::id::BackendId;
+use crate::flow::{FlowHasher, FlowKey};
 use crate::time::Tick;
 use ports::Pools;
 use table::Table;
 use timeouts::TimeoutTicks;
-
-/// How many ports of one pool are tried before the next local address: a pool of all ports of a backend and one of a
-/// single port meet in the same tuples, so a port can be free in its pool and its tuple taken.
-const PORT_TRIES: usize = 32;
 
 /// How many records a full table is searched for a connection that is over.
 const ROOM_TRIES: usize = 64;
@@ -53,32 +48,6 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// This lcore's part of the source ports.
     pub share: PortShare,
-}
-
-/// A connection to be opened, of the client's packet that asks for it.
-#[derive(Clone, Copy, Debug)]
-pub struct Opening<'a> {
-    /// The packet's key: `C:c → V:v`. No connection has it: the caller has looked.
-    pub original: FlowKey,
-    /// The key's hash.
-    pub hash: u64,
-    /// The backend that was chosen.
-    pub backend: BackendId,
-    /// Its address.
-    pub backend_address: Ipv4Addr,
-    /// Its port; 0 to keep the packet's destination port.
-    pub backend_port: u16,
-    /// The source addresses to choose from. Each has a pool for this backend, see [`Conntrack::ensure_pool`].
-    pub local_addresses: &'a [Ipv4Addr],
-    /// The source port to have where it is free: the client's own. `None`: the port that rested longest. A port that
-    /// rests after another connection is not free for this.
-    pub preferred_port: Option<u16>,
-    /// The way back to the client.
-    pub link: ClientLink,
-    /// The packet's TCP header, if it is TCP.
-    pub segment: Option<&'a Segment>,
-    /// The time of the packet.
-    pub now: Tick,
 }
 
 /// An opened connection.
@@ -100,6 +69,10 @@ pub enum OpenError {
     /// Every source port towards this backend is in use, at each local address.
     #[error("no source port towards the backend is free")]
     PortsExhausted,
+    /// The client talks from the same port with the same backend through another service, and `nat` could not tell the
+    /// answers apart.
+    #[error("the same client port is connected to the same backend already")]
+    TupleInUse,
 }
 
 /// What a packet meant for its connection.
@@ -235,9 +208,9 @@ impl Conntrack {
         } else {
             Some(self.find_over(opening.now).ok_or(OpenError::TableFull)?)
         };
-        let choice = self.choose_port(opening).ok_or(OpenError::PortsExhausted)?;
+        let choice = self.choose_way(opening)?;
         let connection = choice.connection(opening);
-        let Ok(index) = self.table.insert(connection, [opening.hash, choice.reply_hash]) else {
+        let Ok(index) = self.table.insert(connection, opening.hash, choice.reply_hash) else {
             self.rest(&connection);
             return Err(OpenError::TableFull);
         };
@@ -258,7 +231,7 @@ impl Conntrack {
     ) -> Tracked {
         let connection = self.table.record_mut(index);
         let Observed { in_window, change } = connection.track.observe(direction, segment);
-        let prolongs = in_window && (connection.is_open() || change == Some(Change::Closed));
+        let prolongs = in_window && (connection.state().is_prolonged() || change == Some(Change::Closed));
         let first_in_tick = prolongs && connection.last_seen != now;
         if first_in_tick {
             connection.last_seen = now;
@@ -268,7 +241,7 @@ impl Conntrack {
             match change {
                 Some(Change::Closed) => self.rest(&connection),
                 Some(Change::Restored) => {
-                    if let Some(pool) = self.pools.pool_mut(&connection.pool()) {
+                    if let Some(pool) = connection.pool().and_then(|key| self.pools.pool_mut(&key)) {
                         pool.reclaim(connection.local_port);
                     }
                 }
@@ -292,8 +265,9 @@ impl Conntrack {
     /// Ends the connection at `index`, which must exist, gives its port back, and returns what it was.
     pub fn end(&mut self, index: ConnectionIndex) -> Connection {
         let connection = self.table.record(index);
-        let hashes = [self.hasher.hash(&connection.original_key()), self.hasher.hash(&connection.reply_key())];
-        let connection = self.table.remove(index, hashes);
+        let original = self.hasher.hash(&connection.original_key());
+        let reply = connection.has_replies().then(|| self.hasher.hash(&connection.reply_key()));
+        let connection = self.table.remove(index, original, reply);
         // A resting connection's port is in the queue already.
         if connection.is_open() {
             self.rest(&connection);
@@ -338,96 +312,10 @@ impl Conntrack {
 
     /// Puts the connection's port at the end of its pool's queue.
     fn rest(&mut self, connection: &Connection) {
-        if let Some(pool) = self.pools.pool_mut(&connection.pool()) {
+        if let Some(pool) = connection.pool().and_then(|key| self.pools.pool_mut(&key)) {
             pool.give_back(connection.local_port);
         }
     }
-
-    /// Takes a port of the first local address that has one, beginning with an address that the hash chooses.
-    fn choose_port(&mut self, opening: &Opening<'_>) -> Option<Choice> {
-        let locals = opening.local_addresses;
-        let (before, after) = locals.split_at(spread(opening.hash, locals.len()));
-        after.iter().chain(before).find_map(|&local| self.choose_port_at(opening, local))
-    }
-
-    fn choose_port_at(&mut self, opening: &Opening<'_>, local: Ipv4Addr) -> Option<Choice> {
-        let protocol = opening.original.protocol;
-        let key = PoolKey {
-            local,
-            protocol,
-            backend: opening.backend_address,
-            backend_port: if protocol == Protocol::Icmp { 0 } else { opening.backend_port },
-        };
-        let Self { table, pools, hasher, .. } = self;
-        let pool = pools.pool_mut(&key)?;
-        let any_port = key.backend_port == 0;
-        let backend_port = if any_port { opening.original.dst_port } else { key.backend_port };
-        let look = |port: u16| {
-            let reply = FlowKey { src_port: backend_port, dst_port: port, ..key.answers() };
-            let reply_hash = hasher.hash(&reply);
-            (table.find(&reply, reply_hash), Choice { reply, reply_hash, any_port, resting: None })
-        };
-
-        if let Some(port) = opening.preferred_port.filter(|&port| pool.is_waiting(port)) {
-            let (holder, choice) = look(port);
-            if holder.is_none() {
-                pool.take(port);
-                return Some(choice);
-            }
-        }
-        for _ in 0..PORT_TRIES {
-            let port = pool.take_oldest()?;
-            let (holder, choice) = look(port);
-            match holder {
-                None => return Some(choice),
-                Some((index, Direction::Reply)) if !table.record(index).is_open() => {
-                    return Some(Choice { resting: Some(index), ..choice });
-                }
-                // In use through another pool: as good as used just now.
-                Some(_) => pool.give_back(port),
-            }
-        }
-        None
-    }
-}
-
-/// A source port that was taken from its pool.
-#[derive(Clone, Copy)]
-struct Choice {
-    reply: FlowKey,
-    reply_hash: u64,
-    any_port: bool,
-    /// The connection that rests on the same tuple.
-    resting: Option<ConnectionIndex>,
-}
-
-impl Choice {
-    fn connection(&self, opening: &Opening<'_>) -> Connection {
-        let original = opening.original;
-        Connection {
-            client: original.src,
-            vip: original.dst,
-            backend_address: self.reply.src,
-            local: self.reply.dst,
-            client_port: original.src_port,
-            vip_port: original.dst_port,
-            backend_port: self.reply.src_port,
-            local_port: self.reply.dst_port,
-            track: match opening.segment {
-                Some(segment) => Track::tcp(segment, Sight::Both),
-                None => Track::datagram(original.protocol),
-            },
-            last_seen: opening.now,
-            backend: opening.backend,
-            link: opening.link,
-            any_port: self.any_port,
-        }
-    }
-}
-
-/// A number below `count`, or 0, from the hash bits that the table uses least.
-const fn spread(hash: u64, count: usize) -> usize {
-    (((hash >> 8) as u32 as u64 * count as u64) >> 32) as usize
 }
 
 #[cfg(test)]

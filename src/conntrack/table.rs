@@ -103,20 +103,24 @@ impl Table {
         self.records.len()
     }
 
-    /// Adds a connection under the hashes of its two keys.
+    /// Adds a connection under the hash of its original key, and that of its reply key if replies come by.
     ///
     /// # Errors
     ///
     /// [`TableFull`]; nothing has changed.
-    pub(super) fn insert(&mut self, connection: Connection, hashes: [u64; 2]) -> Result<ConnectionIndex, TableFull> {
+    pub(super) fn insert(
+        &mut self,
+        connection: Connection,
+        original: u64,
+        reply: Option<u64>,
+    ) -> Result<ConnectionIndex, TableFull> {
         if self.len == self.capacity {
             return Err(TableFull);
         }
         let index = ConnectionIndex(if self.freed == NONE { self.records.len() as u32 } else { self.freed });
-        let [original, reply] = [Direction::Original, Direction::Reply].map(|direction| pack(index, direction));
-        self.index.insert(hashes[0], original).map_err(|_| TableFull)?;
-        if self.index.insert(hashes[1], reply).is_err() {
-            self.index.remove(hashes[0], original);
+        self.index.insert(original, pack(index, Direction::Original)).map_err(|_| TableFull)?;
+        if reply.is_some_and(|reply| self.index.insert(reply, pack(index, Direction::Reply)).is_err()) {
+            self.index.remove(original, pack(index, Direction::Original));
             return Err(TableFull);
         }
         if self.freed == NONE {
@@ -130,11 +134,15 @@ impl Table {
         Ok(index)
     }
 
-    /// Removes the connection at `index`, which has `hashes`, and returns what it was.
-    pub(super) fn remove(&mut self, index: ConnectionIndex, hashes: [u64; 2]) -> Connection {
-        for (hash, direction) in hashes.into_iter().zip([Direction::Original, Direction::Reply]) {
+    /// Removes the connection at `index`, whose keys have these hashes, and returns what it was.
+    pub(super) fn remove(&mut self, index: ConnectionIndex, original: u64, reply: Option<u64>) -> Connection {
+        let mut remove = |hash, direction| {
             let was_there = self.index.remove(hash, pack(index, direction));
             debug_assert!(was_there, "{direction:?} of {index:?}");
+        };
+        remove(original, Direction::Original);
+        if let Some(reply) = reply {
+            remove(reply, Direction::Reply);
         }
         let connection = std::mem::replace(&mut self.records[index.0 as usize], Connection::vacant(self.freed));
         debug_assert_ne!(connection.state(), State::Vacant);

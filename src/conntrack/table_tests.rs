@@ -1,4 +1,5 @@
 use super::*;
+use crate::conntrack::{Path, Sight};
 
 use std::collections::HashMap;
 
@@ -23,11 +24,11 @@ fn connection(number: u32) -> Connection {
         vip_port: 8080,
         backend_port: 80,
         local_port: number as u16,
-        track: Track::datagram(Protocol::Udp),
+        track: Track::datagram(Protocol::Udp, Sight::Both),
         last_seen: Tick(0),
         backend: BackendId(number),
         link: ClientLink { mac: MacAddr([2, 0, 0, 0, 0, 1]), port: 0 },
-        any_port: false,
+        path: Path::Local,
     }
 }
 
@@ -35,9 +36,15 @@ fn hashes(connection: &Connection) -> [u64; 2] {
     [HASHER.hash(&connection.original_key()), HASHER.hash(&connection.reply_key())]
 }
 
+fn remove(table: &mut Table, index: ConnectionIndex, number: u32) -> Connection {
+    let [original, reply] = hashes(&connection(number));
+    table.remove(index, original, Some(reply))
+}
+
 fn insert(table: &mut Table, number: u32) -> Result<ConnectionIndex, TableFull> {
     let connection = connection(number);
-    table.insert(connection, hashes(&connection))
+    let [original, reply] = hashes(&connection);
+    table.insert(connection, original, Some(reply))
 }
 
 /// Where both directions of the connection are found, which must agree.
@@ -80,7 +87,7 @@ fn a_full_table_stays_usable_through_any_churn() {
         if number >= capacity as u32 {
             let oldest = number - capacity as u32;
             let index = find(&table, oldest).unwrap();
-            assert_eq!(table.remove(index, hashes(&connection(oldest))).backend(), BackendId(oldest));
+            assert_eq!(remove(&mut table, index, oldest).backend(), BackendId(oldest));
             assert_eq!(find(&table, oldest), None);
         }
         insert(&mut table, number).unwrap();
@@ -99,7 +106,7 @@ fn an_answer_from_an_old_candidate_is_the_answer_of_now() {
     assert_eq!(table.verify(before, &key, hash), Some((index, Direction::Original)), "opened meanwhile");
 
     let candidate = table.find_candidate(hash);
-    table.remove(index, hashes(&connection(1)));
+    remove(&mut table, index, 1);
     assert_eq!(table.verify(candidate, &key, hash), None, "ended meanwhile");
     assert!(!table.is(index, Direction::Original, &key));
 
@@ -146,7 +153,7 @@ proptest! {
                 },
                 Step::Remove(number) => {
                     if let Some(index) = model.remove(&number) {
-                        prop_assert_eq!(table.remove(index, hashes(&connection(number))).backend(), BackendId(number));
+                        prop_assert_eq!(remove(&mut table, index, number).backend(), BackendId(number));
                     }
                 }
                 Step::Insert(number) | Step::Find(number) => {

@@ -191,9 +191,7 @@ impl Track {
             (State::SynReceived, _) => self.observe_repeated_syn(direction, segment),
             (State::TimeWait | State::Reset, Direction::Original) if !answers => self.observe_reopening(segment),
             // Without the backend's half, its FIN and its challenge to a new SYN stay unseen: the client's word must do.
-            (State::Closing, Direction::Original) if !answers && self.facts & fact::ONE_WAY != 0 => {
-                self.observe_reopening(segment)
-            }
+            (State::Parting, Direction::Original) if !answers => self.observe_reopening(segment),
             // RFC 5961 §4.2: once synchronised, a SYN is answered with a challenge and changes nothing.
             _ => Observed::FOREIGN,
         }
@@ -343,6 +341,7 @@ impl Track {
             fact::BOTH_FINS => State::TimeWait,
             0 if self.facts & fact::BOTH_ACKED == fact::BOTH_ACKED => State::Established,
             0 => State::SynReceived,
+            _ if self.facts & fact::ONE_WAY != 0 => State::Parting,
             _ => State::Closing,
         }
     }

@@ -3,8 +3,11 @@ mod workers;
 use super::*;
 
 use std::collections::HashSet;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::flow::Protocol;
+use crate::id::BackendId;
 use crate::wire::MacAddr;
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
@@ -48,8 +51,7 @@ fn opening<'a>(conntrack: &Conntrack, original: FlowKey, segment: Option<&'a Seg
         backend: BackendId(1),
         backend_address: BACKEND,
         backend_port: 80,
-        local_addresses: &[VIP],
-        preferred_port: Some(original.src_port),
+        source: Source::Local { addresses: &[VIP], preferred_port: Some(original.src_port) },
         link: LINK,
         segment,
         now: START,
@@ -174,7 +176,7 @@ fn a_service_of_any_port_and_one_of_a_single_port_never_meet_at_the_backend() {
         let mut to_any = opening(&conntrack, FlowKey { dst_port: 80, ..key(Protocol::Udp, client, 5000) }, None);
         to_any.backend_port = 0;
         let mut to_one = opening(&conntrack, key(Protocol::Udp, client, 5000), None);
-        to_one.preferred_port = None;
+        to_one.source = Source::Local { addresses: &[VIP], preferred_port: None };
         for opening in [to_any, to_one] {
             let index = conntrack.open(&opening).unwrap().index;
             let reply = conntrack.connection(index).reply_key();
@@ -246,7 +248,7 @@ fn a_second_local_address_takes_over_when_the_first_has_no_port() {
     let mut count = 0;
     for client in 0.. {
         let mut opening = opening(&conntrack, key(Protocol::Udp, client, 40_000), None);
-        opening.local_addresses = &[VIP, OTHER_LOCAL];
+        opening.source = Source::Local { addresses: &[VIP, OTHER_LOCAL], preferred_port: None };
         let Ok(opened) = conntrack.open(&opening) else { break };
         used.insert(conntrack.connection(opened.index).reply_key().dst);
         count += 1;
@@ -262,7 +264,7 @@ fn connections_spread_over_the_local_addresses() {
     let mut at_vip = 0;
     for client in 0..1000 {
         let mut opening = opening(&conntrack, key(Protocol::Udp, client, 40_000), None);
-        opening.local_addresses = &[VIP, OTHER_LOCAL];
+        opening.source = Source::Local { addresses: &[VIP, OTHER_LOCAL], preferred_port: None };
         let index = conntrack.open(&opening).unwrap().index;
         at_vip += usize::from(conntrack.connection(index).reply_key().dst == VIP);
     }
@@ -305,9 +307,9 @@ fn a_full_table_makes_room_where_a_connection_is_over() {
 fn without_a_pool_there_is_no_port() {
     let mut conntrack = worker(0, 1, 50);
     let mut opening = opening(&conntrack, key(Protocol::Udp, 1, 40_000), None);
-    opening.local_addresses = &[];
+    opening.source = Source::Local { addresses: &[], preferred_port: None };
     assert_eq!(conntrack.open(&opening).unwrap_err(), OpenError::PortsExhausted);
-    opening.local_addresses = &[OTHER_LOCAL];
+    opening.source = Source::Local { addresses: &[OTHER_LOCAL], preferred_port: None };
     assert_eq!(conntrack.open(&opening).unwrap_err(), OpenError::PortsExhausted);
     assert_eq!(conntrack.ports_free(&PoolKey { local: OTHER_LOCAL, ..pool(Protocol::Udp) }), None);
 }

@@ -55,7 +55,7 @@ impl Timeouts {
             State::SynSent => self.tcp_syn_sent,
             State::SynReceived => self.tcp_syn_received,
             State::Established => self.tcp_established,
-            State::Closing => self.tcp_closing,
+            State::Closing | State::Parting => self.tcp_closing,
             State::TimeWait => self.tcp_time_wait,
             State::Reset => self.tcp_reset,
             State::Unreplied => self.udp_unreplied,

@@ -1,6 +1,6 @@
 //! What a connection's own packets say of it: its protocol, its state, and for TCP how far each side has come.
 
-use super::tcp::Segment;
+use super::tcp::{Segment, Sight};
 use crate::flow::Protocol;
 
 /// Which way a packet goes.
@@ -38,6 +38,9 @@ pub enum State {
     Established,
     /// TCP: one side has sent its FIN.
     Closing,
+    /// TCP, where the backend's half is not seen: the client has sent its FIN. What the backend may still send, and the
+    /// client acknowledge, prolongs it; but it does not count as open.
+    Parting,
     /// TCP: both FINs were seen. Further packets do not prolong it.
     TimeWait,
     /// TCP: a believable RST was seen. Further packets do not prolong it.
@@ -52,12 +55,13 @@ pub enum State {
 
 impl State {
     /// Every state, in the order of their numbers.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Vacant,
         Self::SynSent,
         Self::SynReceived,
         Self::Established,
         Self::Closing,
+        Self::Parting,
         Self::TimeWait,
         Self::Reset,
         Self::Unreplied,
@@ -65,9 +69,15 @@ impl State {
         Self::Echo,
     ];
 
-    /// Whether the connection counts as open: `lc` counts it, its packets prolong it, its source port is in use.
+    /// Whether the connection counts as open: `lc` counts it, and its source port is in use.
     #[inline]
     pub const fn is_open(self) -> bool {
+        !matches!(self, Self::Vacant | Self::Parting | Self::TimeWait | Self::Reset)
+    }
+
+    /// Whether its packets prolong it.
+    #[inline]
+    pub(super) const fn is_prolonged(self) -> bool {
         !matches!(self, Self::Vacant | Self::TimeWait | Self::Reset)
     }
 }
@@ -129,11 +139,13 @@ impl Track {
         Self { ends: [0; 2], max_ends: [0; 2], max_windows: [0; 2], scales: 0, facts: 0, state, protocol }
     }
 
-    /// A UDP flow or an ICMP echo exchange after its first packet, which was the client's.
-    pub const fn datagram(protocol: Protocol) -> Self {
-        let state = match protocol {
-            Protocol::Icmp => State::Echo,
-            Protocol::Tcp | Protocol::Udp => State::Unreplied,
+    /// A UDP flow or an ICMP echo exchange after its first packet, which was the client's. Where answers go past leat,
+    /// they are taken to come.
+    pub const fn datagram(protocol: Protocol, sight: Sight) -> Self {
+        let state = match (protocol, sight) {
+            (Protocol::Icmp, _) => State::Echo,
+            (Protocol::Tcp | Protocol::Udp, Sight::Both) => State::Unreplied,
+            (Protocol::Tcp | Protocol::Udp, Sight::OriginalOnly) => State::Replied,
         };
         Self::blank(protocol, state)
     }
@@ -182,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_dns_answer_moves_a_flow_to_the_longer_timeout() {
-        let mut track = Track::datagram(Protocol::Udp);
+        let mut track = Track::datagram(Protocol::Udp, Sight::Both);
         assert_eq!(track.observe(Direction::Original, None), Observed::ORDINARY);
         assert_eq!(track.state(), State::Unreplied);
         assert_eq!(track.observe(Direction::Reply, None), Observed::ORDINARY);
@@ -193,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_ping_stays_a_ping() {
-        let mut track = Track::datagram(Protocol::Icmp);
+        let mut track = Track::datagram(Protocol::Icmp, Sight::Both);
         assert_eq!(track.observe(Direction::Reply, None), Observed::ORDINARY);
         assert_eq!(track.state(), State::Echo);
     }

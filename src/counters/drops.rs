@@ -69,6 +69,7 @@ drop_reasons! {
     StrayReply = "stray_reply": "a backend's packet that belongs to no connection",
     TableFull = "table_full": "a new connection while the connection table is full",
     PortsExhausted = "ports_exhausted": "a new connection while no source port towards its backend is free",
+    TupleInUse = "tuple_in_use": "a new connection of a client port that is connected to the same backend already",
     NeighborUnresolved = "neighbor_unresolved": "the next hop did not answer ARP in time",
     NeighborQueueFull = "neighbor_queue_full": "more packets than may wait for one next hop to answer ARP",
     HandOverFull = "hand_over_full": "the ring to the lcore that owns the connection is full",

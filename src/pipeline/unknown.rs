@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use super::classify::{Headers, Kind};
 use super::known::{count_ended, link, segment, ttl};
 use super::{Context, Note, Pipeline, Tracer};
-use crate::conntrack::{OpenError, Opening};
+use crate::conntrack::{OpenError, Opening, Source};
 use crate::counters::DropReason;
 use crate::id::{BackendId, ServiceId, WorkerId};
 use crate::io::{Output, Packet};
@@ -82,8 +82,7 @@ impl<P: Packet> Pipeline<P> {
             backend: chosen,
             backend_address: backend.address,
             backend_port: backend.port,
-            local_addresses: &service.local_addresses,
-            preferred_port: preferred,
+            source: Source::Local { addresses: &service.local_addresses, preferred_port: preferred },
             link,
             segment: segment.as_ref(),
             now: tick,
@@ -92,6 +91,7 @@ impl<P: Packet> Pipeline<P> {
             Ok(opened) => opened,
             Err(OpenError::TableFull) => return self.drop(packet, DropReason::TableFull, context),
             Err(OpenError::PortsExhausted) => return self.drop(packet, DropReason::PortsExhausted, context),
+            Err(OpenError::TupleInUse) => return self.drop(packet, DropReason::TupleInUse, context),
         };
         if let Some(ended) = &opened.ended {
             count_ended(snapshot, self.id, ended);

@@ -1,7 +1,8 @@
-//! Persistence: a client's address keeps the backend it was given, in each service, until it has been silent long enough.
+//! What outlives a connection: which backend a client, or a flow, had last.
 //!
-//! A table of fixed size, one line of four entries a bucket. A bucket that is full gives up the entry that would be
-//! forgotten first: one whose time is over, else the one that was unused longest, as far as their services' times agree.
+//! [`Persistence`] remembers clients, each in each service; [`FlowMemory`] remembers flows by their 5-tuple. Both are
+//! tables of fixed size, one line of four entries a bucket. A bucket that is full gives up the entry that would be
+//! forgotten first: one whose time is over, else the one that was unused longest, as far as the times agree.
 
 use std::net::Ipv4Addr;
 
@@ -19,12 +20,94 @@ const LONGEST: u32 = 1 << 31;
 /// Which backend each client address has in each service.
 #[derive(Debug)]
 pub struct Persistence {
-    lines: Lines,
-    buckets: u32,
+    table: Table,
     hasher: FlowHasher,
 }
 
-/// One client's choice in one service.
+impl Persistence {
+    /// A table for about `entries` clients; at least one bucket.
+    pub fn new(entries: usize, hasher: FlowHasher) -> Self {
+        Self { table: Table::new(entries), hasher }
+    }
+
+    /// How many entries it holds at most.
+    pub const fn capacity(&self) -> usize {
+        self.table.buckets as usize * SLOTS
+    }
+
+    /// The backend of `client` in `service`, unless it has been silent for too long.
+    pub fn find(&self, service: ServiceId, client: Ipv4Addr, now: Tick) -> Option<BackendId> {
+        self.table.find(self.key(service, client), now)
+    }
+
+    /// Fetches what [`Self::find`] will read.
+    #[inline]
+    pub fn prefetch(&self, service: ServiceId, client: Ipv4Addr) {
+        self.table.prefetch(self.key(service, client));
+    }
+
+    /// Gives `client` the backend `backend` in `service`, until it has been silent for `idle` ticks from `now`.
+    pub fn insert(&mut self, service: ServiceId, client: Ipv4Addr, backend: BackendId, idle: u32, now: Tick) {
+        self.table.insert(self.key(service, client), backend, idle, now);
+    }
+
+    /// Notes a packet of `client` in `service`: an entry that is still alive lives for `idle` ticks from `now`.
+    pub fn touch(&mut self, service: ServiceId, client: Ipv4Addr, idle: u32, now: Tick) {
+        self.table.touch(self.key(service, client), idle, now);
+    }
+
+    fn key(&self, service: ServiceId, client: Ipv4Addr) -> Key {
+        Key {
+            // Never 0, which marks a vacant entry.
+            owner: u64::from(client.to_bits()) << 32 | u64::from(service.0) << 1 | 1,
+            hash: self.hasher.hash_address(client) ^ u64::from(service.0),
+        }
+    }
+}
+
+/// Which backend each flow had when its connection ended.
+#[derive(Debug)]
+pub struct FlowMemory(Table);
+
+impl FlowMemory {
+    /// A table for about `entries` flows; at least one bucket.
+    pub fn new(entries: usize) -> Self {
+        Self(Table::new(entries))
+    }
+
+    /// The backend of the flow whose original key has `hash`, unless that was too long ago. Another flow has the same
+    /// keyed hash once in 2⁶³.
+    pub fn find(&self, hash: u64, now: Tick) -> Option<BackendId> {
+        self.0.find(Key::of_flow(hash), now)
+    }
+
+    /// Remembers `backend` for the flow whose original key has `hash`, for `ticks` from `now`.
+    pub fn insert(&mut self, hash: u64, backend: BackendId, ticks: u32, now: Tick) {
+        self.0.insert(Key::of_flow(hash), backend, ticks, now);
+    }
+}
+
+/// Whose an entry is, and where to look for it.
+#[derive(Clone, Copy)]
+struct Key {
+    owner: u64,
+    hash: u64,
+}
+
+impl Key {
+    const fn of_flow(hash: u64) -> Self {
+        Self { owner: hash | 1, hash }
+    }
+}
+
+/// Backends by owners, each for a time.
+#[derive(Debug)]
+struct Table {
+    lines: Lines,
+    buckets: u32,
+}
+
+/// One owner's backend.
 #[derive(Clone, Copy)]
 struct Entry {
     owner: u64,
@@ -32,35 +115,26 @@ struct Entry {
     expires: Tick,
 }
 
-impl Persistence {
-    /// A table for about `entries` clients; at least one bucket.
-    pub fn new(entries: usize, hasher: FlowHasher) -> Self {
+impl Table {
+    fn new(entries: usize) -> Self {
         let buckets = u32::try_from(entries.div_ceil(SLOTS).max(1)).expect("fewer than 2³² buckets");
-        Self { lines: Lines::zeroed(buckets as usize), buckets, hasher }
+        Self { lines: Lines::zeroed(buckets as usize), buckets }
     }
 
-    /// How many entries it holds at most.
-    pub const fn capacity(&self) -> usize {
-        self.buckets as usize * SLOTS
-    }
-
-    /// The backend of `client` in `service`, unless it has been silent for too long.
-    pub fn find(&self, service: ServiceId, client: Ipv4Addr, now: Tick) -> Option<BackendId> {
-        let line = self.lines.line(self.bucket(service, client));
-        let slot = (0..SLOTS).find(|&slot| line[2 * slot] == owner(service, client))?;
+    fn find(&self, key: Key, now: Tick) -> Option<BackendId> {
+        let line = self.lines.line(self.bucket(key.hash));
+        let slot = (0..SLOTS).find(|&slot| line[2 * slot] == key.owner)?;
         let entry = Entry::read(line, slot);
         entry.is_alive(now).then_some(entry.backend)
     }
 
-    /// Fetches what [`Self::find`] will read.
     #[inline]
-    pub fn prefetch(&self, service: ServiceId, client: Ipv4Addr) {
-        arch::prefetch_read(self.lines.line(self.bucket(service, client)));
+    fn prefetch(&self, key: Key) {
+        arch::prefetch_read(self.lines.line(self.bucket(key.hash)));
     }
 
-    /// Gives `client` the backend `backend` in `service`, until it has been silent for `idle` ticks from `now`.
-    pub fn insert(&mut self, service: ServiceId, client: Ipv4Addr, backend: BackendId, idle: u32, now: Tick) {
-        let (bucket, owner) = (self.bucket(service, client), owner(service, client));
+    fn insert(&mut self, key: Key, backend: BackendId, idle: u32, now: Tick) {
+        let (bucket, owner) = (self.bucket(key.hash), key.owner);
         let line = self.lines.line_mut(bucket);
         let place = |slot: &usize| {
             let entry = Entry::read(line, *slot);
@@ -72,11 +146,10 @@ impl Persistence {
         Entry { owner, backend, expires: expiry(idle, now) }.write(line, slot);
     }
 
-    /// Notes a packet of `client` in `service`: an entry that is still alive lives for `idle` ticks from `now`.
-    pub fn touch(&mut self, service: ServiceId, client: Ipv4Addr, idle: u32, now: Tick) {
-        let bucket = self.bucket(service, client);
+    fn touch(&mut self, key: Key, idle: u32, now: Tick) {
+        let bucket = self.bucket(key.hash);
         let line = self.lines.line_mut(bucket);
-        let Some(slot) = (0..SLOTS).find(|&slot| line[2 * slot] == owner(service, client)) else { return };
+        let Some(slot) = (0..SLOTS).find(|&slot| line[2 * slot] == key.owner) else { return };
         let entry = Entry::read(line, slot);
         if entry.is_alive(now) {
             Entry { expires: expiry(idle, now), ..entry }.write(line, slot);
@@ -84,8 +157,7 @@ impl Persistence {
     }
 
     #[inline]
-    fn bucket(&self, service: ServiceId, client: Ipv4Addr) -> usize {
-        let hash = self.hasher.hash_address(client) ^ u64::from(service.0);
+    fn bucket(&self, hash: u64) -> usize {
         let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         ((mixed * u64::from(self.buckets)) >> 32) as usize
     }
@@ -113,11 +185,6 @@ impl Entry {
 const fn expiry(idle: u32, now: Tick) -> Tick {
     let idle = if idle >= LONGEST - 1 { LONGEST - 2 } else { idle };
     Tick(now.0.wrapping_add(idle + 1))
-}
-
-/// Whose an entry is; never 0, which marks a vacant one.
-const fn owner(service: ServiceId, client: Ipv4Addr) -> u64 {
-    (client.to_bits() as u64) << 32 | (service.0 as u64) << 1 | 1
 }
 
 #[cfg(test)]
@@ -204,5 +271,14 @@ mod tests {
     fn a_table_has_room_for_a_bucket_at_least() {
         assert_eq!(table(0).capacity(), 4);
         assert_eq!(table(5).capacity(), 8);
+    }
+
+    #[test]
+    fn a_flow_finds_its_backend_within_its_memory_and_not_after() {
+        let mut memory = FlowMemory::new(1000);
+        memory.insert(77, BackendId(7), 100, NOW);
+        assert_eq!(memory.find(77, at(100)), Some(BackendId(7)));
+        assert_eq!(memory.find(78, at(100)), None);
+        assert_eq!(memory.find(77, at(101)), None);
     }
 }

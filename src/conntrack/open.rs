@@ -1,0 +1,178 @@
+//! Opening a connection: by which tuple the backend shall know it.
+//!
+//! In `fullnat` that takes a source port of a local address, in `nat` it is the client's own tuple, and in the one-way
+//! modes the backend gets the packet as it is and its answers never come by.
+
+use std::net::Ipv4Addr;
+
+use super::connection::{ClientLink, Connection, Path};
+use super::ports::PoolKey;
+use super::tcp::{Segment, Sight};
+use super::track::{Direction, Track};
+use super::{ConnectionIndex, Conntrack, OpenError};
+use crate::flow::{FlowKey, Protocol};
+use crate::id::BackendId;
+use crate::time::Tick;
+
+/// How many ports of one pool are tried before the next local address: a pool of all ports of a backend and one of a
+/// single port meet in the same tuples, so a port can be free in its pool and its tuple taken.
+const PORT_TRIES: usize = 32;
+
+/// A connection to be opened, of the client's packet that asks for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// The packet's key: `C:c → V:v`. No connection has it: the caller has looked.
+    pub original: FlowKey,
+    /// The key's hash.
+    pub hash: u64,
+    /// The backend that was chosen.
+    pub backend: BackendId,
+    /// Its address.
+    pub backend_address: Ipv4Addr,
+    /// Its port; 0 to keep the packet's destination port.
+    pub backend_port: u16,
+    /// Whom the backend sees.
+    pub source: Source<'a>,
+    /// The way back to the client.
+    pub link: ClientLink,
+    /// The packet's TCP header, if it is TCP.
+    pub segment: Option<&'a Segment>,
+    /// The time of the packet.
+    pub now: Tick,
+}
+
+/// Whom a backend sees as the source of a connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// `fullnat`: one of leat's local addresses.
+    Local {
+        /// The addresses to choose from. Each has a pool for this backend, see [`Conntrack::ensure_pool`].
+        addresses: &'a [Ipv4Addr],
+        /// The port to have where it is free: the client's own. `None`: the port that rested longest. A port that rests
+        /// after another connection is not free for this.
+        preferred_port: Option<u16>,
+    },
+    /// `nat`: the client itself.
+    Client,
+    /// `dr`, `ipip`, `gue`: the client itself, and the backend answers it directly.
+    ClientDirectly,
+}
+
+/// The tuple by which a backend will know a connection.
+#[derive(Clone, Copy)]
+pub(super) struct Choice {
+    reply: FlowKey,
+    /// None where replies do not come by.
+    pub(super) reply_hash: Option<u64>,
+    path: Path,
+    /// The connection that rests on the same tuple.
+    pub(super) resting: Option<ConnectionIndex>,
+}
+
+impl Choice {
+    pub(super) fn connection(&self, opening: &Opening<'_>) -> Connection {
+        let original = opening.original;
+        let sight = if self.reply_hash.is_some() { Sight::Both } else { Sight::OriginalOnly };
+        Connection {
+            client: original.src,
+            vip: original.dst,
+            backend_address: self.reply.src,
+            local: self.reply.dst,
+            client_port: original.src_port,
+            vip_port: original.dst_port,
+            backend_port: self.reply.src_port,
+            local_port: self.reply.dst_port,
+            track: match opening.segment {
+                Some(segment) => Track::tcp(segment, sight),
+                None => Track::datagram(original.protocol, sight),
+            },
+            last_seen: opening.now,
+            backend: opening.backend,
+            link: opening.link,
+            path: self.path,
+        }
+    }
+}
+
+impl Conntrack {
+    /// The tuple for a new connection. A source port is taken from its pool.
+    pub(super) fn choose_way(&mut self, opening: &Opening<'_>) -> Result<Choice, OpenError> {
+        let original = opening.original;
+        // The backend's answer to the client itself.
+        let reply = FlowKey {
+            src: opening.backend_address,
+            dst: original.src,
+            src_port: if opening.backend_port == 0 { original.dst_port } else { opening.backend_port },
+            dst_port: original.src_port,
+            protocol: original.protocol,
+        };
+        match opening.source {
+            Source::Local { addresses, preferred_port } => {
+                self.choose_port(opening, addresses, preferred_port).ok_or(OpenError::PortsExhausted)
+            }
+            Source::Client => {
+                let hash = self.hasher.hash(&reply);
+                let resting = match self.table.find(&reply, hash) {
+                    None => None,
+                    Some((index, _)) if !self.table.record(index).is_open() => Some(index),
+                    Some(_) => return Err(OpenError::TupleInUse),
+                };
+                Ok(Choice { reply, reply_hash: Some(hash), path: Path::Client, resting })
+            }
+            Source::ClientDirectly => Ok(Choice { reply, reply_hash: None, path: Path::OneWay, resting: None }),
+        }
+    }
+
+    /// Takes a port of the first local address that has one, beginning with an address that the hash chooses.
+    fn choose_port(&mut self, opening: &Opening<'_>, addresses: &[Ipv4Addr], preferred: Option<u16>) -> Option<Choice> {
+        let (before, after) = addresses.split_at(spread(opening.hash, addresses.len()));
+        after.iter().chain(before).find_map(|&local| self.choose_port_at(opening, local, preferred))
+    }
+
+    fn choose_port_at(&mut self, opening: &Opening<'_>, local: Ipv4Addr, preferred: Option<u16>) -> Option<Choice> {
+        let protocol = opening.original.protocol;
+        let key = PoolKey {
+            local,
+            protocol,
+            backend: opening.backend_address,
+            backend_port: if protocol == Protocol::Icmp { 0 } else { opening.backend_port },
+        };
+        let Self { table, pools, hasher, .. } = self;
+        let pool = pools.pool_mut(&key)?;
+        let (path, backend_port) = match key.backend_port {
+            0 => (Path::LocalToAnyPort, opening.original.dst_port),
+            port => (Path::Local, port),
+        };
+        let look = |port: u16| {
+            let reply = FlowKey { src_port: backend_port, dst_port: port, ..key.answers() };
+            let reply_hash = hasher.hash(&reply);
+            (table.find(&reply, reply_hash), Choice { reply, reply_hash: Some(reply_hash), path, resting: None })
+        };
+
+        if let Some(port) = preferred.filter(|&port| pool.is_waiting(port)) {
+            let (holder, choice) = look(port);
+            if holder.is_none() {
+                pool.take(port);
+                return Some(choice);
+            }
+        }
+        for _ in 0..PORT_TRIES {
+            let port = pool.take_oldest()?;
+            let (holder, choice) = look(port);
+            match holder {
+                None => return Some(choice),
+                Some((index, Direction::Reply)) if !table.record(index).is_open() => {
+                    return Some(Choice { resting: Some(index), ..choice });
+                }
+                // In use through another pool: as good as used just now.
+                Some(_) => pool.give_back(port),
+            }
+        }
+        None
+    }
+}
+
+/// A number below `count`, or 0, from the hash bits that the table uses least.
+const fn spread(hash: u64, count: usize) -> usize {
+    (((hash >> 8) as u32 as u64 * count as u64) >> 32) as usize
+}
