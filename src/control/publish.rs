@@ -60,11 +60,14 @@ pub fn publish(config: &Config, ports: Vec<Port>, workers: usize) -> Result<Snap
     for (service, id) in config.services.iter().zip(0..) {
         let id = ServiceId(id);
         let mut members = Vec::new();
+        // A backend of a one-way mode holds the VIP itself, and would not answer its own address.
+        let nobody = if service.mode.is_one_way() { Ipv4Addr::UNSPECIFIED } else { service.vip };
+        let asker = service.local_addresses.first().copied().unwrap_or(nobody);
         for backend in &service.backends {
             let number = BackendId(parts.backends.len() as u32);
             let config::Backend { address, port, weight, mac, .. } = *backend;
             members.push(Member { backend: number, address, port, weight, up: true });
-            let neighbor = hops.towards(address, mac, service.local_addresses[0]);
+            let neighbor = hops.towards(address, mac, asker);
             let counters = Arc::new(per_worker(workers));
             parts.backends.push(Backend { service: id, address, port, weight, neighbor, counters });
         }

@@ -1,7 +1,9 @@
 //! Services and their backends, as the packet path sees them: numbered, immutable, one snapshot at a time.
 
+mod mode;
 mod snapshot;
 
+pub use mode::{Gue, GueVersion, Mode, Tunnel};
 pub use snapshot::{OwnAddress, Parts, Port, Route, Snapshot};
 
 use std::fmt;
@@ -29,7 +31,7 @@ pub struct Service {
     pub mode: Mode,
     /// How new connections get their backend.
     pub schedule: Schedule,
-    /// The sources of packets to backends in `fullnat`; never empty there.
+    /// The sources of packets to backends in `fullnat`; never empty there, and always in other modes.
     pub local_addresses: Vec<Ipv4Addr>,
     /// For how many ticks after its last packet a client keeps its backend.
     pub persistence: Option<u32>,
@@ -94,19 +96,46 @@ impl fmt::Display for ServiceProtocol {
     }
 }
 
-/// How packets are forwarded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Mode {
-    /// Both addresses and ports are rewritten in both directions: a backend sees a local address of leat's as its
-    /// client, and needs no configuration.
-    #[default]
-    Fullnat,
+/// What becomes of a client's TCP segment without SYN that belongs to no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NoConnection {
+    /// It is dropped.
+    Drop,
+    /// A backend is chosen for it, as for a new connection: after a failover the other instance goes on.
+    Schedule,
 }
 
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Fullnat => "fullnat",
-        })
+impl NoConnection {
+    /// What a service of `mode` does when nothing else was said.
+    pub const fn default_of(mode: Mode) -> Self {
+        if mode.is_one_way() { Self::Schedule } else { Self::Drop }
+    }
+
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Schedule => "schedule",
+        }
+    }
+}
+
+/// What becomes of a backend's connections when it fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OnFailure {
+    /// They stay with it.
+    #[default]
+    Keep,
+    /// The next packet of each is scheduled anew.
+    Move,
+}
+
+impl OnFailure {
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Move => "move",
+        }
     }
 }
