@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
-use super::draft::{Draft, DraftBackend, DraftService};
+use super::draft::{Draft, DraftBackend, DraftExtras, DraftService};
 use super::file::{self, Loaded};
 use super::problem::{At, Failure, Place, Problems};
 use super::{Config, eal, validate, value};
@@ -72,7 +72,7 @@ struct Options {
     #[arg(long, value_name = "ADDR[:PORT][,weight=N][,mac=MAC]", help_heading = "Service")]
     backend: Vec<String>,
 
-    /// fullnat (default)
+    /// fullnat (default), nat, dr, ipip or gue
     #[arg(long, value_name = "MODE", help_heading = "Service")]
     mode: Option<String>,
 
@@ -84,11 +84,11 @@ struct Options {
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, help_heading = "Service")]
     persistence: Option<String>,
 
-    /// A source address towards the backends, repeatable (default: the VIP)
+    /// A source address towards the backends in fullnat, repeatable (default: the VIP)
     #[arg(long, value_name = "ADDR", help_heading = "Service")]
     local_address: Vec<String>,
 
-    /// An own address of leat's, repeatable
+    /// An own address of leat's, repeatable; ipip and gue need one
     #[arg(long, value_name = "ADDR/LEN", help_heading = "Service")]
     address: Vec<String>,
 
@@ -304,6 +304,7 @@ fn read_service(options: &Options, vip: &str, problems: &Problems) -> Option<Dra
             let time = if bare { format!("{text}s") } else { text.clone() };
             At::new(time, &argument("--persistence", text))
         }),
+        extras: DraftExtras::default(),
         backends,
         place,
     })

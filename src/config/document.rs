@@ -91,6 +91,16 @@ impl<'a> Table<'a> {
         self.integer_of(key, entry)
     }
 
+    /// Whether `key` is true or false.
+    pub(super) fn boolean(&self, key: &'static str) -> Option<At<bool>> {
+        let entry = self.entry(key)?;
+        let DeValue::Boolean(value) = entry.get_ref() else {
+            self.wrong_type(key, "true or false", entry);
+            return None;
+        };
+        Some(At::new(*value, &self.text.place(entry.span().start)))
+    }
+
     /// The string or the whole number under `key`.
     pub(super) fn string_or_integer(&self, key: &'static str) -> Option<Result<At<String>, At<i128>>> {
         let entry = self.entry(key)?;

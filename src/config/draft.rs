@@ -52,7 +52,33 @@ pub(super) struct DraftService {
     pub(super) maglev_table_size: Option<At<i128>>,
     pub(super) local_addresses: Vec<At<String>>,
     pub(super) persistence: Option<At<String>>,
+    pub(super) extras: DraftExtras,
     pub(super) backends: Vec<DraftBackend>,
+}
+
+/// What only a file can say of a service.
+#[derive(Debug, Default)]
+pub(super) struct DraftExtras {
+    pub(super) proxy_arp: Vec<At<String>>,
+    pub(super) gue_port: Option<At<i128>>,
+    pub(super) gue_version: Option<At<i128>>,
+    pub(super) gue_checksum: Option<At<bool>>,
+    pub(super) mss_clamp: Option<At<i128>>,
+    pub(super) flow_memory: Option<At<String>>,
+    pub(super) health: Option<DraftHealth>,
+    pub(super) on_failure: Option<At<String>>,
+    pub(super) no_connection: Option<At<String>>,
+}
+
+#[derive(Debug)]
+pub(super) struct DraftHealth {
+    /// What messages call it.
+    pub(super) context: String,
+    pub(super) kind: At<String>,
+    pub(super) interval: Option<At<String>>,
+    pub(super) timeout: Option<At<String>>,
+    pub(super) rise: Option<At<i128>>,
+    pub(super) fall: Option<At<i128>>,
 }
 
 #[derive(Debug)]

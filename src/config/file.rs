@@ -5,9 +5,11 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::document::{self, Table};
-use super::draft::{Draft, DraftBackend, DraftInterface, DraftPort, DraftRoute, DraftService};
+use super::draft::{
+    Draft, DraftBackend, DraftExtras, DraftHealth, DraftInterface, DraftPort, DraftRoute, DraftService,
+};
 use super::problem::{At, Failure, Problems, SourceText};
-use super::{Config, timeouts, validate, value};
+use super::{Config, timeouts, validate};
 use crate::conntrack::Timeouts;
 
 /// The largest file that is read, in bytes.
@@ -15,9 +17,8 @@ pub const MAX_SIZE: usize = 16 << 20;
 
 /// Keys that later versions will have, by the table that they stand in: refused by name, not as unknown.
 const LATER_TOP: &[&str] = &["metrics", "standby"];
-const LATER_SERVICE: &[&str] =
-    &["flow_memory", "gue_version", "mss_clamp", "one_packet", "panic", "slow_start", "syn_proxy"];
-const LATER_HEALTH: &[&str] = &["interval", "timeout", "rise", "fall"];
+const LATER_SERVICE: &[&str] = &["one_packet", "panic", "slow_start", "syn_proxy"];
+const LATER_HEALTH: &[&str] = &["body", "host", "jitter", "path", "port", "start_delay", "status"];
 
 /// What a file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,9 +144,7 @@ fn read_service(mut table: Table<'_>) -> Option<DraftService> {
     let maglev_table_size = table.integer("maglev_table_size");
     let local_addresses = table.strings("local_addresses");
     let persistence = table.string("persistence");
-    read_health(&table);
-    read_only_choice(&table, "on_failure", "keep", &["move", "reset"]);
-    read_only_choice(&table, "no_connection", "drop", &["reset", "schedule"]);
+    let extras = read_extras(&table);
     let backends = table
         .tables("backend", |number| format!("{}, backend {number}", table.context()))
         .into_iter()
@@ -165,8 +164,35 @@ fn read_service(mut table: Table<'_>) -> Option<DraftService> {
         maglev_table_size,
         local_addresses,
         persistence,
+        extras,
         backends,
     })
+}
+
+fn read_extras(service: &Table<'_>) -> DraftExtras {
+    DraftExtras {
+        proxy_arp: service.strings("proxy_arp"),
+        gue_port: service.integer("gue_port"),
+        gue_version: service.integer("gue_version"),
+        gue_checksum: service.boolean("gue_checksum"),
+        mss_clamp: service.integer("mss_clamp"),
+        flow_memory: service.string("flow_memory"),
+        health: service.table("health", format!("{}, health", service.context())).and_then(read_health),
+        on_failure: service.string("on_failure"),
+        no_connection: service.string("no_connection"),
+    }
+}
+
+fn read_health(table: Table<'_>) -> Option<DraftHealth> {
+    table.demand("type", "\"arp\"");
+    let kind = table.string("type");
+    let interval = table.string("interval");
+    let timeout = table.string("timeout");
+    let rise = table.integer("rise");
+    let fall = table.integer("fall");
+    let context = table.context().to_owned();
+    table.finish(LATER_HEALTH);
+    Some(DraftHealth { context, kind: kind?, interval, timeout, rise, fall })
 }
 
 fn read_backend(table: Table<'_>) -> Option<DraftBackend> {
@@ -177,19 +203,4 @@ fn read_backend(table: Table<'_>) -> Option<DraftBackend> {
     let mac = table.string("mac");
     table.finish(&[]);
     Some(DraftBackend { address: address?, port, weight, mac })
-}
-
-fn read_health(service: &Table<'_>) {
-    let Some(health) = service.table("health", format!("{}, health", service.context())) else { return };
-    health.demand("type", "\"none\"");
-    read_only_choice(&health, "type", "none", &["arp", "icmp", "tcp", "http"]);
-    health.finish(LATER_HEALTH);
-}
-
-/// A key of which this version has one value only. Nothing of it reaches the configuration.
-fn read_only_choice(table: &Table<'_>, key: &'static str, only: &'static str, later: &[&str]) {
-    let Some(given) = table.string(key) else { return };
-    if let Err(message) = value::choice(key, &given.value, &[(only, ())], later) {
-        table.complain(&given.place, message);
-    }
 }

@@ -33,7 +33,7 @@ use ipnet::Ipv4Net;
 
 use crate::conntrack::Timeouts;
 use crate::scheduler::{Algorithm, TableSize};
-use crate::service::{Mode, ServiceProtocol};
+use crate::service::{Mode, NoConnection, OnFailure, ServiceProtocol, Tunnel};
 use crate::wire::MacAddr;
 
 /// Where the API listens when nothing else is said.
@@ -41,6 +41,12 @@ pub const DEFAULT_API: &str = "/run/leat/leat.sock";
 
 /// Entries of each lcore's connection table when nothing else is said.
 pub const DEFAULT_CONNECTIONS: usize = 1 << 20;
+
+/// The time between probes when nothing else is said.
+pub const DEFAULT_HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The time that an answer to a probe is awaited when nothing else is said.
+pub const DEFAULT_HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The largest connection table of one lcore.
 pub const MAX_CONNECTIONS: usize = 1 << 28;
@@ -140,12 +146,53 @@ pub struct Service {
     pub scheduler: Algorithm,
     /// Slots of the table of `maglev` and `sh`, no fewer than there are backends. Meaningless to other schedulers.
     pub maglev_table_size: TableSize,
-    /// Sources of packets to the backends. Never empty: the VIP when nothing else was said. Never the VIP in an `any`.
+    /// Sources of packets to the backends in `fullnat`. Never empty there: the VIP when nothing else was said; never the
+    /// VIP in an `any`. Always empty in other modes, where the client's address stays.
     pub local_addresses: Vec<Ipv4Addr>,
+    /// Ranges of clients' addresses for which backends' ARP requests are answered, beside the clients that are known,
+    /// and never for backends or own addresses. Host bits zero, each once. Empty in all modes but `nat`.
+    pub proxy_arp: Vec<Ipv4Net>,
+    /// What packets travel inside: something exactly in `ipip` and `gue`, and then there is an own address that is no
+    /// VIP of a one-way service.
+    pub tunnel: Option<Tunnel>,
+    /// The largest TCP segment that SYNs may announce, in bytes: 536 to 65495.
+    pub mss_clamp: Option<u16>,
     /// How long a client's address keeps its backend after its last packet; whole seconds, not zero.
     pub persistence: Option<Duration>,
+    /// How long after its connection ended a flow finds its old backend; whole seconds, not zero.
+    pub flow_memory: Option<Duration>,
+    /// How backends are probed, if they are.
+    pub health: Option<Health>,
+    /// What becomes of a failed backend's connections. Never `Move` in `fullnat`.
+    pub on_failure: OnFailure,
+    /// What becomes of a segment without SYN that belongs to no connection. Never `Schedule` in `fullnat`.
+    pub no_connection: NoConnection,
     /// The backends, each address and port once. Empty only from a file.
     pub backends: Vec<Backend>,
+}
+
+/// How a service's backends are probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// By what.
+    pub kind: HealthKind,
+    /// From one probe of a backend to the next: whole milliseconds, 100 ms to 1 h.
+    pub interval: Duration,
+    /// How long an answer is awaited: whole milliseconds, 100 ms to the interval.
+    pub timeout: Duration,
+    /// After how many answers in a row a backend is up again: not 0.
+    pub rise: u8,
+    /// After how many missing answers in a row a backend is down: not 0.
+    pub fall: u8,
+}
+
+/// By what a backend is probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HealthKind {
+    /// An ARP request. Every backend of the service is then on the link and has no configured Ethernet address.
+    Arp,
 }
 
 /// One backend of a service.
@@ -154,12 +201,20 @@ pub struct Service {
 pub struct Backend {
     /// Its address.
     pub address: Ipv4Addr,
-    /// Its port in host byte order; 0 exactly when the service's protocol is `any`.
+    /// Its port in host byte order; 0 exactly when the service's protocol is `any`. The service's in one-way modes.
     pub port: u16,
     /// Its share of new connections relative to the others; 0 gets none (drained).
     pub weight: u16,
     /// Its Ethernet address, when it is not to be resolved. Unicast.
     pub mac: Option<MacAddr>,
+}
+
+impl fmt::Display for HealthKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Arp => "arp",
+        })
+    }
 }
 
 impl fmt::Display for MacSetting {

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use super::cli::Run;
-use super::{Config, Interface, Service, eal, timeouts, value};
+use super::{Config, Health, Interface, Service, eal, timeouts, value};
 use crate::scheduler::Algorithm;
+use crate::service::Tunnel;
 
 /// A page of text for people, with a line feed at its end. `eal` are the arguments that EAL would get;
 /// `bytes_per_connection` is what one entry of the connection table takes.
@@ -83,13 +84,13 @@ fn write_interfaces(page: &mut String, interfaces: &[Interface]) -> std::fmt::Re
 }
 
 fn write_service(page: &mut String, service: &Service) -> std::fmt::Result {
-    let Service { name, vip, protocol, port, mode, scheduler, .. } = service;
+    let Service { name, vip, protocol, port, scheduler, .. } = service;
     writeln!(page)?;
     match port {
         0 => writeln!(page, "service {name}: {protocol} {vip}, every port")?,
         _ => writeln!(page, "service {name}: {protocol} {vip}:{port}")?,
     }
-    writeln!(page, "  mode       {mode}, from {}", joined(&service.local_addresses))?;
+    write_mode(page, service)?;
     match scheduler {
         Algorithm::Maglev | Algorithm::SourceHash => {
             writeln!(page, "  scheduler  {scheduler}, a table of {}", service.maglev_table_size)?;
@@ -99,6 +100,13 @@ fn write_service(page: &mut String, service: &Service) -> std::fmt::Result {
     if let Some(persistence) = service.persistence {
         writeln!(page, "  persists   {} after a client's last packet", value::show_duration(persistence))?;
     }
+    if let Some(memory) = service.flow_memory {
+        writeln!(page, "  memory     of a flow's backend for {} after its end", value::show_duration(memory))?;
+    }
+    if let Some(bytes) = service.mss_clamp {
+        writeln!(page, "  mss clamp  {bytes} bytes")?;
+    }
+    write_failure(page, service)?;
     for backend in &service.backends {
         write!(page, "  backend    {}", backend.address)?;
         if backend.port != 0 {
@@ -114,6 +122,40 @@ fn write_service(page: &mut String, service: &Service) -> std::fmt::Result {
         writeln!(page)?;
     }
     Ok(())
+}
+
+fn write_mode(page: &mut String, service: &Service) -> std::fmt::Result {
+    let mode = service.mode;
+    write!(page, "  mode       {mode}")?;
+    if !service.local_addresses.is_empty() {
+        write!(page, ", from {}", joined(&service.local_addresses))?;
+    }
+    if let Some(Tunnel::Gue(gue)) = service.tunnel {
+        let checksum = if gue.checksum { "with" } else { "without" };
+        write!(page, " version {} to UDP port {}, {checksum} a checksum", gue.version.number(), gue.port)?;
+    }
+    if let Some(tunnel) = service.tunnel {
+        write!(page, ", {} bytes more a packet", tunnel.overhead())?;
+    }
+    writeln!(page)?;
+    if !service.proxy_arp.is_empty() {
+        writeln!(page, "  proxy arp  for {} and the clients that are known", joined(&service.proxy_arp))?;
+    }
+    Ok(())
+}
+
+fn write_failure(page: &mut String, service: &Service) -> std::fmt::Result {
+    match service.health {
+        None => writeln!(page, "  health     none")?,
+        Some(Health { kind, interval, timeout, rise, fall }) => writeln!(
+            page,
+            "  health     {kind} every {}, answer within {}, up after {rise}, down after {fall}",
+            value::show_duration(interval),
+            value::show_duration(timeout)
+        )?,
+    }
+    writeln!(page, "  failure    {} its connections", service.on_failure.name())?;
+    writeln!(page, "  strays     {}", service.no_connection.name())
 }
 
 fn joined(items: &[impl ToString]) -> String {

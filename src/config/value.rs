@@ -176,8 +176,21 @@ pub(super) fn duration(field: &str, text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A time in the form that [`duration`] reads. Fractions of a second are left out.
+/// A time such as [`duration`] reads, or one of milliseconds only, such as `500ms`.
+pub(super) fn short_duration(field: &str, text: &str) -> Result<Duration, String> {
+    match text.strip_suffix("ms") {
+        Some(digits) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Ok(Duration::from_millis(digits.parse().unwrap_or(u64::MAX)))
+        }
+        _ => duration(field, text),
+    }
+}
+
+/// A time in the form that [`duration`] or [`short_duration`] reads. What is less than a millisecond is left out.
 pub(super) fn show_duration(duration: Duration) -> String {
+    if duration.subsec_millis() != 0 {
+        return format!("{}ms", duration.as_millis());
+    }
     let mut rest = duration.as_secs();
     let mut text = String::new();
     for (name, unit) in [('d', DAY), ('h', 60 * 60), ('m', 60), ('s', 1)] {
@@ -300,6 +313,17 @@ mod tests {
         for text in ["1s", "1m30s", "2h4m", "365d", "1d1h1m1s"] {
             assert_eq!(show_duration(duration("t", text).unwrap()), text);
         }
+        for text in ["500ms", "1500ms", "3s"] {
+            assert_eq!(show_duration(short_duration("t", text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn milliseconds_stand_alone() {
+        for text in ["ms", "-5ms", "1s500ms", "1.5ms", "5 ms"] {
+            assert!(short_duration("t", text).unwrap_err().contains("is not a time"), "{text}");
+        }
+        assert!(short_duration("t", "99999999999999999999999ms").unwrap() > LONGEST);
     }
 
     #[test]

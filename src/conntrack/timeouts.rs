@@ -48,6 +48,11 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
+    /// The longest of them: after this, no connection of a client that is silent is left.
+    pub fn longest(&self) -> Duration {
+        State::ALL.iter().map(|state| self.of(*state)).max().unwrap_or_default()
+    }
+
     /// How long a connection in `state` lives after its last packet; zero for a record without a connection.
     const fn of(&self, state: State) -> Duration {
         match state {

@@ -14,7 +14,7 @@ use crate::counters::per_worker;
 use crate::id::{BackendId, PortId, ServiceId};
 use crate::neighbor::{Hop, Neighbor};
 use crate::scheduler::{Member, Schedule, ScheduleError};
-use crate::service::{Backend, OwnAddress, Parts, Port, Route, Service, Snapshot};
+use crate::service::{Backend, Encapsulation, Forwarding, OwnAddress, Parts, PathMtu, Port, Route, Service, Snapshot};
 use crate::time::Tick;
 use crate::wire::MacAddr;
 
@@ -56,17 +56,29 @@ pub enum PublishError {
 pub fn publish(config: &Config, ports: Vec<Port>, workers: usize) -> Result<Snapshot, PublishError> {
     let interfaces = interfaces(config, &ports)?;
     let mut hops = NextHops { config, interfaces: &interfaces, ports: &ports, workers, known: HashMap::new() };
+    let mut tunnels = Tunnels { config, path_mtus: HashMap::new() };
     let mut parts = Parts { own: own_addresses(config, &interfaces), ..Parts::default() };
     for (service, id) in config.services.iter().zip(0..) {
         let id = ServiceId(id);
         let mut members = Vec::new();
+        // A backend of a one-way mode holds the VIP itself, and would not answer its own address.
+        let nobody = if service.mode.is_one_way() { Ipv4Addr::UNSPECIFIED } else { service.vip };
+        let asker = service.local_addresses.first().copied().unwrap_or(nobody);
         for backend in &service.backends {
             let number = BackendId(parts.backends.len() as u32);
             let config::Backend { address, port, weight, mac, .. } = *backend;
             members.push(Member { backend: number, address, port, weight, up: true });
-            let neighbor = hops.towards(address, mac, service.local_addresses[0]);
-            let counters = Arc::new(per_worker(workers));
-            parts.backends.push(Backend { service: id, address, port, weight, neighbor, counters });
+            parts.backends.push(Backend {
+                service: id,
+                address,
+                port,
+                weight,
+                up: true,
+                neighbor: hops.towards(address, mac, asker),
+                forwarding: tunnels.towards(address, service),
+                mss_clamp: service.mss_clamp,
+                counters: Arc::new(per_worker(workers)),
+            });
         }
         let schedule = Schedule::new(service.scheduler, service.maglev_table_size, config.hash_seed, &members)
             .map_err(|error| PublishError::Schedule { service: service.name.clone(), error })?;
@@ -79,6 +91,10 @@ pub fn publish(config: &Config, ports: Vec<Port>, workers: usize) -> Result<Snap
             schedule,
             local_addresses: service.local_addresses.clone(),
             persistence: service.persistence.map(Tick::count),
+            flow_memory: service.flow_memory.map(Tick::count),
+            proxy_arp: service.proxy_arp.clone(),
+            no_connection: service.no_connection,
+            on_failure: service.on_failure,
             backends: members.iter().map(|member| member.backend).collect(),
         });
     }
@@ -148,6 +164,35 @@ fn routes(interfaces: &[(&config::Interface, PortId)], hops: &mut NextHops<'_>) 
         }
     }
     routes
+}
+
+/// Makes the way to each backend of a tunnel.
+struct Tunnels<'a> {
+    config: &'a Config,
+    path_mtus: HashMap<Ipv4Addr, Arc<PathMtu>>,
+}
+
+impl Tunnels<'_> {
+    /// What is done to packets of `service` on their way to the backend at `destination`.
+    fn towards(&mut self, destination: Ipv4Addr, service: &config::Service) -> Forwarding {
+        if service.mode.translates() {
+            return Forwarding::Translate;
+        }
+        let Some(tunnel) = service.tunnel else { return Forwarding::Direct };
+        let path_mtu = Arc::clone(self.path_mtus.entry(destination).or_default());
+        Forwarding::Encapsulate(Encapsulation { source: self.source(destination), destination, tunnel, path_mtu })
+    }
+
+    /// An own address to send from: one in the same prefix as `destination`, or any that is no VIP of a one-way service,
+    /// of which a checked configuration has one.
+    fn source(&self, destination: Ipv4Addr) -> Ipv4Addr {
+        let Config { addresses, interfaces, services, .. } = self.config;
+        let own = || interfaces.iter().flat_map(|interface| &interface.addresses).chain(addresses);
+        let is_vip = |address| services.iter().any(|service| service.mode.is_one_way() && service.vip == address);
+        let usable = || own().filter(|net| !is_vip(net.addr()));
+        let near = usable().find(|net| net.contains(&destination));
+        near.or_else(|| usable().next()).map_or(Ipv4Addr::UNSPECIFIED, Ipv4Net::addr)
+    }
 }
 
 /// What tells two neighbours apart: where they are looked for, and an Ethernet address that was configured.

@@ -3,6 +3,16 @@
 //! All modes that translate addresses share [`translate`]: it takes the tuple that the packet shall have and changes
 //! nothing else but the time to live and the checksums. Sequence numbers, options and payload are not touched.
 
+mod fragment;
+mod mss;
+mod too_big;
+mod tunnel;
+
+pub use fragment::fragment;
+pub use mss::clamp as clamp_mss;
+pub use too_big::{LONGEST_FRAME as LONGEST_ERROR, fragmentation_needed};
+pub use tunnel::{IPIP, NoRoom, encapsulate};
+
 use crate::flow::{FlowKey, Protocol};
 use crate::neighbor::Hop;
 use crate::wire::{MacAddr, ethernet, icmp, ipv4, tcp, udp};

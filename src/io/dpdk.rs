@@ -28,6 +28,19 @@ impl Packet for Mbuf {
     }
 
     #[inline(always)]
+    fn prepend(&mut self, len: usize) -> bool {
+        Self::prepend(self, len).is_some()
+    }
+
+    #[inline(always)]
+    fn truncate(&mut self, len: usize) {
+        if let Some(excess) = self.packet_len().checked_sub(len) {
+            // Only padding is cut off, which lies in the last segment.
+            self.trim_back(excess);
+        }
+    }
+
+    #[inline(always)]
     fn prefetch(&self) {
         Self::prefetch(self);
     }

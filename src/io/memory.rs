@@ -38,6 +38,15 @@ impl Packet for Frame {
     fn ingress(&self) -> PortId {
         self.ingress
     }
+
+    fn prepend(&mut self, len: usize) -> bool {
+        self.bytes.splice(0..0, std::iter::repeat_n(0, len));
+        true
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
 }
 
 /// Everything that a pipeline gave away, in order.

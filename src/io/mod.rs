@@ -31,6 +31,12 @@ pub trait Packet: Sized {
     /// The port that it came in on.
     fn ingress(&self) -> PortId;
 
+    /// Makes room for `len` more bytes in front of the frame. Their content is anything. Returns whether there was room.
+    fn prepend(&mut self, len: usize) -> bool;
+
+    /// Cuts the frame to `len` bytes, if it is longer.
+    fn truncate(&mut self, len: usize);
+
     /// Asks the processor to bring the headers into its cache.
     fn prefetch(&self) {}
 }

@@ -5,6 +5,7 @@
 
 use crate::counters::DropReason;
 use crate::flow::{FlowKey, Protocol};
+use crate::forward;
 use crate::io::Packet;
 use crate::wire::ethernet::{self, EtherType};
 use crate::wire::{MacAddr, icmp, ipv4, tcp, udp};
@@ -19,6 +20,11 @@ pub enum Class {
     Flow(Headers),
     /// An ARP message, not yet parsed.
     Arp,
+    /// An ICMP error, not yet parsed.
+    IcmpError {
+        /// Where it starts in the frame.
+        message: u8,
+    },
     /// Nothing that can be worked with.
     Drop(DropReason),
 }
@@ -32,8 +38,18 @@ pub struct Headers {
     pub transport: u8,
     /// What its transport is doing.
     pub kind: Kind,
+    /// Whether it is a TCP segment with SYN.
+    pub is_syn: bool,
     /// Bytes of the packet from the transport header to its end, without Ethernet's padding.
     pub transport_len: u16,
+}
+
+impl Headers {
+    /// Bytes of the IPv4 packet.
+    #[inline(always)]
+    pub fn packet_len(&self) -> usize {
+        usize::from(self.transport) - NETWORK + usize::from(self.transport_len)
+    }
 }
 
 /// What a packet's transport is doing.
@@ -65,7 +81,17 @@ pub fn classify<P: Packet>(packet: &P, mac: MacAddr) -> Class {
     }
     match parse(data, packet.frame_len()) {
         Ok(headers) => Class::Flow(headers),
+        Err(DropReason::IcmpError) => class_of_icmp_error(data),
         Err(reason) => Class::Drop(reason),
+    }
+}
+
+/// The ICMP error in `data`, whose IPv4 header is whole.
+#[cold]
+fn class_of_icmp_error(data: &[u8]) -> Class {
+    match data.get(NETWORK..).and_then(ipv4::Header::new) {
+        Some(ip) => Class::IcmpError { message: (NETWORK + ip.header_len()) as u8 },
+        None => Class::Drop(DropReason::Ipv4Truncated),
     }
 }
 
@@ -121,6 +147,7 @@ fn parse(data: &[u8], frame_len: usize) -> Result<Headers, DropReason> {
     let absent = |needed: usize, truncated| {
         if transport_len < needed { truncated } else { missing(transport + needed, truncated) }
     };
+    let mut is_syn = false;
     let (protocol, kind, src_port, dst_port) = match ip.protocol() {
         6 => {
             let Some(tcp) = tcp::Header::new(message).filter(|_| transport_len >= tcp::HEADER_LEN) else {
@@ -135,6 +162,7 @@ fn parse(data: &[u8], frame_len: usize) -> Result<Headers, DropReason> {
             if tcp.flags().is_nonsense() {
                 return Err(DropReason::TcpFlags);
             }
+            is_syn = tcp.flags().contains(tcp::Flags::SYN);
             (Protocol::Tcp, Kind::Tcp, tcp.source_port(), tcp.destination_port())
         }
         17 => {
@@ -158,13 +186,14 @@ fn parse(data: &[u8], frame_len: usize) -> Result<Headers, DropReason> {
                 _ => return Err(DropReason::IcmpType),
             }
         }
+        forward::IPIP => return Err(DropReason::Tunnel),
         _ => return Err(DropReason::Protocol),
     };
     if protocol != Protocol::Icmp && (src_port == 0 || dst_port == 0) {
         return Err(DropReason::PortZero);
     }
     let key = FlowKey { src: ip.source(), dst: ip.destination(), src_port, dst_port, protocol };
-    Ok(Headers { key, transport: transport as u8, kind, transport_len: transport_len as u16 })
+    Ok(Headers { key, transport: transport as u8, kind, is_syn, transport_len: transport_len as u16 })
 }
 
 #[cfg(test)]
@@ -239,7 +268,10 @@ mod tests {
             (echo(), key(77, 0, Protocol::Icmp), Kind::EchoRequest, 13),
         ];
         for (frame, key, kind, transport_len) in rows {
-            assert_eq!(of(&frame), Class::Flow(Headers { key, transport: 34, kind, transport_len }));
+            assert_eq!(
+                of(&frame),
+                Class::Flow(Headers { key, transport: 34, kind, is_syn: kind == Kind::Tcp, transport_len })
+            );
             let padded = [&frame[..], &[0; 20]].concat();
             assert_eq!(of(&padded), of(&frame), "Ethernet's padding does not count");
         }
@@ -263,6 +295,7 @@ mod tests {
             ("total length within the header", with(&tcp(), 16, &[0, 19]), D::Ipv4TotalLength),
             ("first fragment", with(&tcp(), 20, &[0x20, 0]), D::Ipv4Fragment),
             ("last fragment", with(&tcp(), 20, &[0, 9]), D::Ipv4Fragment),
+            ("IP in IP", with(&tcp(), 23, &[4]), D::Tunnel),
             ("GRE", with(&tcp(), 23, &[47]), D::Protocol),
             ("total length within TCP", with(&tcp(), 16, &[0, 39]), D::TcpTruncated),
             ("TCP header of 16 bytes", with(&tcp(), 46, &[0x40]), D::TcpHeaderLength),
@@ -275,13 +308,13 @@ mod tests {
             ("UDP length of 7", with(&udp(), 38, &[0, 7]), D::UdpLength),
             ("UDP length beyond the packet", with(&udp(), 38, &[0, 14]), D::UdpLength),
             ("total length within ICMP", with(&echo(), 16, &[0, 27]), D::IcmpTruncated),
-            ("port unreachable", with(&echo(), 34, &[3, 3]), D::IcmpError),
             ("timestamp", with(&echo(), 34, &[13, 0]), D::IcmpType),
             ("echo with a code", with(&echo(), 34, &[8, 1]), D::IcmpType),
         ];
         for (name, frame, reason) in rows {
             assert_eq!(of(&frame), Class::Drop(reason), "{name}");
         }
+        assert_eq!(of(&with(&echo(), 34, &[3, 3])), Class::IcmpError { message: 34 });
         let mut damaged = tcp();
         damaged[24] ^= 1;
         assert_eq!(of(&damaged), Class::Drop(D::Ipv4Checksum));

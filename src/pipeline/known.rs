@@ -1,18 +1,24 @@
 //! Packets of connections that are known: the fast path.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::classify::{Headers, Kind};
-use super::{Context, Note, Pipeline, Tracer};
-use crate::conntrack::{Change, ClientLink, Connection, ConnectionIndex, Direction, Segment};
+use super::unknown::Beginning;
+use super::{Context, Flow, Note, Pipeline, Tracer};
+use crate::conntrack::{Change, ClientLink, Connection, ConnectionIndex, Direction, FlowMemory, Path, Segment};
 use crate::counters::DropReason;
+use crate::flow::FlowHasher;
 use crate::forward;
-use crate::id::{PortId, WorkerId};
+use crate::id::{PortId, ServiceId, WorkerId};
 use crate::io::{Output, Packet};
 use crate::neighbor::Hop;
-use crate::service::Snapshot;
+use crate::service::{Forwarding, Snapshot};
 use crate::time::Tick;
 use crate::wire::{ethernet, ipv4, tcp};
+
+/// Under which service number the clients of `nat` are known: they are known to the worker, whatever the service.
+pub(super) const NAT_CLIENTS: ServiceId = ServiceId(0);
 
 impl<P: Packet> Pipeline<P> {
     /// A packet in `direction` of the connection at `index`.
@@ -20,21 +26,27 @@ impl<P: Packet> Pipeline<P> {
     pub(super) fn known<O: Output<P>, T: Tracer>(
         &mut self,
         packet: P,
-        headers: &Headers,
-        hash: u64,
+        flow: Flow<'_>,
         index: ConnectionIndex,
         direction: Direction,
         context: &mut Context<'_, O, T>,
     ) {
-        if ttl(&packet) <= 1 {
+        let connection = self.conntrack.connection(index);
+        // The one-way modes leave the packet as it is.
+        if connection.has_replies() && ttl(&packet) <= 1 {
             return self.drop(packet, DropReason::Ipv4Ttl, context);
         }
-        let segment = segment(&packet, headers);
         let tick = context.now.tick();
         if self.conntrack.is_expired(index, tick) {
-            self.end(index, context.snapshot);
-            return self.unknown(packet, headers, hash, Some(headers.key.src_port), context);
+            self.end(index, context.snapshot, tick);
+            return self.unknown(packet, flow, Beginning::New, context);
         }
+        if direction == Direction::Original && is_abandoned(context.snapshot, connection) {
+            self.end(index, context.snapshot, tick);
+            context.tracer.note(Note::Moved);
+            return self.unknown(packet, flow, Beginning::Moved, context);
+        }
+        let segment = segment(&packet, flow.headers);
         let tracked = self.conntrack.track(index, direction, segment.as_ref(), tick);
         match tracked.change {
             None => {}
@@ -42,16 +54,16 @@ impl<P: Packet> Pipeline<P> {
             Some(Change::Restored) => self.count_open(context.snapshot, index, 1),
             Some(Change::Reopen { keep_port }) => {
                 let port = self.conntrack.connection(index).reply_key().dst_port;
-                self.end(index, context.snapshot);
+                self.end(index, context.snapshot, tick);
                 context.tracer.note(Note::Reopened);
-                return self.unknown(packet, headers, hash, keep_port.then_some(port), context);
+                return self.unknown(packet, flow, Beginning::Again(keep_port.then_some(port)), context);
             }
         }
         if T::ENABLED {
             let connection = self.conntrack.connection(index);
             context.tracer.note(Note::Known {
                 original: connection.original_key(),
-                reply: connection.reply_key(),
+                reply: connection.has_replies().then(|| connection.reply_key()),
                 is_reply: direction == Direction::Reply,
                 state: connection.state(),
             });
@@ -70,8 +82,8 @@ impl<P: Packet> Pipeline<P> {
             self.touch_client(context.snapshot, index, tick);
         }
         match direction {
-            Direction::Original => self.forward_original(packet, headers, index, context),
-            Direction::Reply => self.forward_reply(packet, headers, index, context),
+            Direction::Original => self.forward_original(packet, flow, index, context),
+            Direction::Reply => self.forward_reply(packet, flow, index, context),
         }
     }
 
@@ -80,7 +92,7 @@ impl<P: Packet> Pipeline<P> {
     pub(super) fn forward_original<O: Output<P>, T: Tracer>(
         &mut self,
         mut packet: P,
-        headers: &Headers,
+        flow: Flow<'_>,
         index: ConnectionIndex,
         context: &mut Context<'_, O, T>,
     ) {
@@ -91,7 +103,19 @@ impl<P: Packet> Pipeline<P> {
         let counters = &backend.counters[self.id.index()];
         counters.original_packets.add(1);
         counters.original_bytes.add(packet.frame_len() as u64);
-        forward::translate(packet.data_mut(), usize::from(headers.transport), &connection.reply_key().reversed());
+        let transport = usize::from(flow.headers.transport);
+        if let Some(most) = backend.mss_clamp
+            && flow.headers.is_syn
+        {
+            forward::clamp_mss(packet.data_mut(), transport, most);
+        }
+        match &backend.forwarding {
+            Forwarding::Translate => {
+                forward::translate(packet.data_mut(), transport, &connection.reply_key().reversed());
+            }
+            Forwarding::Direct => {}
+            Forwarding::Encapsulate(way) => return self.encapsulate(packet, flow, way, &backend.neighbor, context),
+        }
         match backend.neighbor.hop() {
             Some(hop) => self.send(packet, hop, context),
             None => {
@@ -106,7 +130,7 @@ impl<P: Packet> Pipeline<P> {
     fn forward_reply<O: Output<P>, T: Tracer>(
         &mut self,
         mut packet: P,
-        headers: &Headers,
+        flow: Flow<'_>,
         index: ConnectionIndex,
         context: &mut Context<'_, O, T>,
     ) {
@@ -115,13 +139,30 @@ impl<P: Packet> Pipeline<P> {
             let counters = &backend.counters[self.id.index()];
             counters.reply_packets.add(1);
             counters.reply_bytes.add(packet.frame_len() as u64);
+            if let Some(most) = backend.mss_clamp
+                && flow.headers.is_syn
+            {
+                forward::clamp_mss(packet.data_mut(), usize::from(flow.headers.transport), most);
+            }
         }
         let to = connection.original_key().reversed();
         let ClientLink { mac, port } = connection.link();
         let client = Hop { mac, port: PortId(port.into()) };
-        forward::translate(packet.data_mut(), usize::from(headers.transport), &to);
-        let router = context.snapshot.route(to.dst);
-        match router.map_or(Some(client), |router| router.hop()) {
+        forward::translate(packet.data_mut(), usize::from(flow.headers.transport), &to);
+        self.send_to_client(packet, to.dst, client, context);
+    }
+
+    /// Sends `packet` to the client at `address`, whose packets come from `link`: there, unless a route is configured.
+    #[inline(always)]
+    pub(super) fn send_to_client<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        address: Ipv4Addr,
+        link: Hop,
+        context: &mut Context<'_, O, T>,
+    ) {
+        let router = context.snapshot.route(address);
+        match router.map_or(Some(link), |router| router.hop()) {
             Some(hop) => self.send(packet, hop, context),
             None => {
                 if let Some(router) = router.cloned() {
@@ -138,15 +179,25 @@ impl<P> Pipeline<P> {
     fn touch_client(&mut self, snapshot: &Snapshot, index: ConnectionIndex, tick: Tick) {
         let connection = self.conntrack.connection(index);
         let Some(backend) = snapshot.backend(connection.backend()) else { return };
+        let client = connection.original_key().src;
+        if connection.path() == Path::Client {
+            self.clients.insert(NAT_CLIENTS, client, connection.backend(), self.client_idle, tick);
+        }
         if let Some(idle) = snapshot.service(backend.service).and_then(|service| service.persistence) {
-            self.persistence.touch(backend.service, connection.original_key().src, idle, tick);
+            self.persistence.touch(backend.service, client, idle, tick);
         }
     }
 
     /// Ends the connection at `index`.
-    fn end(&mut self, index: ConnectionIndex, snapshot: &Snapshot) {
+    fn end(&mut self, index: ConnectionIndex, snapshot: &Snapshot, tick: Tick) {
         let ended = self.conntrack.end(index);
-        count_ended(snapshot, self.id, &ended);
+        self.forget(snapshot, &ended, tick);
+    }
+
+    /// Does what is to be done when a connection has left the table.
+    pub(super) fn forget(&mut self, snapshot: &Snapshot, ended: &Connection, tick: Tick) {
+        Epilogue { snapshot, worker: self.id, hasher: &self.hasher, flow_memory: &mut self.flow_memory, tick }
+            .speak(ended);
     }
 
     /// Adds to the open connections of the backend of the connection at `index`.
@@ -161,14 +212,34 @@ impl<P> Pipeline<P> {
     }
 }
 
-/// Takes a connection that has left the table out of the counts.
-pub(super) fn count_ended(snapshot: &Snapshot, worker: WorkerId, ended: &Connection) {
-    if !ended.is_open() {
-        return;
+/// What is done when a connection has left the table: it is taken out of the counts, and its flow is remembered where its
+/// service wants that.
+pub(super) struct Epilogue<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) worker: WorkerId,
+    pub(super) hasher: &'a FlowHasher,
+    pub(super) flow_memory: &'a mut FlowMemory,
+    pub(super) tick: Tick,
+}
+
+impl Epilogue<'_> {
+    pub(super) fn speak(&mut self, ended: &Connection) {
+        let Some(backend) = self.snapshot.backend(ended.backend()) else { return };
+        if ended.is_open() {
+            backend.counters[self.worker.index()].open.subtract(1);
+        }
+        if let Some(ticks) = self.snapshot.service(backend.service).and_then(|service| service.flow_memory) {
+            let hash = self.hasher.hash(&ended.original_key());
+            self.flow_memory.insert(hash, ended.backend(), ticks, self.tick);
+        }
     }
-    if let Some(backend) = snapshot.backend(ended.backend()) {
-        backend.counters[worker.index()].open.subtract(1);
-    }
+}
+
+/// Whether the connection's backend has failed, and its service gives such connections to others.
+#[inline(always)]
+fn is_abandoned(snapshot: &Snapshot, connection: &Connection) -> bool {
+    let Some(backend) = snapshot.backend(connection.backend()) else { return true };
+    !backend.up && snapshot.service(backend.service).is_some_and(|service| backend.is_abandoned(service.on_failure))
 }
 
 /// Where a client's packet came from; nothing when that is no station's address.

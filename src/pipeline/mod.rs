@@ -16,8 +16,10 @@
 pub mod classify;
 mod headline;
 mod known;
+mod limiter;
 mod local;
 mod trace;
+mod tunnel;
 mod unknown;
 mod upkeep;
 
@@ -30,7 +32,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
-use crate::conntrack::{Candidate, Conntrack, Persistence};
+use crate::conntrack::{Candidate, Conntrack, FlowMemory, Persistence};
 use crate::counters::{DropReason, PerWorker, WorkerCounters};
 use crate::flow::FlowHasher;
 use crate::forward;
@@ -41,7 +43,9 @@ use crate::scheduler::Turn;
 use crate::service::Snapshot;
 use crate::time::Instant;
 use crate::wire::{MacAddr, ethernet};
-use classify::{Class, classify};
+use classify::{Class, Headers, classify};
+use limiter::Limiter;
+use unknown::Beginning;
 
 /// One worker's part of the packet path.
 pub struct Pipeline<P> {
@@ -51,10 +55,16 @@ pub struct Pipeline<P> {
     counters: Arc<PerWorker<WorkerCounters>>,
     conntrack: Conntrack,
     persistence: Persistence,
+    flow_memory: FlowMemory,
+    clients: Persistence,
+    client_idle: u32,
     turns: Vec<Turn>,
     waiting: Waiting<P>,
     resolver: Resolver,
     next_upkeep: Instant,
+    /// The identification of the next outer header.
+    identification: u16,
+    errors: Limiter,
 }
 
 /// What a pipeline is made of.
@@ -70,6 +80,12 @@ pub struct Settings {
     pub conntrack: Conntrack,
     /// Its clients that keep their backends.
     pub persistence: Persistence,
+    /// Its flows that find their old backends.
+    pub flow_memory: FlowMemory,
+    /// The clients of its `nat` connections, each under the one service number 0.
+    pub clients: Persistence,
+    /// For how many ticks after its last packet a client of `nat` is known.
+    pub client_idle: u32,
     /// The counters of all workers; it writes its own part.
     pub counters: Arc<PerWorker<WorkerCounters>>,
 }
@@ -77,6 +93,14 @@ pub struct Settings {
 /// A packet between the passes.
 struct Lane {
     class: Class,
+    hash: u64,
+}
+
+/// What the first two passes found out about a packet of a flow.
+#[derive(Clone, Copy)]
+struct Flow<'a> {
+    headers: &'a Headers,
+    /// The hash of its key.
     hash: u64,
 }
 
@@ -96,7 +120,8 @@ pub struct Context<'a, O, T> {
 impl<P: Packet> Pipeline<P> {
     /// A pipeline that must [`adopt`](Self::adopt) a snapshot before it can do anything.
     pub fn new(settings: Settings) -> Self {
-        let Settings { id, workers, hasher, conntrack, persistence, counters } = settings;
+        let Settings { id, workers, hasher, conntrack, persistence, flow_memory, clients, client_idle, counters } =
+            settings;
         Self {
             id,
             workers,
@@ -104,10 +129,15 @@ impl<P: Packet> Pipeline<P> {
             counters,
             conntrack,
             persistence,
+            flow_memory,
+            clients,
+            client_idle,
             turns: Vec::new(),
             waiting: Waiting::default(),
             resolver: Resolver::default(),
             next_upkeep: Instant::ZERO,
+            identification: id.0,
+            errors: Limiter::default(),
         }
     }
 
@@ -121,7 +151,7 @@ impl<P: Packet> Pipeline<P> {
             let class = classify(packet, mac(context.snapshot, packet.ingress()));
             let hash = match &class {
                 Class::Flow(headers) => self.hasher.hash(&headers.key),
-                Class::Arp | Class::Drop(_) => 0,
+                Class::Arp | Class::IcmpError { .. } | Class::Drop(_) => 0,
             };
             self.conntrack.prefetch(hash);
             lanes.push(Lane { class, hash });
@@ -146,10 +176,14 @@ impl<P: Packet> Pipeline<P> {
             context.tracer.arrived(packet.data(), packet.ingress());
         }
         match &lane.class {
-            Class::Flow(headers) => match self.conntrack.verify(candidate, &headers.key, lane.hash) {
-                Some((index, direction)) => self.known(packet, headers, lane.hash, index, direction, context),
-                None => self.unknown(packet, headers, lane.hash, Some(headers.key.src_port), context),
-            },
+            Class::Flow(headers) => {
+                let flow = Flow { headers, hash: lane.hash };
+                match self.conntrack.verify(candidate, &headers.key, lane.hash) {
+                    Some((index, direction)) => self.known(packet, flow, index, direction, context),
+                    None => self.unknown(packet, flow, Beginning::New, context),
+                }
+            }
+            Class::IcmpError { message } => self.icmp_error(packet, *message, context),
             Class::Arp => self.arp(packet, context),
             Class::Drop(reason) => self.drop(packet, *reason, context),
         }

@@ -58,6 +58,9 @@ impl Balancer {
                 hasher,
                 conntrack: Conntrack::new(&ConntrackSettings { connections, hasher, timeouts: config.timeouts, share }),
                 persistence: Persistence::new(1000, hasher),
+                flow_memory: FlowMemory::new(1000),
+                clients: Persistence::new(1000, hasher),
+                client_idle: 6000,
                 counters: Arc::clone(&counters),
             });
             pipeline.adopt(&snapshot, Instant::ZERO);

@@ -40,8 +40,8 @@ pub enum Note<'a> {
     Known {
         /// The client's and the VIP's side.
         original: FlowKey,
-        /// The backend's and the local address's side, as the backend answers.
-        reply: FlowKey,
+        /// The backend's and the local address's side, as the backend answers; none where answers go past leat.
+        reply: Option<FlowKey>,
         /// Whether the packet comes from the backend.
         is_reply: bool,
         /// The state that it is in after this packet.
@@ -51,6 +51,14 @@ pub enum Note<'a> {
     OutOfWindow,
     /// A new connection takes the place of one that was over.
     Reopened,
+    /// The connection's backend has failed, and it is given to another.
+    Moved,
+    /// The flow had this backend before, and its service remembers flows.
+    Remembered(Ipv4Addr, u16),
+    /// The client was told that no more than so many bytes fit.
+    TooBig(u16),
+    /// The packet was cut into so many pieces.
+    Fragmented(usize),
     /// The client had this backend before, and persistence keeps it.
     Persistent(Ipv4Addr, u16),
     /// The scheduler chose this backend.
@@ -169,12 +177,22 @@ impl fmt::Display for Note<'_> {
             }
             Self::Known { original, reply, is_reply, state } => {
                 let direction = if *is_reply { "reply" } else { "original" };
-                write!(f, "known connection, {direction} direction: {original}, answered as {reply}, now {state:?}")
+                write!(f, "known connection, {direction} direction: {original}, ")?;
+                match reply {
+                    Some(reply) => write!(f, "answered as {reply}, now {state:?}"),
+                    None => write!(f, "answered directly, now {state:?}"),
+                }
             }
             Self::OutOfWindow => {
                 f.write_str("outside of the window: passed on, but it changes nothing about the connection")
             }
             Self::Reopened => f.write_str("the connection was over, and a SYN opens a new one in its place"),
+            Self::Moved => f.write_str("its backend is down, so the connection goes to another"),
+            Self::Remembered(address, port) => {
+                write!(f, "new connection → backend {}, which this flow had before", Endpoint(*address, *port))
+            }
+            Self::TooBig(mtu) => write!(f, "the client is told that {mtu} bytes fit"),
+            Self::Fragmented(pieces) => write!(f, "cut into {pieces} pieces"),
             Self::Persistent(address, port) => {
                 write!(f, "new connection → backend {}, which this client had before", Endpoint(*address, *port))
             }

@@ -7,36 +7,45 @@
 use std::net::Ipv4Addr;
 
 use super::classify::{Headers, Kind};
-use super::known::{count_ended, link, segment, ttl};
-use super::{Context, Note, Pipeline, Tracer};
+use super::known::{NAT_CLIENTS, link, segment, ttl};
+use super::{Context, Flow, Note, Pipeline, Tracer};
 use crate::conntrack::{OpenError, Opening, Source};
 use crate::counters::DropReason;
 use crate::id::{BackendId, ServiceId, WorkerId};
 use crate::io::{Output, Packet};
 use crate::scheduler::Choice;
-use crate::service::Service;
+use crate::service::{Mode, NoConnection, Service, Snapshot};
 use crate::time::Tick;
 use crate::wire::tcp;
 
+/// How a connection comes to be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// Nobody knew the flow. The client's own port is its source port if it is free.
+    New,
+    /// A connection of the same tuple was over. Its source port is used again if there is one here.
+    Again(Option<u16>),
+    /// The connection's backend has failed. It need not begin with a SYN.
+    Moved,
+}
+
 impl<P: Packet> Pipeline<P> {
-    /// A packet that is in no connection of this worker's. Should it open one, that has the source port `preferred` if
-    /// it is free.
+    /// A packet that is in no connection of this worker's.
     pub(super) fn unknown<O: Output<P>, T: Tracer>(
         &mut self,
         packet: P,
-        headers: &Headers,
-        hash: u64,
-        preferred: Option<u16>,
+        flow: Flow<'_>,
+        beginning: Beginning,
         context: &mut Context<'_, O, T>,
     ) {
-        let key = &headers.key;
+        let key = &flow.headers.key;
         if !may_send(key.src) || context.snapshot.owns_anywhere(key.src) {
             return self.drop(packet, DropReason::Ipv4Source, context);
         }
-        let service = if headers.kind == Kind::EchoReply { None } else { context.snapshot.service_for(key) };
+        let service = if flow.headers.kind == Kind::EchoReply { None } else { context.snapshot.service_for(key) };
         match service {
-            Some(id) => self.original(packet, headers, hash, preferred, id, context),
-            None => self.not_for_a_service(packet, headers, context),
+            Some(id) => self.original(packet, flow, beginning, id, context),
+            None => self.not_for_a_service(packet, flow.headers, context),
         }
     }
 
@@ -44,9 +53,8 @@ impl<P: Packet> Pipeline<P> {
     fn original<O: Output<P>, T: Tracer>(
         &mut self,
         packet: P,
-        headers: &Headers,
-        hash: u64,
-        preferred: Option<u16>,
+        flow: Flow<'_>,
+        beginning: Beginning,
         id: ServiceId,
         context: &mut Context<'_, O, T>,
     ) {
@@ -55,34 +63,40 @@ impl<P: Packet> Pipeline<P> {
             return self.drop(packet, DropReason::NoService, context);
         };
         context.tracer.note(Note::Service(service));
-        let owner = self.owner_of_original(headers, hash, service);
+        let owner = self.owner_of_original(flow, service);
         if owner != self.id {
             return self.hand_over(packet, owner, context);
         }
-        if ttl(&packet) <= 1 {
-            return self.drop(packet, DropReason::Ipv4Ttl, context);
-        }
-        let segment = segment(&packet, headers);
-        if segment.is_some_and(|segment| !tcp::Flags(segment.flags).opens()) {
-            return self.drop(packet, DropReason::NoConnection, context);
+        let headers = flow.headers;
+        if let Some(reason) = objection(&packet, headers, beginning, service, snapshot) {
+            return self.drop(packet, reason, context);
         }
         let Some(link) = link(&packet) else {
             return self.drop(packet, DropReason::EthernetSource, context);
         };
         let tick = context.now.tick();
-        let Some(chosen) = self.choose(headers, id, service, tick, context) else {
+        let chosen = self.choose(flow, id, service, tick, context);
+        let Some((chosen, backend)) = chosen.and_then(|id| Some((id, snapshot.backend(id)?))) else {
             return self.drop(packet, DropReason::NoBackend, context);
         };
-        let Some(backend) = snapshot.backend(chosen) else {
-            return self.drop(packet, DropReason::NoBackend, context);
-        };
+        let segment = segment(&packet, headers);
         let opening = Opening {
             original: headers.key,
-            hash,
+            hash: flow.hash,
             backend: chosen,
             backend_address: backend.address,
             backend_port: backend.port,
-            source: Source::Local { addresses: &service.local_addresses, preferred_port: preferred },
+            source: match service.mode {
+                Mode::Fullnat => Source::Local {
+                    addresses: &service.local_addresses,
+                    preferred_port: match beginning {
+                        Beginning::New | Beginning::Moved => Some(headers.key.src_port),
+                        Beginning::Again(port) => port,
+                    },
+                },
+                Mode::Nat => Source::Client,
+                Mode::Dr | Mode::Ipip | Mode::Gue => Source::ClientDirectly,
+            },
             link,
             segment: segment.as_ref(),
             now: tick,
@@ -94,7 +108,7 @@ impl<P: Packet> Pipeline<P> {
             Err(OpenError::TupleInUse) => return self.drop(packet, DropReason::TupleInUse, context),
         };
         if let Some(ended) = &opened.ended {
-            count_ended(snapshot, self.id, ended);
+            self.forget(snapshot, ended, tick);
             self.count().ports_reused.add(1);
         }
         let counters = &backend.counters[self.id.index()];
@@ -103,31 +117,44 @@ impl<P: Packet> Pipeline<P> {
         if let Some(idle) = service.persistence {
             self.persistence.insert(id, headers.key.src, chosen, idle, tick);
         }
-        if T::ENABLED {
+        if service.mode == Mode::Nat {
+            self.clients.insert(NAT_CLIENTS, headers.key.src, chosen, self.client_idle, tick);
+        }
+        if T::ENABLED && service.mode == Mode::Fullnat {
             let reply = self.conntrack.connection(opened.index).reply_key();
             let kept = reply.dst_port == headers.key.src_port;
             context.tracer.note(Note::Source { address: reply.dst, port: reply.dst_port, kept });
         }
-        self.forward_original(packet, headers, opened.index, context);
+        self.forward_original(packet, flow, opened.index, context);
     }
 
-    /// The backend for a new connection.
+    /// The backend for a new connection: the one that its client or flow had before, if that is still in service, or
+    /// the scheduler's choice.
     fn choose<O, T: Tracer>(
         &mut self,
-        headers: &Headers,
+        flow: Flow<'_>,
         id: ServiceId,
         service: &Service,
         tick: Tick,
         context: &mut Context<'_, O, T>,
     ) -> Option<BackendId> {
+        let headers = flow.headers;
         let snapshot = context.snapshot;
-        if service.persistence.is_some() {
-            let kept = self.persistence.find(id, headers.key.src, tick);
-            let kept = kept.and_then(|backend| Some((backend, snapshot.backend(backend)?)));
-            if let Some((chosen, backend)) = kept.filter(|(_, backend)| backend.service == id && backend.weight > 0) {
-                context.tracer.note(Note::Persistent(backend.address, backend.port));
-                return Some(chosen);
-            }
+        let usable = |chosen: BackendId| {
+            let backend = snapshot.backend(chosen)?;
+            (backend.service == id && backend.weight > 0 && backend.up).then_some((chosen, backend))
+        };
+        if service.flow_memory.is_some()
+            && let Some((chosen, backend)) = self.flow_memory.find(flow.hash, tick).and_then(usable)
+        {
+            context.tracer.note(Note::Remembered(backend.address, backend.port));
+            return Some(chosen);
+        }
+        if service.persistence.is_some()
+            && let Some((chosen, backend)) = self.persistence.find(id, headers.key.src, tick).and_then(usable)
+        {
+            context.tracer.note(Note::Persistent(backend.address, backend.port));
+            return Some(chosen);
         }
         let turn = self.turns.get_mut(id.index())?;
         let open = |backend| snapshot.backend(backend).map_or(0, |backend| backend.open());
@@ -144,14 +171,17 @@ impl<P: Packet> Pipeline<P> {
         headers: &Headers,
         context: &mut Context<'_, O, T>,
     ) {
-        let key = &headers.key;
-        if !context.snapshot.owns(key.dst, packet.ingress()) {
-            return self.drop(packet, DropReason::NotOurAddress, context);
+        let (key, snapshot) = (&headers.key, context.snapshot);
+        if !snapshot.owns(key.dst, packet.ingress()) {
+            return self.not_for_leat(packet, headers, context);
         }
         if headers.kind == Kind::EchoRequest {
             return self.echo(packet, headers, context);
         }
-        if !context.snapshot.is_local(key.dst) || !context.snapshot.is_backend(key.src) {
+        if headers.kind == Kind::Udp && snapshot.is_gue_port(key.dst_port) && !snapshot.is_local(key.dst) {
+            return self.drop(packet, DropReason::Tunnel, context);
+        }
+        if !snapshot.is_local(key.dst) || !snapshot.is_backend(key.src) {
             return self.drop(packet, DropReason::NoService, context);
         }
         match WorkerId(key.dst_port % self.workers) {
@@ -160,15 +190,58 @@ impl<P: Packet> Pipeline<P> {
         }
     }
 
-    /// The worker that has the connections of a client's flow.
-    fn owner_of_original(&self, headers: &Headers, hash: u64, service: &Service) -> WorkerId {
-        let hash = match service.persistence {
-            Some(_) => self.hasher.hash_address(headers.key.src),
-            None => hash,
+    /// A packet to an address that is not leat's. In `nat` that is what answers look like.
+    fn not_for_leat<O: Output<P>, T: Tracer>(&mut self, packet: P, headers: &Headers, context: &mut Context<'_, O, T>) {
+        let key = &headers.key;
+        let Some(answers) = context.snapshot.nat_answers(key) else {
+            return self.drop(packet, DropReason::NotOurAddress, context);
         };
+        match self.owner_of_client(key.dst) {
+            owner if owner != self.id => self.hand_over(packet, owner, context),
+            _ if answers => self.drop(packet, DropReason::StrayReply, context),
+            _ => self.drop(packet, DropReason::NotRouted, context),
+        }
+    }
+
+    /// The worker that has the connections of a client's flow. In `nat` it is told by the client's address, because an
+    /// answer carries nothing of leat's.
+    fn owner_of_original(&self, flow: Flow<'_>, service: &Service) -> WorkerId {
+        if service.persistence.is_some() || service.mode == Mode::Nat {
+            return self.owner_of_client(flow.headers.key.src);
+        }
+        self.owner_of_hash(flow.hash)
+    }
+
+    /// The worker that has what belongs to a client's address.
+    pub(super) fn owner_of_client(&self, client: Ipv4Addr) -> WorkerId {
+        self.owner_of_hash(self.hasher.hash_address(client))
+    }
+
+    fn owner_of_hash(&self, hash: u64) -> WorkerId {
         // The high half: the table takes its buckets from the low one.
         WorkerId(((hash >> 32) % u64::from(self.workers)) as u16)
     }
+}
+
+/// Why a client's packet must not open a connection, if there is a reason.
+fn objection<P: Packet>(
+    packet: &P,
+    headers: &Headers,
+    beginning: Beginning,
+    service: &Service,
+    snapshot: &Snapshot,
+) -> Option<DropReason> {
+    if service.mode.translates() && ttl(packet) <= 1 {
+        return Some(DropReason::Ipv4Ttl);
+    }
+    if service.mode == Mode::Nat && snapshot.is_backend_of(headers.key.src, service) {
+        return Some(DropReason::BackendAsClient);
+    }
+    let flags = tcp::Flags(segment(packet, headers)?.flags);
+    let may_be_picked_up = beginning == Beginning::Moved || service.no_connection == NoConnection::Schedule;
+    let can_be_picked_up = flags.contains(tcp::Flags::ACK) && !flags.intersects(tcp::Flags::SYN.or(tcp::Flags::RST));
+    let opens = flags.opens() || may_be_picked_up && can_be_picked_up;
+    (!opens).then_some(DropReason::NoConnection)
 }
 
 /// Whether one station may have `address` (RFC 1122 §3.2.1.3): not this network, loopback, multicast or reserved.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::known::count_ended;
+use super::known::Epilogue;
 use super::{Context, Pipeline, Tracer};
 use crate::conntrack::PoolKey;
 use crate::counters::DropReason;
@@ -53,8 +53,9 @@ impl<P: Packet> Pipeline<P> {
     /// Forgets connections whose time is over.
     fn sweep(&mut self, snapshot: &Snapshot, now: Instant) {
         let records = (self.conntrack.capacity() / ROUNDS_PER_SWEEP).clamp(64, MOST_RECORDS_PER_ROUND);
-        let worker = self.id;
-        self.conntrack.sweep(now.tick(), records, |ended| count_ended(snapshot, worker, ended));
+        let (tick, worker, hasher) = (now.tick(), self.id, &self.hasher);
+        let mut epilogue = Epilogue { snapshot, worker, hasher, flow_memory: &mut self.flow_memory, tick };
+        self.conntrack.sweep(tick, records, |ended| epilogue.speak(ended));
         self.count().connections.set(self.conntrack.len() as u64);
     }
 

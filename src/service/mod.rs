@@ -1,12 +1,18 @@
 //! Services and their backends, as the packet path sees them: numbered, immutable, one snapshot at a time.
 
+mod mode;
+mod path_mtu;
 mod snapshot;
 
+pub use mode::{Gue, GueVersion, Mode, Tunnel};
+pub use path_mtu::PathMtu;
 pub use snapshot::{OwnAddress, Parts, Port, Route, Snapshot};
 
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+
+use ipnet::Ipv4Net;
 
 use crate::counters::{BackendCounters, PerWorker};
 use crate::flow::Protocol;
@@ -15,7 +21,7 @@ use crate::neighbor::Neighbor;
 use crate::scheduler::Schedule;
 
 /// What clients talk to: a VIP, a protocol, a port.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Service {
     /// Its name in the configuration.
     pub name: String,
@@ -29,16 +35,24 @@ pub struct Service {
     pub mode: Mode,
     /// How new connections get their backend.
     pub schedule: Schedule,
-    /// The sources of packets to backends in `fullnat`; never empty there.
+    /// The sources of packets to backends in `fullnat`; never empty there, and always in other modes.
     pub local_addresses: Vec<Ipv4Addr>,
     /// For how many ticks after its last packet a client keeps its backend.
     pub persistence: Option<u32>,
+    /// For how many ticks after its connection ended a flow finds its old backend.
+    pub flow_memory: Option<u32>,
+    /// Where addresses are taken for clients' when backends ask for them by ARP, in `nat`.
+    pub proxy_arp: Vec<Ipv4Net>,
+    /// What becomes of a segment without SYN that belongs to no connection.
+    pub no_connection: NoConnection,
+    /// What becomes of the connections of a backend that fails.
+    pub on_failure: OnFailure,
     /// Its backends, in configured order.
     pub backends: Vec<BackendId>,
 }
 
 /// One real server of one service.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Backend {
     /// Whose it is.
     pub service: ServiceId,
@@ -48,13 +62,49 @@ pub struct Backend {
     pub port: u16,
     /// Its share of new connections.
     pub weight: u16,
+    /// Whether it is alive.
+    pub up: bool,
     /// The next hop to it: itself, or a router.
     pub neighbor: Arc<Neighbor>,
+    /// What is done to a client's packet on its way to it.
+    pub forwarding: Forwarding,
+    /// The largest segment that SYNs may announce, in bytes.
+    pub mss_clamp: Option<u16>,
     /// What each worker counted for it.
     pub counters: Arc<PerWorker<BackendCounters>>,
 }
 
+/// What is done to a client's packet on its way to a backend.
+#[derive(Clone, Debug)]
+pub enum Forwarding {
+    /// `fullnat` and `nat`: addresses and ports change.
+    Translate,
+    /// `dr`: nothing but the Ethernet addresses.
+    Direct,
+    /// `ipip` and `gue`: it travels inside another.
+    Encapsulate(Encapsulation),
+}
+
+/// The way through a tunnel to one backend.
+#[derive(Clone, Debug)]
+pub struct Encapsulation {
+    /// An own address of leat's, the outer source.
+    pub source: Ipv4Addr,
+    /// The backend, the outer destination.
+    pub destination: Ipv4Addr,
+    /// What is in between.
+    pub tunnel: Tunnel,
+    /// The longest outer packet that is known to arrive.
+    pub path_mtu: Arc<PathMtu>,
+}
+
 impl Backend {
+    /// Whether its connections are to be given to others.
+    #[inline(always)]
+    pub const fn is_abandoned(&self, on_failure: OnFailure) -> bool {
+        !self.up && matches!(on_failure, OnFailure::Move)
+    }
+
     /// Connections that are open now, over all workers.
     pub fn open(&self) -> u64 {
         self.counters.iter().map(|counters| counters.open.value()).fold(0, u64::wrapping_add)
@@ -94,19 +144,46 @@ impl fmt::Display for ServiceProtocol {
     }
 }
 
-/// How packets are forwarded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Mode {
-    /// Both addresses and ports are rewritten in both directions: a backend sees a local address of leat's as its
-    /// client, and needs no configuration.
-    #[default]
-    Fullnat,
+/// What becomes of a client's TCP segment without SYN that belongs to no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NoConnection {
+    /// It is dropped.
+    Drop,
+    /// A backend is chosen for it, as for a new connection: after a failover the other instance goes on.
+    Schedule,
 }
 
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Fullnat => "fullnat",
-        })
+impl NoConnection {
+    /// What a service of `mode` does when nothing else was said.
+    pub const fn default_of(mode: Mode) -> Self {
+        if mode.is_one_way() { Self::Schedule } else { Self::Drop }
+    }
+
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Schedule => "schedule",
+        }
+    }
+}
+
+/// What becomes of a backend's connections when it fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OnFailure {
+    /// They stay with it.
+    #[default]
+    Keep,
+    /// The next packet of each is scheduled anew.
+    Move,
+}
+
+impl OnFailure {
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Move => "move",
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::{Backend, Service, ServiceProtocol};
+use super::{Backend, Encapsulation, Forwarding, Mode, Service, ServiceProtocol, Tunnel};
 use crate::flow::{FlowKey, Protocol};
 use crate::id::{BackendId, PortId, ServiceId};
 use crate::neighbor::{Announcement, Neighbor};
@@ -55,7 +55,7 @@ pub struct OwnAddress {
 }
 
 /// What a snapshot is made of.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Parts {
     /// By [`ServiceId`].
     pub services: Vec<Service>,
@@ -80,6 +80,9 @@ pub struct Snapshot {
     local: HashSet<Ipv4Addr>,
     addresses: HashMap<Ipv4Addr, Option<PortId>>,
     backend_addresses: HashSet<Ipv4Addr>,
+    /// What the backends of `nat` services answer from.
+    nat_backends: HashMap<Ipv4Addr, Vec<(ServiceProtocol, u16)>>,
+    gue_ports: HashSet<u16>,
     port_by_id: Vec<Option<Port>>,
 }
 
@@ -109,16 +112,40 @@ impl From<Parts> for Snapshot {
             }
         }
         let backend_addresses = parts.backends.iter().map(|backend| backend.address).collect();
+        let mut nat_backends: HashMap<_, Vec<_>> = HashMap::new();
+        let mut gue_ports = HashSet::new();
+        for backend in &parts.backends {
+            let Some(service) = parts.services.get(backend.service.index()) else { continue };
+            if service.mode == Mode::Nat {
+                nat_backends.entry(backend.address).or_default().push((service.protocol, backend.port));
+            }
+            if let Forwarding::Encapsulate(Encapsulation { tunnel: Tunnel::Gue(gue), .. }) = &backend.forwarding {
+                gue_ports.insert(gue.port);
+            }
+        }
         let mut port_by_id = Vec::new();
         for port in &parts.ports {
             port_by_id.resize(port_by_id.len().max(port.id.index() + 1), None);
             port_by_id[port.id.index()] = Some(port.clone());
         }
-        Self { parts, listeners, catch_all, local, addresses, backend_addresses, port_by_id }
+        Self { parts, listeners, catch_all, local, addresses, backend_addresses, nat_backends, gue_ports, port_by_id }
     }
 }
 
 impl Snapshot {
+    /// The same configuration with another set of backends alive.
+    #[must_use]
+    pub fn with_liveness(&self, up: impl Fn(BackendId) -> bool) -> Self {
+        let mut parts = self.parts.clone();
+        for (backend, id) in parts.backends.iter_mut().zip(0..) {
+            backend.up = up(BackendId(id));
+        }
+        for service in &mut parts.services {
+            service.schedule = service.schedule.with_liveness(&up);
+        }
+        Self::from(parts)
+    }
+
     /// All services.
     pub fn services(&self) -> &[Service] {
         &self.parts.services
@@ -179,6 +206,37 @@ impl Snapshot {
     /// Whether some service has a backend at `address`.
     pub fn is_backend(&self, address: Ipv4Addr) -> bool {
         self.backend_addresses.contains(&address)
+    }
+
+    /// Whether `address` is that of a backend of `service`.
+    pub fn is_backend_of(&self, address: Ipv4Addr, service: &Service) -> bool {
+        let is_it = |id: &BackendId| self.backend(*id).is_some_and(|backend| backend.address == address);
+        self.is_backend(address) && service.backends.iter().any(is_it)
+    }
+
+    /// For a packet from a backend of a `nat` service to an address that is not leat's: whether it can be an answer to a
+    /// client, by its protocol and port. Nothing for any other packet.
+    pub fn nat_answers(&self, key: &FlowKey) -> Option<bool> {
+        let endpoints = self.nat_backends.get(&key.src)?;
+        let answers = |(protocol, port): &(ServiceProtocol, u16)| {
+            protocol.transports().contains(&key.protocol) && (*port == 0 || *port == key.src_port)
+        };
+        Some(endpoints.iter().any(answers))
+    }
+
+    /// Whether `address` is that of a backend of a `nat` service.
+    pub fn is_nat_backend(&self, address: Ipv4Addr) -> bool {
+        self.nat_backends.contains_key(&address)
+    }
+
+    /// Whether `address` lies where clients of a `nat` service are, as the configuration says.
+    pub fn is_in_proxy_range(&self, address: Ipv4Addr) -> bool {
+        self.parts.services.iter().flat_map(|service| &service.proxy_arp).any(|range| range.contains(&address))
+    }
+
+    /// Whether some service's tunnels go to this UDP port.
+    pub fn is_gue_port(&self, port: u16) -> bool {
+        self.gue_ports.contains(&port)
     }
 
     /// Whether `address` is leat's, whatever for, on `port`.

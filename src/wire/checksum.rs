@@ -18,6 +18,32 @@ pub fn of(bytes: &[u8]) -> u16 {
     !fold(sum)
 }
 
+/// A sum that is not finished.
+#[derive(Clone, Copy, Debug)]
+pub struct Sum(u64);
+
+/// The sum over the pseudo-header of TCP or UDP over IPv4 (RFC 9293 §3.1, RFC 768).
+pub fn pseudo_header(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, length: u16) -> Sum {
+    let [source, destination] = [source, destination].map(|address| u64::from(address.to_bits()));
+    Sum(source + destination + u64::from(protocol) + u64::from(length))
+}
+
+impl Sum {
+    /// Adds `bytes`; only the last that are added may be of odd length.
+    #[must_use]
+    pub fn and_bytes(self, bytes: &[u8]) -> Self {
+        Self(self.0 + u64::from(!of(bytes)))
+    }
+
+    /// The checksum of all, as UDP wants it: one that is 0 is written as 0xffff.
+    pub fn finish(self) -> u16 {
+        match !fold(self.0) {
+            0 => 0xffff,
+            sum => sum,
+        }
+    }
+}
+
 /// What a set of header changes does to a checksum over them (RFC 1624, equation 3).
 ///
 /// ```

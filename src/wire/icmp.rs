@@ -50,6 +50,12 @@ impl<'a> Header<'a> {
         read_u16(self.0, 4)
     }
 
+    /// The MTU in "fragmentation needed"; 0 from a router that does not tell (RFC 1191 §4).
+    #[inline(always)]
+    pub const fn next_hop_mtu(self) -> u16 {
+        read_u16(self.0, 6)
+    }
+
     /// Whether it reports an error about another packet (RFC 1122 §3.2.2).
     #[inline(always)]
     pub const fn is_error(self) -> bool {

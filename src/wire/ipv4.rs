@@ -51,6 +51,18 @@ impl<'a> Header<'a> {
         (self.0[0] & 0x0f) as usize * 4
     }
 
+    /// DSCP and ECN.
+    #[inline(always)]
+    pub const fn type_of_service(self) -> u8 {
+        self.0[1]
+    }
+
+    /// Whether routers must not cut it.
+    #[inline(always)]
+    pub const fn dont_fragment(self) -> bool {
+        self.0[6] & 0x40 != 0
+    }
+
     /// Bytes of header and payload.
     #[inline(always)]
     pub const fn total_len(self) -> u16 {
@@ -133,6 +145,15 @@ impl<'a> HeaderMut<'a> {
         addresses
     }
 
+    /// Makes it the header of a fragment: of `total_len` bytes, `offset` × 8 bytes into the whole, with more to follow or
+    /// not. The header has no options.
+    pub fn set_fragment(&mut self, total_len: u16, offset: u16, more: bool) {
+        write_u16(self.0, 2, total_len);
+        write_u16(self.0, 6, offset | if more { 0x2000 } else { 0 });
+        write_u16(self.0, 10, 0);
+        write_u16(self.0, 10, checksum::of(self.0));
+    }
+
     /// Exchanges source and destination and sets the time to live, for an answer written into the question's packet.
     pub fn answer(&mut self, ttl: u8) {
         let (source, destination) = (read_u32(self.0, 12), read_u32(self.0, 16));
@@ -142,6 +163,45 @@ impl<'a> HeaderMut<'a> {
         self.0[8] = ttl;
         let checksum = Delta::NONE.replace(old, read_u16(self.0, 8)).apply(self.as_header().checksum());
         write_u16(self.0, 10, checksum);
+    }
+}
+
+/// What a new header says; it has no options.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields {
+    /// DSCP and ECN.
+    pub type_of_service: u8,
+    /// Bytes of header and payload.
+    pub total_len: u16,
+    /// Which fragments belong together.
+    pub identification: u16,
+    /// Whether routers must not cut it.
+    pub dont_fragment: bool,
+    /// Routers that it may pass.
+    pub ttl: u8,
+    /// IANA number of what it carries.
+    pub protocol: u8,
+    /// Where it comes from.
+    pub source: Ipv4Addr,
+    /// Where it goes.
+    pub destination: Ipv4Addr,
+}
+
+impl Fields {
+    /// Writes the header, with its checksum.
+    #[inline]
+    pub fn write(&self, header: &mut [u8; HEADER_LEN]) {
+        header[0] = 0x45;
+        header[1] = self.type_of_service;
+        write_u16(header, 2, self.total_len);
+        write_u16(header, 4, self.identification);
+        write_u16(header, 6, if self.dont_fragment { 0x4000 } else { 0 });
+        header[8] = self.ttl;
+        header[9] = self.protocol;
+        write_u16(header, 10, 0);
+        write_u32(header, 12, self.source.to_bits());
+        write_u32(header, 16, self.destination.to_bits());
+        write_u16(header, 10, checksum::of(header));
     }
 }
 

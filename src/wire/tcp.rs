@@ -152,6 +152,13 @@ impl<'a> HeaderMut<'a> {
         segment.first_chunk_mut().map(Self)
     }
 
+    /// Adjusts the checksum for a change of something else.
+    #[inline(always)]
+    pub fn adjust_checksum(&mut self, change: Delta) {
+        let checksum = change.apply(read_u16(self.0, 16));
+        write_u16(self.0, 16, checksum);
+    }
+
     /// Sets both ports, and adjusts the checksum for them and for `addresses`, the change of the pseudo-header.
     #[inline(always)]
     pub fn forward(&mut self, source: u16, destination: u16, addresses: Delta) {
@@ -166,13 +173,24 @@ impl<'a> HeaderMut<'a> {
 /// The shift count of the window scale option in the header of a SYN, limited to 14 (RFC 7323 §2.3). `header` is the
 /// whole header with its options; malformed options end the search.
 pub fn window_scale(header: &[u8]) -> Option<u8> {
-    let mut options = header.get(HEADER_LEN..)?;
+    let at = option(header, 3)?;
+    (header[at + 1] == 3).then(|| header[at + 2].min(14))
+}
+
+/// Where the option of this kind begins in `header`, the whole header with its options. All the bytes that the option's
+/// length names are there. Malformed options end the search.
+pub fn option(header: &[u8], kind: u8) -> Option<usize> {
+    let mut at = HEADER_LEN;
     loop {
-        match options {
+        match header.get(at..)? {
             [] | [0, ..] => return None,
-            [1, rest @ ..] => options = rest,
-            [3, 3, shift, ..] => return Some((*shift).min(14)),
-            [_, len, ..] if *len >= 2 && usize::from(*len) <= options.len() => options = &options[usize::from(*len)..],
+            [1, ..] => at += 1,
+            options @ [found, len, ..] if *len >= 2 && usize::from(*len) <= options.len() => {
+                if *found == kind {
+                    return Some(at);
+                }
+                at += usize::from(*len);
+            }
             _ => return None,
         }
     }

@@ -72,6 +72,15 @@ impl<'a> HeaderMut<'a> {
     }
 }
 
+/// Writes a whole header. `length` is that of header and payload, and a `checksum` of 0 says that there is none.
+#[inline]
+pub fn write(header: &mut [u8; HEADER_LEN], source: u16, destination: u16, length: u16, checksum: u16) {
+    write_u16(header, 0, source);
+    write_u16(header, 2, destination);
+    write_u16(header, 4, length);
+    write_u16(header, 6, checksum);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

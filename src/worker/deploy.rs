@@ -11,14 +11,15 @@ use siphasher::sip::SipHasher13;
 use super::outlet::{Outlet, Way};
 use super::{HandOver, Worker};
 use crate::config::{Config, MacSetting};
-use crate::conntrack::{self, Conntrack, Persistence, PortShare};
+use crate::conntrack::{self, Conntrack, FlowMemory, Persistence, PortShare};
 use crate::control::{PublishError, publish, wanted_ports};
 use crate::counters::{PerWorker, WorkerCounters, per_worker};
 use crate::flow::FlowHasher;
 use crate::id::{PortId, WorkerId};
 use crate::io::BURST;
 use crate::pipeline::{Pipeline, Settings};
-use crate::service::{Port, Snapshot};
+use crate::service::{Mode, Port, Service, Snapshot};
+use crate::time::Tick;
 use crate::wire::MacAddr;
 
 /// Packets that may be on their way from one worker to another.
@@ -146,14 +147,20 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
             timeouts: config.timeouts,
             share: PortShare::new(index as u16, count as u16).ok_or(DeployError::TooManyLcores)?,
         });
-        let persistent = snapshot.services().iter().any(|service| service.persistence.is_some());
-        let clients = if persistent { (connections as f64 * CLIENTS_PER_CONNECTION) as usize } else { 0 };
+        // What no service asks for takes no memory.
+        let needs = |needs: fn(&Service) -> bool| {
+            let clients = (connections as f64 * CLIENTS_PER_CONNECTION) as usize;
+            if snapshot.services().iter().any(needs) { clients } else { 0 }
+        };
         let pipeline = Pipeline::new(Settings {
             id,
             workers: count as u16,
             hasher,
             conntrack,
-            persistence: Persistence::new(clients, hasher),
+            persistence: Persistence::new(needs(|service| service.persistence.is_some()), hasher),
+            flow_memory: FlowMemory::new(4 * needs(|service| service.flow_memory.is_some())),
+            clients: Persistence::new(needs(|service| service.mode == Mode::Nat), hasher),
+            client_idle: Tick::count(config.timeouts.longest()),
             counters: Arc::clone(&counters),
         });
         let (outgoing, inbox) = rings.take(index);

@@ -110,6 +110,28 @@ pub(super) fn unique_routes(draft: &Draft, config: &Config, problems: &Problems)
     }
 }
 
+/// Whether packets to `address` go to a router first. Without interfaces, or through one that has no addresses, it may
+/// be on the link.
+pub(super) fn is_beyond_router(config: &Config, address: Ipv4Addr) -> bool {
+    let interfaces = &config.interfaces;
+    if interfaces.iter().flat_map(|interface| &interface.addresses).any(|prefix| prefix.contains(&address)) {
+        return false;
+    }
+    let is_routed = |interface: &Interface| {
+        interface.gateway.is_some() || interface.routes.iter().any(|route| route.to.contains(&address))
+    };
+    let all_have_prefixes =
+        !interfaces.is_empty() && interfaces.iter().all(|interface| !interface.addresses.is_empty());
+    all_have_prefixes || interfaces.iter().any(is_routed)
+}
+
+/// The networks that interfaces are connected to, as a list for messages.
+pub(super) fn prefixes(config: &Config) -> String {
+    let networks = config.interfaces.iter().flat_map(|interface| &interface.addresses);
+    let networks: Vec<String> = networks.map(|prefix| prefix.trunc().to_string()).collect();
+    value::list(networks.iter().map(String::as_str), "or")
+}
+
 /// The gateways and the next hops of routes.
 pub(super) fn next_hops<'d>(draft: &'d Draft, config: &Config) -> Vec<Mention<'d>> {
     let mut hops = Vec::new();

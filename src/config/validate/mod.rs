@@ -2,6 +2,8 @@
 //!
 //! First each value and each part by itself, then the rules between parts, which need parts that are whole.
 
+mod failure;
+mod forwarding;
 mod interface;
 mod service;
 mod warnings;
@@ -30,6 +32,8 @@ pub(super) fn validate(draft: &Draft) -> Result<Loaded, Failure> {
     interface::unique_ports(draft, &config, &problems);
     interface::unique_routes(draft, &config, &problems);
     service::unique(draft, &config, &problems);
+    forwarding::between_parts(draft, &config, &problems);
+    failure::between_parts(draft, &config, &problems);
     addresses_between_parts(draft, &config, &problems);
     problems.into_result()?;
 
@@ -59,6 +63,28 @@ fn parts(draft: &Draft, problems: &Problems) -> Config {
 fn setting<T, U>(problems: &Problems, given: &Option<At<T>>, check: impl Fn(&T) -> Result<U, String>) -> Option<U> {
     let given = given.as_ref()?;
     problems.accept(check(&given.value), &given.place, "")
+}
+
+/// The value that was given, if it is right; `default` if there is none.
+fn checked<T, U>(
+    problems: &Problems,
+    context: &str,
+    given: &Option<At<T>>,
+    default: U,
+    check: impl Fn(&T) -> Result<U, String>,
+) -> Option<U> {
+    match given {
+        None => Some(default),
+        Some(given) => problems.accept(check(&given.value), &given.place, context),
+    }
+}
+
+/// What to write, in the words of the front end that `place` belongs to.
+fn in_words(place: &Place, file: impl Into<String>, argument: impl FnOnce() -> String) -> String {
+    match place {
+        Place::File { .. } => file.into(),
+        Place::Argument(_) => argument(),
+    }
 }
 
 fn read_timeouts(draft: &Draft, problems: &Problems) -> Timeouts {

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use super::super::draft::{Draft, DraftBackend, DraftService};
-use super::super::problem::{Place, Problems};
+use super::super::problem::{At, Place, Problems};
 use super::super::{Backend, Config, Service, value};
-use super::Mention;
+use super::{Mention, checked, failure, forwarding, in_words};
 use crate::scheduler::{Algorithm, TableSize};
 use crate::service::{Mode, ServiceProtocol};
 
@@ -16,24 +16,28 @@ const MAX_SERVICES: usize = u16::MAX as usize;
 const LONGEST_NAME: usize = 64;
 const PROTOCOLS: [(&str, ServiceProtocol); 3] =
     [("tcp", ServiceProtocol::Tcp), ("udp", ServiceProtocol::Udp), ("any", ServiceProtocol::Any)];
-const MODES: [(&str, Mode); 1] = [("fullnat", Mode::Fullnat)];
-const LATER_MODES: [&str; 4] = ["nat", "dr", "ipip", "gue"];
 
 pub(super) fn service(draft: &DraftService, problems: &Problems) -> Option<Service> {
     let context = &draft.context;
     let vip = problems.accept(value::host("vip", &draft.vip.value), &draft.vip.place, context);
-    let protocol = choice(problems, draft, &draft.protocol, "protocol", &PROTOCOLS, &[]);
+    let protocol = choice(problems, draft, &draft.protocol, "protocol", &PROTOCOLS);
     // A wrong VIP may have swallowed the port.
     let port = vip.and(protocol).and_then(|protocol| service_port(draft, protocol, problems));
-    let mode = choice(problems, draft, &draft.mode, "mode", &MODES, &LATER_MODES);
-    let scheduler = choice(problems, draft, &draft.scheduler, "scheduler", &schedulers(), &[]);
+    let mode = choice(problems, draft, &draft.mode, "mode", &Mode::ALL.map(|mode| (mode.name(), mode)));
+    let scheduler = choice(problems, draft, &draft.scheduler, "scheduler", &schedulers());
     let maglev_table_size = maglev_table_size(draft, problems);
-    let local_addresses = local_addresses(draft, vip, protocol, problems);
-    let persistence = draft
-        .persistence
-        .as_ref()
-        .map(|given| problems.accept(value::duration("persistence", &given.value), &given.place, context));
-    let backends = read_backends(draft, protocol, port, problems);
+    let local_addresses = forwarding::local_addresses(draft, vip, protocol, mode, problems);
+    let proxy_arp = mode.and_then(|mode| forwarding::proxy_arp(draft, mode, problems));
+    let tunnel = mode.and_then(|mode| forwarding::tunnel(draft, mode, problems));
+    let mss_clamp = protocol.and_then(|protocol| forwarding::mss_clamp(draft, protocol, problems));
+    let time =
+        |field, given| checked(problems, context, given, None, |text: &String| value::duration(field, text).map(Some));
+    let persistence = time("persistence", &draft.persistence);
+    let flow_memory = time("flow_memory", &draft.extras.flow_memory);
+    let health = failure::health(draft, problems);
+    let on_failure = mode.and_then(|mode| failure::on_failure(draft, mode, problems));
+    let no_connection = mode.and_then(|mode| failure::no_connection(draft, mode, problems));
+    let backends = read_backends(draft, protocol, port, mode, problems);
     let name = name(draft, problems);
 
     let (vip, protocol, port) = (vip?, protocol?, port?);
@@ -50,7 +54,14 @@ pub(super) fn service(draft: &DraftService, problems: &Problems) -> Option<Servi
         scheduler: scheduler?,
         maglev_table_size: maglev_table_size?,
         local_addresses: local_addresses?,
-        persistence: persistence.map_or(Some(None), |given| given.map(Some))?,
+        proxy_arp: proxy_arp?,
+        tunnel: tunnel?,
+        mss_clamp: mss_clamp?,
+        persistence: persistence?,
+        flow_memory: flow_memory?,
+        health: health?,
+        on_failure: on_failure?,
+        no_connection: no_connection?,
         backends: backends?,
     })
 }
@@ -58,13 +69,11 @@ pub(super) fn service(draft: &DraftService, problems: &Problems) -> Option<Servi
 fn choice<T: Copy + Default>(
     problems: &Problems,
     draft: &DraftService,
-    given: &Option<super::At<String>>,
+    given: &Option<At<String>>,
     field: &str,
     known: &[(&str, T)],
-    later: &[&str],
 ) -> Option<T> {
-    let Some(given) = given else { return Some(T::default()) };
-    problems.accept(value::choice(field, &given.value, known, later), &given.place, &draft.context)
+    checked(problems, &draft.context, given, T::default(), |text| value::choice(field, text, known, &[]))
 }
 
 /// The name that was given, if one was.
@@ -93,7 +102,7 @@ fn service_port(draft: &DraftService, protocol: ServiceProtocol, problems: &Prob
         }
         (_, Some(given)) => problems.accept(value::port(given.value), &given.place, context),
         (_, None) => {
-            let advice = in_words(draft, "port = 8080".to_owned(), || format!("{}:8080", draft.vip.value));
+            let advice = in_words(&draft.place, "port = 8080", || format!("{}:8080", draft.vip.value));
             problems.report(
                 &draft.place,
                 context,
@@ -138,54 +147,17 @@ fn maglev_table_size(draft: &DraftService, problems: &Problems) -> Option<TableS
     problems.accept(size, &given.place, &draft.context)
 }
 
-fn local_addresses(
-    draft: &DraftService,
-    vip: Option<Ipv4Addr>,
-    protocol: Option<ServiceProtocol>,
-    problems: &Problems,
-) -> Option<Vec<Ipv4Addr>> {
-    let any = protocol == Some(ServiceProtocol::Any);
-    let option = in_words(draft, "local_addresses".to_owned(), || "--local-address".to_owned());
-    if draft.local_addresses.is_empty() {
-        if any {
-            problems.report(
-                &draft.place,
-                &draft.context,
-                format_args!("protocol any in mode fullnat needs a local address that is not the VIP; write {option}"),
-            );
-            return None;
-        }
-        return vip.map(|vip| vec![vip]);
-    }
-    let mut seen = HashSet::new();
-    let checked = draft.local_addresses.iter().map(|given| {
-        let address = value::host("local address", &given.value).and_then(|address| {
-            if any && Some(address) == vip {
-                return Err(format!(
-                    "local address {address} is the VIP, all ports of which belong to protocol any; write another address"
-                ));
-            }
-            if !seen.insert(address) {
-                return Err(format!("local address {address} is there twice; write it once"));
-            }
-            Ok(address)
-        });
-        problems.accept(address, &given.place, &draft.context)
-    });
-    // All are looked at before the first failure counts.
-    checked.collect::<Vec<_>>().into_iter().collect()
-}
-
 fn read_backends(
     draft: &DraftService,
     protocol: Option<ServiceProtocol>,
     port: Option<u16>,
+    mode: Option<Mode>,
     problems: &Problems,
 ) -> Option<Vec<Backend>> {
     let mut seen = HashSet::new();
     let mut backends = Vec::with_capacity(draft.backends.len());
     for given in &draft.backends {
-        let Some(backend) = backend(given, &draft.context, protocol, port, problems) else { continue };
+        let Some(backend) = backend(given, &draft.context, protocol, port, mode, problems) else { continue };
         if seen.insert((backend.address, backend.port)) {
             backends.push(backend);
             continue;
@@ -208,6 +180,7 @@ fn backend(
     context: &str,
     protocol: Option<ServiceProtocol>,
     service_port: Option<u16>,
+    mode: Option<Mode>,
     problems: &Problems,
 ) -> Option<Backend> {
     let address = problems.accept(value::host("backend", &draft.address.value), &draft.address.place, context);
@@ -221,19 +194,14 @@ fn backend(
             );
             None
         }
-        Some(given) => problems.accept(value::port(given.value), &given.place, context),
+        Some(given) => {
+            let port = value::port(given.value).and_then(|port| forwarding::backend_port(mode, port, service_port));
+            problems.accept(port, &given.place, context)
+        }
     };
-    let weight = match &draft.weight {
-        None => Some(1),
-        Some(given) => problems.accept(value::in_range("weight", given.value, 0, u16::MAX), &given.place, context),
-    };
-    let mac = draft.mac.as_ref().map(|given| problems.accept(value::station(&given.value), &given.place, context));
-    Some(Backend {
-        address: address?,
-        port: port?,
-        weight: weight?,
-        mac: mac.map_or(Some(None), |given| given.map(Some))?,
-    })
+    let weight = checked(problems, context, &draft.weight, 1, |given| value::in_range("weight", *given, 0, u16::MAX));
+    let mac = checked(problems, context, &draft.mac, None, |text| value::station(text).map(Some));
+    Some(Backend { address: address?, port: port?, weight: weight?, mac: mac? })
 }
 
 /// No name twice, and no VIP, protocol and port twice. An exact service beside an `any` is legal.
@@ -298,12 +266,4 @@ pub(super) fn backends<'d>(draft: &'d Draft, config: &Config) -> Vec<Mention<'d>
             })
         })
         .collect()
-}
-
-/// What to write, in the words of the front end that the service came from.
-fn in_words(draft: &DraftService, file: String, argument: impl FnOnce() -> String) -> String {
-    match draft.place {
-        Place::File { .. } => file,
-        Place::Argument(_) => argument(),
-    }
 }

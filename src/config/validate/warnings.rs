@@ -1,11 +1,13 @@
 //! What is legal and yet likely not meant.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
-use super::super::{Config, Service};
+use ipnet::Ipv4Net;
+
+use super::super::{Backend, Config, Service};
 use crate::scheduler::{Algorithm, TableSize};
-use crate::service::ServiceProtocol;
+use crate::service::{Mode, OnFailure, ServiceProtocol};
 
 /// Slots for each backend below which shares differ by more than about a percent (Maglev, NSDI'16, §3.4).
 const SLOTS_PER_BACKEND: usize = 100;
@@ -22,9 +24,28 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         .filter(|service| service.protocol == ServiceProtocol::Any)
         .map(|service| (service.vip, service))
         .collect();
+    let held = held(config);
     for service in &config.services {
         let mut warn = |text: String| warnings.push(format!("service {:?}: {text}", service.name));
         alone(service, &mut warn);
+        if service.mode == Mode::Nat && has_one_network(config) {
+            warn(
+                "in mode nat on one network, replies pass leat only where clients and backends cannot hear each other's \
+                 ARP (isolated bridge ports, a private VLAN); elsewhere give leat two ports, or an address in each of two \
+                 networks, as the backends' gateway"
+                    .to_owned(),
+            );
+        }
+        for local in &service.local_addresses {
+            let holder = |backend: &&Backend| held.contains(&(backend.address, *local));
+            if let Some(backend) = service.backends.iter().find(holder) {
+                warn(format!(
+                    "its local address {local} is the VIP of a one-way service, which backend {} holds itself, so it \
+                     ignores what comes from there; give the service local_addresses of its own",
+                    backend.address
+                ));
+            }
+        }
         for address in &service.local_addresses {
             if let Some(whole) = wholes.get(address) {
                 warn(format!(
@@ -38,12 +59,28 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     warnings
 }
 
+/// Each backend of a one-way service with the VIP that it holds.
+fn held(config: &Config) -> HashSet<(Ipv4Addr, Ipv4Addr)> {
+    let one_way = config.services.iter().filter(|service| service.mode.is_one_way());
+    one_way.flat_map(|service| service.backends.iter().map(|backend| (backend.address, service.vip))).collect()
+}
+
+/// Whether nothing says that clients and backends are apart: at most one interface, and at most one prefix.
+fn has_one_network(config: &Config) -> bool {
+    let bound = config.interfaces.iter().flat_map(|interface| &interface.addresses);
+    let networks: HashSet<Ipv4Net> = config.addresses.iter().chain(bound).map(Ipv4Net::trunc).collect();
+    config.interfaces.len() < 2 && networks.len() < 2
+}
+
 fn alone(service: &Service, warn: &mut impl FnMut(String)) {
     let Service { backends, scheduler, maglev_table_size, .. } = service;
     if backends.is_empty() {
         warn("it has no backends, so its packets will be dropped".to_owned());
     } else if backends.iter().all(|backend| backend.weight == 0) {
         warn("every backend has weight 0, so new connections will be dropped".to_owned());
+    }
+    if service.on_failure == OnFailure::Move && service.health.is_none() {
+        warn("without health no failure is noticed, so on_failure means nothing".to_owned());
     }
     let mut weights = backends.iter().map(|backend| backend.weight).filter(|weight| *weight > 0);
     let unequal = weights.next().is_some_and(|first| weights.any(|weight| weight != first));
