@@ -188,7 +188,7 @@ mod tests {
             "trace        off",
             "  tcp_established  2h4m",
             "interface net_tap0",
-            "  addresses  10.0.0.254/24",
+            "  addresses  10.0.0.254/24, 10.1.0.254/24",
             "  gateway    10.0.0.1",
             "  route      192.0.2.0/24 via 10.0.0.9",
             "service web: tcp 10.0.0.10:8080",
@@ -197,12 +197,31 @@ mod tests {
             "  persists   5m after a client's last packet",
             "  backend    10.0.0.2:8080, weight 1",
             "  backend    10.0.0.3:8080, weight 1, at 02:00:00:00:00:03",
+            "  memory     of a flow's backend for 5m after its end",
+            "  mss clamp  1460 bytes",
+            "  health     none",
+            "  failure    keep its connections",
+            "  strays     drop",
             "service all: any 10.0.0.20, every port",
             "  backend    10.0.0.2, weight 1",
+            "  mode       nat",
+            "  proxy arp  for 10.0.0.0/24 and the clients that are known",
+            "  health     arp every 5s, answer within 3s, up after 1, down after 1",
+            "  failure    move its connections",
+            "  mode       dr",
+            "  strays     schedule",
+            "  mode       gue version 0 to UDP port 6080, without a checksum, 32 bytes more a packet",
         ] {
             assert!(page.lines().any(|printed| printed.trim_start() == line.trim_start()), "{line}\n{page}");
         }
         assert!(!page.contains("warning"), "{page}");
+    }
+
+    #[test]
+    fn a_tunnel_says_what_it_costs() {
+        let vip = "--vip 10.0.0.10:80 --backend 10.0.0.2 --address 10.0.0.9/24";
+        let page = page(&format!("--check {vip} --mode ipip"), "");
+        assert!(page.contains("\n  mode       ipip, 20 bytes more a packet\n"), "{page}");
     }
 
     #[test]

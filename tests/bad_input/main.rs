@@ -172,7 +172,7 @@ proptest! {
     /// The example with a piece of it replaced: right or refused, never a panic, and every complaint has a place.
     #[test]
     fn a_damaged_file_is_refused_with_places_or_still_right(
-        start in 0..5000_usize,
+        start in 0..7000_usize,
         length in 0..40_usize,
         piece in "[a-z0-9\"=\\[\\]{}., \n:/-]{0,12}|\"[0-9./:]{0,16}\"|-?[0-9]{1,45}|\\PC{0,4}",
     ) {
@@ -210,5 +210,5 @@ proptest! {
 fn the_example_file_is_right_and_raises_no_warning() {
     let loaded = file::load("leat.example.toml", include_bytes!("../../docs/leat.example.toml")).unwrap();
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
-    assert_eq!(loaded.config.services.len(), 3);
+    assert_eq!(loaded.config.services.len(), 6);
 }

@@ -182,7 +182,7 @@ pub(crate) const BAD: &[Row] = &[
     toml(service!("health = { type = \"arp\", fall = 256 }"), &["fall 256 is out of range; write 1 to 255"]),
     toml(
         connected!("health = { type = \"arp\" }\nbackend = [{ address = \"10.0.0.2\", mac = \"02:00:00:00:00:02\" }]"),
-        &["leat.toml:10:43", "backend 10.0.0.2 has a mac", "type arp would learn nothing", "leave one of the two out"],
+        &["leat.toml:10:42", "backend 10.0.0.2 has a mac", "type arp would learn nothing", "leave one of the two out"],
     ),
     toml(
         connected!("health = { type = \"arp\" }\nbackend = [{ address = \"10.1.0.2\" }]"),
