@@ -3,7 +3,7 @@
 //! This is where names become numbers, where each backend gets its next hop, and where the two meet that only the
 //! running machine knows together: what was asked for, and which ports exist.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -56,14 +56,12 @@ pub enum PublishError {
 pub fn publish(config: &Config, ports: Vec<Port>, workers: usize) -> Result<Snapshot, PublishError> {
     let interfaces = interfaces(config, &ports)?;
     let mut hops = NextHops { config, interfaces: &interfaces, ports: &ports, workers, known: HashMap::new() };
+    let asker = asker_by_backend(config);
     let mut tunnels = Tunnels { config, path_mtus: HashMap::new() };
     let mut parts = Parts { own: own_addresses(config, &interfaces), ..Parts::default() };
     for (service, id) in config.services.iter().zip(0..) {
         let id = ServiceId(id);
         let mut members = Vec::new();
-        // A backend of a one-way mode holds the VIP itself, and would not answer its own address.
-        let nobody = if service.mode.is_one_way() { Ipv4Addr::UNSPECIFIED } else { service.vip };
-        let asker = service.local_addresses.first().copied().unwrap_or(nobody);
         for backend in &service.backends {
             let number = BackendId(parts.backends.len() as u32);
             let config::Backend { address, port, weight, mac, .. } = *backend;
@@ -74,7 +72,7 @@ pub fn publish(config: &Config, ports: Vec<Port>, workers: usize) -> Result<Snap
                 port,
                 weight,
                 up: true,
-                neighbor: hops.towards(address, mac, asker),
+                neighbor: hops.towards(address, mac, asker(address, service)),
                 forwarding: tunnels.towards(address, service),
                 mss_clamp: service.mss_clamp,
                 counters: Arc::new(per_worker(workers)),
@@ -103,6 +101,20 @@ pub fn publish(config: &Config, ports: Vec<Port>, workers: usize) -> Result<Snap
     parts.neighbors.sort_by_key(|neighbor| neighbor.address());
     parts.ports = ports;
     Ok(Snapshot::from(parts))
+}
+
+/// In whose name a backend is asked for by ARP where leat has no own address near it: the service's local address or VIP.
+/// One that holds a VIP itself, for a one-way service, would not answer that address, and is asked in nobody's name
+/// (0.0.0.0, as RFC 5227 §2.1.1 has it).
+fn asker_by_backend(config: &Config) -> impl Fn(Ipv4Addr, &config::Service) -> Ipv4Addr {
+    let one_way = config.services.iter().filter(|service| service.mode.is_one_way());
+    let holders: HashSet<_> = one_way.flat_map(|service| &service.backends).map(|backend| backend.address).collect();
+    move |backend, service| {
+        if holders.contains(&backend) {
+            return Ipv4Addr::UNSPECIFIED;
+        }
+        service.local_addresses.first().copied().unwrap_or(service.vip)
+    }
 }
 
 /// The ports that `config` wants used out of `all`: those of its interfaces, or all when it has none.
