@@ -49,6 +49,10 @@ impl<P: Packet> Pipeline<P> {
         }
         if T::ENABLED {
             let connection = self.conntrack.connection(index);
+            let backend = context.snapshot.backend(connection.backend());
+            if let Some(service) = backend.and_then(|backend| context.snapshot.service(backend.service)) {
+                context.tracer.note(Note::Service(service));
+            }
             context.tracer.note(Note::Known {
                 original: connection.original_key(),
                 reply: connection.reply_key(),
