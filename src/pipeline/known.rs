@@ -1,7 +1,5 @@
 //! Packets of connections that are known: the fast path.
 
-use std::sync::Arc;
-
 use super::classify::{Headers, Kind};
 use super::{Context, Note, Pipeline, Tracer};
 use crate::conntrack::{Change, ClientLink, Connection, ConnectionIndex, Direction, Segment};
@@ -88,21 +86,15 @@ impl<P: Packet> Pipeline<P> {
         index: ConnectionIndex,
         context: &mut Context<'_, O, T>,
     ) {
-        let connection = self.conntrack.connection(index);
-        let Some(backend) = context.snapshot.backend(connection.backend()) else {
+        let (connection, snapshot) = (self.conntrack.connection(index), context.snapshot);
+        let Some(backend) = snapshot.backend(connection.backend()) else {
             return self.drop(packet, DropReason::NoBackend, context);
         };
         let counters = &backend.counters[self.id.index()];
         counters.original_packets.add(1);
         counters.original_bytes.add(packet.frame_len() as u64);
         forward::translate(packet.data_mut(), usize::from(headers.transport), &connection.reply_key().reversed());
-        match backend.neighbor.hop() {
-            Some(hop) => self.send(packet, hop, context),
-            None => {
-                let neighbor = Arc::clone(&backend.neighbor);
-                self.hold(packet, &neighbor, context);
-            }
-        }
+        self.send_in_turn(packet, &backend.neighbor, context);
     }
 
     /// Sends a backend's packet to its client.
@@ -114,8 +106,8 @@ impl<P: Packet> Pipeline<P> {
         index: ConnectionIndex,
         context: &mut Context<'_, O, T>,
     ) {
-        let connection = self.conntrack.connection(index);
-        if let Some(backend) = context.snapshot.backend(connection.backend()) {
+        let (connection, snapshot) = (self.conntrack.connection(index), context.snapshot);
+        if let Some(backend) = snapshot.backend(connection.backend()) {
             let counters = &backend.counters[self.id.index()];
             counters.reply_packets.add(1);
             counters.reply_bytes.add(packet.frame_len() as u64);
@@ -124,14 +116,9 @@ impl<P: Packet> Pipeline<P> {
         let ClientLink { mac, port } = connection.link();
         let client = Hop { mac, port: PortId(port.into()) };
         forward::translate(packet.data_mut(), usize::from(headers.transport), &to);
-        let router = context.snapshot.route(to.dst);
-        match router.map_or(Some(client), |router| router.hop()) {
-            Some(hop) => self.send(packet, hop, context),
-            None => {
-                if let Some(router) = router.cloned() {
-                    self.hold(packet, &router, context);
-                }
-            }
+        match snapshot.route(to.dst) {
+            None => self.send(packet, client, context),
+            Some(router) => self.send_in_turn(packet, router, context),
         }
     }
 }

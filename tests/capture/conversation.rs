@@ -89,8 +89,8 @@ fn of_two_backends_the_frozen_hash_chooses_the_same_one_every_time() {
     for _ in 0..2 {
         let run = run(&frames, TWO_BACKENDS);
         let addresses: Vec<String> = run.lines().iter().map(|line| addresses(line)).collect();
-        let (request, answer) = ("10.0.0.10.34952 > 10.0.0.2.8080", "10.0.0.10.8080 > 10.0.0.1.34952");
-        let other = "10.0.0.10.40000 > 10.0.0.3.8080";
+        let (request, answer) = ("to 02: 10.0.0.10.34952 > 10.0.0.2.8080", "to 01: 10.0.0.10.8080 > 10.0.0.1.34952");
+        let other = "to 03: 10.0.0.10.40000 > 10.0.0.3.8080";
         assert_eq!(addresses, [request, answer, request, request, answer, answer, request, other]);
         assert_eq!(run.unaccounted(), None);
     }
@@ -205,10 +205,10 @@ fn blocks(run: &PcapRun) -> Vec<Vec<&str>> {
     blocks
 }
 
-/// `source > destination` of a line of `tcpdump -e`.
+/// `to HOST: SOURCE > DESTINATION` of a line.
 fn addresses(line: &str) -> String {
-    let packet = line.split(": ").nth(1).unwrap_or_else(|| panic!("no packet in {line}"));
-    packet.to_owned()
+    let end = line.find(": Flags").unwrap_or_else(|| panic!("no segment: {line}"));
+    line[..end].to_owned()
 }
 
 fn handshake_options(value: u32, echo: u32) -> [TcpOptionElement; 5] {

@@ -10,3 +10,4 @@ mod support;
 
 mod conversation;
 mod flows;
+mod local;

@@ -183,7 +183,8 @@ pub fn with_ip_options(mut frame: Vec<u8>, options: &[u8]) -> Vec<u8> {
 fn sum_ip(mut frame: Vec<u8>) -> Vec<u8> {
     frame[24..26].fill(0);
     let end = (14 + usize::from(frame[14] & 15) * 4).clamp(34, frame.len());
-    let mut sum: u32 = frame[14..end].chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+    let mut sum: u32 =
+        frame[14..end].chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

@@ -17,7 +17,7 @@ pub struct Row<'a> {
     /// leat's own options, without `--mac`.
     pub own: &'a str,
     pub frames: Vec<Vec<u8>>,
-    /// Each as `tcpdump -e -t -S` prints it, in order, leat's own ARP requests left out.
+    /// What [`PcapRun::lines`] makes of it.
     pub out: &'a [&'a str],
     /// Reasons in any order.
     pub drops: &'a [(&'a str, u64)],
@@ -42,7 +42,11 @@ impl Row<'_> {
         let expected: BTreeMap<String, u64> = self.drops.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
         let mut wrong = Vec::new();
         if lines != self.out {
-            wrong.push(format!("  came out:\n    {}\n  expected:\n    {}", lines.join("\n    "), self.out.join("\n    ")));
+            wrong.push(format!(
+                "  came out:\n    {}\n  expected:\n    {}",
+                lines.join("\n    "),
+                self.out.join("\n    ")
+            ));
         }
         if drops != expected {
             wrong.push(format!("  dropped {drops:?}, expected {expected:?}"));
@@ -75,9 +79,11 @@ impl PcapRun {
         frames.filter(|frame| !(frame[6..12] == LEAT && frame[12..14] == [8, 6] && frame[20..22] == [0, 1])).collect()
     }
 
-    /// tcpdump's rendering of those, a line each.
+    /// tcpdump's rendering of those, a line each: `to 02: 10.0.0.10.34952 > 10.0.0.2.8080: Flags [S], …` for a frame from
+    /// leat's Ethernet address to 02:00:00:00:00:02. One that is from or to another is shown as tcpdump has it.
     pub fn lines(&self) -> Vec<String> {
-        render(&self.output, &["-e", "-t", "-S", NOT_SPOKEN])
+        let lines = render(&self.output, &["-e", "-t", "-S", NOT_SPOKEN]);
+        lines.into_iter().map(|line| shorten(&line).unwrap_or(line)).collect()
     }
 
     /// What tcpdump and etherparse say is wrong with the checksums of what leat sent.
@@ -99,6 +105,12 @@ impl PcapRun {
     }
 }
 
+fn shorten(line: &str) -> Option<String> {
+    let (ethernet, packet) = line.strip_prefix("02:00:00:00:00:fe > 02:00:00:00:00:")?.split_once(": ")?;
+    let (last, _) = ethernet.split_once(", ethertype ")?;
+    Some(format!("to {last}: {packet}"))
+}
+
 /// What etherparse, summing everything anew, finds wrong.
 fn wrong_by_etherparse(frame: &[u8]) -> Option<String> {
     let packet = SlicedPacket::from_ethernet(frame).unwrap_or_else(|error| panic!("{error}: {frame:02x?}"));
@@ -111,9 +123,7 @@ fn wrong_by_etherparse(frame: &[u8]) -> Option<String> {
         TransportSlice::Tcp(tcp) => (tcp.checksum(), tcp.calc_checksum_ipv4(header.source, header.destination).ok()?),
         // 0 says that there is none (RFC 768).
         TransportSlice::Udp(udp) if udp.checksum() == 0 => (0, 0),
-        TransportSlice::Udp(udp) => {
-            (udp.checksum(), udp.to_header().calc_checksum_ipv4(&header, udp.payload()).ok()?)
-        }
+        TransportSlice::Udp(udp) => (udp.checksum(), udp.to_header().calc_checksum_ipv4(&header, udp.payload()).ok()?),
         TransportSlice::Icmpv4(icmp) => (icmp.checksum(), icmp.icmp_type().calc_checksum(icmp.payload())),
         other @ (TransportSlice::Icmpv6(_) | TransportSlice::Igmp(_)) => panic!("leat sends no such thing: {other:?}"),
     };
