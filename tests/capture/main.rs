@@ -9,5 +9,6 @@
 mod support;
 
 mod conversation;
+mod damage;
 mod flows;
 mod local;
