@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod choices;
 mod conversation;
 mod damage;
 mod flows;
