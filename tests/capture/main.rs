@@ -12,4 +12,6 @@ mod choices;
 mod conversation;
 mod damage;
 mod flows;
+mod lcores;
 mod local;
+mod routes;
