@@ -208,4 +208,6 @@ fn attend(source: &Source, signals: &Receiver<i32>, stop: &AtomicBool) {
             Err(RecvTimeoutError::Timeout) => {}
         }
     }
+    // What has happened since the last look shall be said, too.
+    watch.look(source, Instant::now());
 }

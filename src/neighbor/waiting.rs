@@ -55,18 +55,24 @@ impl<P> Waiting<P> {
         self.entries.is_empty()
     }
 
-    /// Keeps `packet` until `neighbor` is known.
+    /// Whether a packet waits for `neighbor`.
+    #[inline]
+    pub fn any_for(&self, neighbor: &Arc<Neighbor>) -> bool {
+        self.entries.iter().any(|entry| Arc::ptr_eq(&entry.neighbor, neighbor))
+    }
+
+    /// Keeps `packet` until `neighbor` is known. Returns it as it waits.
     ///
     /// # Errors
     ///
     /// The packet itself, when too many wait already.
-    pub fn push(&mut self, packet: P, neighbor: &Arc<Neighbor>, now: Instant) -> Result<(), P> {
+    pub fn push(&mut self, packet: P, neighbor: &Arc<Neighbor>, now: Instant) -> Result<&P, P> {
         let waiting = self.entries.iter().filter(|entry| Arc::ptr_eq(&entry.neighbor, neighbor)).count();
         if waiting >= PER_NEIGHBOR || self.entries.len() >= TOTAL.min(self.entries.capacity()) {
             return Err(packet);
         }
         self.entries.push(Entry { packet, neighbor: Arc::clone(neighbor), since: now });
-        Ok(())
+        Ok(&self.entries[self.entries.len() - 1].packet)
     }
 
     /// Gives away every packet whose wait is over, oldest first.
@@ -123,7 +129,7 @@ mod tests {
             waiting.push(packet, &one, Instant::ZERO).unwrap();
         }
         assert_eq!(waiting.push(8, &one, Instant::ZERO), Err(8));
-        assert_eq!(waiting.push(9, &other, Instant::ZERO), Ok(()), "one silent neighbour does not hurt another");
+        assert_eq!(waiting.push(9, &other, Instant::ZERO), Ok(&9), "one silent neighbour does not hurt another");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Packets of connections that are known: the fast path.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use super::classify::{Headers, Kind};
 use super::unknown::Beginning;
@@ -61,6 +60,10 @@ impl<P: Packet> Pipeline<P> {
         }
         if T::ENABLED {
             let connection = self.conntrack.connection(index);
+            let backend = context.snapshot.backend(connection.backend());
+            if let Some(service) = backend.and_then(|backend| context.snapshot.service(backend.service)) {
+                context.tracer.note(Note::Service(service));
+            }
             context.tracer.note(Note::Known {
                 original: connection.original_key(),
                 reply: connection.has_replies().then(|| connection.reply_key()),
@@ -96,8 +99,8 @@ impl<P: Packet> Pipeline<P> {
         index: ConnectionIndex,
         context: &mut Context<'_, O, T>,
     ) {
-        let connection = self.conntrack.connection(index);
-        let Some(backend) = context.snapshot.backend(connection.backend()) else {
+        let (connection, snapshot) = (self.conntrack.connection(index), context.snapshot);
+        let Some(backend) = snapshot.backend(connection.backend()) else {
             return self.drop(packet, DropReason::NoBackend, context);
         };
         let counters = &backend.counters[self.id.index()];
@@ -116,13 +119,7 @@ impl<P: Packet> Pipeline<P> {
             Forwarding::Direct => {}
             Forwarding::Encapsulate(way) => return self.encapsulate(packet, flow, way, &backend.neighbor, context),
         }
-        match backend.neighbor.hop() {
-            Some(hop) => self.send(packet, hop, context),
-            None => {
-                let neighbor = Arc::clone(&backend.neighbor);
-                self.hold(packet, &neighbor, context);
-            }
-        }
+        self.send_in_turn(packet, &backend.neighbor, context);
     }
 
     /// Sends a backend's packet to its client.
@@ -134,8 +131,8 @@ impl<P: Packet> Pipeline<P> {
         index: ConnectionIndex,
         context: &mut Context<'_, O, T>,
     ) {
-        let connection = self.conntrack.connection(index);
-        if let Some(backend) = context.snapshot.backend(connection.backend()) {
+        let (connection, snapshot) = (self.conntrack.connection(index), context.snapshot);
+        if let Some(backend) = snapshot.backend(connection.backend()) {
             let counters = &backend.counters[self.id.index()];
             counters.reply_packets.add(1);
             counters.reply_bytes.add(packet.frame_len() as u64);
@@ -161,14 +158,9 @@ impl<P: Packet> Pipeline<P> {
         link: Hop,
         context: &mut Context<'_, O, T>,
     ) {
-        let router = context.snapshot.route(address);
-        match router.map_or(Some(link), |router| router.hop()) {
-            Some(hop) => self.send(packet, hop, context),
-            None => {
-                if let Some(router) = router.cloned() {
-                    self.hold(packet, &router, context);
-                }
-            }
+        match context.snapshot.route(address) {
+            None => self.send(packet, link, context),
+            Some(router) => self.send_in_turn(packet, router, context),
         }
     }
 }

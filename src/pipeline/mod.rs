@@ -143,6 +143,7 @@ impl<P: Packet> Pipeline<P> {
 
     /// Takes `burst` through all passes and leaves it empty.
     pub fn process<O: Output<P>, T: Tracer>(&mut self, burst: &mut Burst<P>, context: &mut Context<'_, O, T>) {
+        self.release(context);
         let mut lanes = ArrayVec::<Lane, BURST>::new();
         for packet in burst.iter() {
             packet.prefetch();
@@ -184,7 +185,11 @@ impl<P: Packet> Pipeline<P> {
                 }
             }
             Class::IcmpError { message } => self.icmp_error(packet, *message, context),
-            Class::Arp => self.arp(packet, context),
+            Class::Arp => {
+                self.arp(packet, context);
+                // What it may have told lets the packets that wait for it go before those that follow.
+                self.release(context);
+            }
             Class::Drop(reason) => self.drop(packet, *reason, context),
         }
     }
@@ -205,14 +210,30 @@ impl<P: Packet> Pipeline<P> {
         context.output.transmit(packet, hop.port);
     }
 
+    /// Sends `packet` to `neighbor`, but not before those that wait for it.
+    #[inline]
+    fn send_in_turn<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        neighbor: &Arc<Neighbor>,
+        context: &mut Context<'_, O, T>,
+    ) {
+        match neighbor.hop() {
+            Some(hop) if !self.waiting.any_for(neighbor) => self.send(packet, hop, context),
+            _ => self.hold(packet, neighbor, context),
+        }
+    }
+
     #[cold]
     fn hold<O: Output<P>, T: Tracer>(&mut self, packet: P, neighbor: &Arc<Neighbor>, context: &mut Context<'_, O, T>) {
         neighbor.want(self.id);
-        if T::ENABLED {
-            context.tracer.ended(packet.data(), End::Held(neighbor.address()));
-        }
-        if let Err(packet) = self.waiting.push(packet, neighbor, context.now) {
-            self.drop_silently(packet, DropReason::NeighborQueueFull, context.output);
+        match self.waiting.push(packet, neighbor, context.now) {
+            Ok(packet) => {
+                if T::ENABLED {
+                    context.tracer.ended(packet.data(), End::Held(neighbor.address()));
+                }
+            }
+            Err(packet) => self.drop(packet, DropReason::NeighborQueueFull, context),
         }
     }
 
@@ -223,7 +244,12 @@ impl<P: Packet> Pipeline<P> {
         }
         match context.output.hand_over(packet, to) {
             Ok(()) => self.count().handed_over.add(1),
-            Err(packet) => self.drop_silently(packet, DropReason::HandOverFull, context.output),
+            Err(packet) => {
+                if T::ENABLED {
+                    context.tracer.arrived(packet.data(), packet.ingress());
+                }
+                self.drop(packet, DropReason::HandOverFull, context);
+            }
         }
     }
 
@@ -231,12 +257,8 @@ impl<P: Packet> Pipeline<P> {
         if T::ENABLED {
             context.tracer.ended(packet.data(), End::Dropped(reason));
         }
-        self.drop_silently(packet, reason, context.output);
-    }
-
-    fn drop_silently<O: Output<P>>(&self, packet: P, reason: DropReason, output: &mut O) {
         self.count().drops.add(reason, 1);
-        output.discard(packet);
+        context.output.discard(packet);
     }
 
     /// This worker's counters.

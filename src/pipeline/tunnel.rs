@@ -45,12 +45,8 @@ impl<P: Packet> Pipeline<P> {
             return self.drop(packet, DropReason::NoBuffer, context);
         }
         match hop {
-            Some(hop) if fits => self.send(packet, hop, context),
-            Some(hop) => self.send_in_fragments(packet, most, hop, context),
-            None => {
-                let neighbor = Arc::clone(neighbor);
-                self.hold(packet, &neighbor, context);
-            }
+            Some(hop) if !fits => self.send_in_fragments(packet, most, hop, context),
+            _ => self.send_in_turn(packet, neighbor, context),
         }
     }
 
@@ -83,7 +79,8 @@ impl<P: Packet> Pipeline<P> {
     ) {
         let router = context.snapshot.route(client);
         let Some(hop) = router.map_or(Some(link), |router| router.hop()) else {
-            return self.drop_silently(error, DropReason::NeighborUnresolved, context.output);
+            self.count().drops.add(DropReason::NeighborUnresolved, 1);
+            return context.output.discard(error);
         };
         forward::address(error.data_mut(), hop, mac(context.snapshot, hop.port));
         context.output.transmit(error, hop.port);

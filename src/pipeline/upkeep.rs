@@ -45,9 +45,7 @@ impl<P: Packet> Pipeline<P> {
         self.next_upkeep = context.now + INTERVAL;
         self.sweep(context.snapshot, context.now);
         self.speak(context);
-        if !self.waiting.is_empty() {
-            self.release(context);
-        }
+        self.release(context);
     }
 
     /// Forgets connections whose time is over.
@@ -87,16 +85,25 @@ impl<P: Packet> Pipeline<P> {
     }
 
     /// Sends the packets whose next hop was found, and drops those that waited for too long.
-    fn release<O: Output<P>, T: Tracer>(&mut self, context: &mut Context<'_, O, T>) {
+    #[inline]
+    pub(super) fn release<O: Output<P>, T: Tracer>(&mut self, context: &mut Context<'_, O, T>) {
+        if !self.waiting.is_empty() {
+            self.release_waiting(context);
+        }
+    }
+
+    #[cold]
+    fn release_waiting<O: Output<P>, T: Tracer>(&mut self, context: &mut Context<'_, O, T>) {
         let mut waiting = std::mem::replace(&mut self.waiting, Waiting::closed());
-        waiting.release(context.now, |outcome| match outcome {
-            Outcome::Resolved(packet, hop) => {
-                if T::ENABLED {
-                    context.tracer.arrived(packet.data(), packet.ingress());
-                }
-                self.send(packet, hop, context);
+        waiting.release(context.now, |outcome| {
+            let (Outcome::Resolved(packet, _) | Outcome::Expired(packet)) = &outcome;
+            if T::ENABLED {
+                context.tracer.arrived(packet.data(), packet.ingress());
             }
-            Outcome::Expired(packet) => self.drop_silently(packet, DropReason::NeighborUnresolved, context.output),
+            match outcome {
+                Outcome::Resolved(packet, hop) => self.send(packet, hop, context),
+                Outcome::Expired(packet) => self.drop(packet, DropReason::NeighborUnresolved, context),
+            }
         });
         self.waiting = waiting;
     }

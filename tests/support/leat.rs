@@ -131,7 +131,7 @@ fn binary() -> &'static str {
 pub struct PcapRun {
     /// What leat sent, in order, its own ARP included.
     pub frames: Vec<Frame>,
-    /// The status after the last frame.
+    /// The status after the last frame has left.
     pub status: Value,
     pub finished: Finished,
     /// The capture of what leat sent, for [`render`](super::capture::render).
@@ -150,6 +150,12 @@ pub fn pcap_run(frames: &[Vec<u8>], own: &[&str]) -> PcapRun {
 /// [`pcap_run`] with EAL's options for the lcores, or for memory.
 #[track_caller]
 pub fn pcap_run_on(eal: &[&str], frames: &[Vec<u8>], own: &[&str]) -> PcapRun {
+    pcap_run_until(eal, frames, own, |status| status["buffers"]["in_use"] == 0)
+}
+
+/// [`pcap_run_on`] for packets that stay in leat for a while: all were received, and then `is_done` of the status.
+#[track_caller]
+pub fn pcap_run_until(eal: &[&str], frames: &[Vec<u8>], own: &[&str], is_done: impl Fn(&Value) -> bool) -> PcapRun {
     let directory = TempDir::new("pcap_run");
     let (input, output) = (directory.join("in.pcap"), directory.join("out.pcap"));
     pcap::write(&input, frames);
@@ -157,9 +163,12 @@ pub fn pcap_run_on(eal: &[&str], frames: &[Vec<u8>], own: &[&str]) -> PcapRun {
     let arguments: Vec<&str> = eal.iter().copied().chain(["--no-pci", &device]).collect();
 
     let leat = Leat::start(&arguments, own);
-    let status = wait_for(&format!("{} frames to be received", frames.len()), LIMIT, || {
+    let received_all = |status: &Value| received(status) >= frames.len() as u64;
+    wait_for(&format!("{} frames to be received", frames.len()), LIMIT, || received_all(&leat.status()).then_some(()));
+    // Only then does an empty pool mean that none of them is under way any more, in a ring to another lcore for one.
+    let status = wait_for("the last packet to leave", LIMIT, || {
         let status = leat.status();
-        (received(&status) >= frames.len() as u64).then_some(status)
+        is_done(&status).then_some(status)
     });
     let finished = leat.stop().success();
     PcapRun { frames: pcap::read(&output), status, finished, output, _directory: directory }
@@ -185,7 +194,8 @@ pub fn http_get(socket: &Path, path: &str) -> (u16, String) {
     (code.unwrap_or_else(|| panic!("no status line in: {head}")), body.to_owned())
 }
 
-fn exchange(socket: &Path, request: &str) -> std::io::Result<String> {
+/// Sends bytes to a Unix socket, and returns all that comes back until the other side closes.
+pub fn exchange(socket: &Path, request: &str) -> std::io::Result<String> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;

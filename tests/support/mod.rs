@@ -15,11 +15,13 @@ use std::{
 };
 
 pub mod capture;
+pub mod frames;
 pub mod leat;
 pub mod net;
 pub mod pcap;
 pub mod process;
 pub mod servers;
+pub mod verdict;
 
 /// How long anything may take that should take a moment. Generous: the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(30);
