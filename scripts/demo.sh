@@ -23,6 +23,7 @@ backends=(10.0.0.2 10.0.0.3)
 port=8080
 requests=200
 url=http://$vip:$port/
+api=/run/leat/leat.sock
 trace_file=$work/trace.log
 
 # leat's command line; what a machine needs besides is added by `fit_to_machine`.
@@ -39,7 +40,7 @@ main() {
             --keep) keep=yes ;;
             --stop)
                 need_root "it removes network namespaces"
-                take_down
+                if up; then take_down; say "stopped"; else say "it is not running"; fi
                 exit 0
                 ;;
             *) usage_error "unknown argument '$1'" ;;
@@ -102,13 +103,14 @@ in_role() {
     scripts/netns.sh --name "$name" exec "$@"
 }
 
-# background LOG ROLE COMMAND...: starts it so that it outlives this script and its terminal; its id is in $!.
+# background LOG ROLE COMMAND...: starts it so that it outlives this script and its terminal; its id is in $!. It gets a
+# session of its own: nohup would not do, because to nginx the SIGHUP of a closed terminal is an order to start anew.
 background() {
     local log=$1
     shift
     # Emptied here, not by the process to be: who waits for a word in the log must not find an earlier run's.
     : >"$log"
-    nohup scripts/netns.sh --name "$name" exec "$@" </dev/null >>"$log" 2>&1 &
+    setsid scripts/netns.sh --name "$name" exec "$@" </dev/null >>"$log" 2>&1 &
 }
 
 start_nginx() {
@@ -164,8 +166,9 @@ fit_to_machine() {
         compgen -G '/sys/bus/pci/drivers/mlx[45]_core/0*' >/dev/null; then
         eal+=(--no-pci)
     fi
-    if curl -s -o /dev/null --max-time 2 --unix-socket /run/leat/leat.sock http://leat/api/v1/status; then
-        own+=(--api "unix:$work/leat.sock")
+    if curl -s -o /dev/null --max-time 2 --unix-socket "$api" http://leat/api/v1/status; then
+        api=$work/leat.sock
+        own+=(--api "unix:$api")
     fi
 }
 
@@ -305,7 +308,9 @@ what_next() {
                                             what a backend sees
     scripts/netns.sh exec client bash       a shell on the client
     scripts/netns.sh status                 who is where
-    kill -USR1 $leat_pid                          statistics, into $work/leat.log
+    kill -USR1 $(printf '%-7d' "$leat_pid")                      statistics, at the end of $work/leat.log
+    curl --unix-socket $api http://leat/api/v1/status
+                                            the same as JSON
     scripts/demo.sh --stop                  the end of it
 END
     else
@@ -328,6 +333,11 @@ clean_up() {
         take_down
     fi
     exit "$status"
+}
+
+# Is there a demo's network, whole or not?
+up() {
+    [[ -e /run/netns/leat-$name-lb ]]
 }
 
 # Ends every process in the namespaces, leat first of all by SIGTERM, and removes them.
