@@ -55,14 +55,19 @@ impl<P> Waiting<P> {
         self.entries.is_empty()
     }
 
+    /// Whether one more packet can wait for `neighbor`.
+    pub fn has_room_for(&self, neighbor: &Arc<Neighbor>) -> bool {
+        let waiting = self.entries.iter().filter(|entry| Arc::ptr_eq(&entry.neighbor, neighbor)).count();
+        waiting < PER_NEIGHBOR && self.entries.len() < TOTAL.min(self.entries.capacity())
+    }
+
     /// Keeps `packet` until `neighbor` is known.
     ///
     /// # Errors
     ///
     /// The packet itself, when too many wait already.
     pub fn push(&mut self, packet: P, neighbor: &Arc<Neighbor>, now: Instant) -> Result<(), P> {
-        let waiting = self.entries.iter().filter(|entry| Arc::ptr_eq(&entry.neighbor, neighbor)).count();
-        if waiting >= PER_NEIGHBOR || self.entries.len() >= TOTAL.min(self.entries.capacity()) {
+        if !self.has_room_for(neighbor) {
             return Err(packet);
         }
         self.entries.push(Entry { packet, neighbor: Arc::clone(neighbor), since: now });

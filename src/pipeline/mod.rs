@@ -171,22 +171,23 @@ impl<P: Packet> Pipeline<P> {
     #[cold]
     fn hold<O: Output<P>, T: Tracer>(&mut self, packet: P, neighbor: &Arc<Neighbor>, context: &mut Context<'_, O, T>) {
         neighbor.want(self.id);
-        if T::ENABLED {
+        if T::ENABLED && self.waiting.has_room_for(neighbor) {
             context.tracer.ended(packet.data(), End::Held(neighbor.address()));
         }
         if let Err(packet) = self.waiting.push(packet, neighbor, context.now) {
-            self.drop_silently(packet, DropReason::NeighborQueueFull, context.output);
+            self.drop(packet, DropReason::NeighborQueueFull, context);
         }
     }
 
     /// Gives `packet`, as it came, to the worker that owns its flow.
     fn hand_over<O: Output<P>, T: Tracer>(&mut self, packet: P, to: WorkerId, context: &mut Context<'_, O, T>) {
-        if T::ENABLED {
-            context.tracer.ended(packet.data(), End::HandedOver(to));
-        }
         match context.output.hand_over(packet, to) {
-            Ok(()) => self.count().handed_over.add(1),
-            Err(packet) => self.drop_silently(packet, DropReason::HandOverFull, context.output),
+            Ok(()) => {
+                // It left as it had come: nothing of it was changed.
+                context.tracer.ended(&[], End::HandedOver(to));
+                self.count().handed_over.add(1);
+            }
+            Err(packet) => self.drop(packet, DropReason::HandOverFull, context),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::known::count_ended;
-use super::{Context, Pipeline, Tracer};
+use super::{Context, Note, Pipeline, Tracer};
 use crate::conntrack::PoolKey;
 use crate::counters::DropReason;
 use crate::id::WorkerId;
@@ -88,14 +88,16 @@ impl<P: Packet> Pipeline<P> {
     /// Sends the packets whose next hop was found, and drops those that waited for too long.
     fn release<O: Output<P>, T: Tracer>(&mut self, context: &mut Context<'_, O, T>) {
         let mut waiting = std::mem::replace(&mut self.waiting, Waiting::closed());
-        waiting.release(context.now, |outcome| match outcome {
-            Outcome::Resolved(packet, hop) => {
-                if T::ENABLED {
-                    context.tracer.arrived(packet.data(), packet.ingress());
-                }
-                self.send(packet, hop, context);
+        waiting.release(context.now, |outcome| {
+            let (Outcome::Resolved(packet, _) | Outcome::Expired(packet)) = &outcome;
+            if T::ENABLED {
+                context.tracer.arrived(packet.data(), packet.ingress());
+                context.tracer.note(Note::Waited);
             }
-            Outcome::Expired(packet) => self.drop_silently(packet, DropReason::NeighborUnresolved, context.output),
+            match outcome {
+                Outcome::Resolved(packet, hop) => self.send(packet, hop, context),
+                Outcome::Expired(packet) => self.drop(packet, DropReason::NeighborUnresolved, context),
+            }
         });
         self.waiting = waiting;
     }
