@@ -23,6 +23,8 @@ backends=(10.0.0.2 10.0.0.3)
 port=8080
 requests=200
 url=http://$vip:$port/
+api=/run/leat/leat.sock
+trace_file=$work/trace.log
 
 # leat's command line; what a machine needs besides is added by `fit_to_machine`.
 eal=(-l 0 "--vdev=net_tap0,iface=tapdpdk")
@@ -38,7 +40,7 @@ main() {
             --keep) keep=yes ;;
             --stop)
                 need_root "it removes network namespaces"
-                take_down
+                if up; then take_down; say "stopped"; else say "it is not running"; fi
                 exit 0
                 ;;
             *) usage_error "unknown argument '$1'" ;;
@@ -101,13 +103,14 @@ in_role() {
     scripts/netns.sh --name "$name" exec "$@"
 }
 
-# background LOG ROLE COMMAND...: starts it so that it outlives this script and its terminal; its id is in $!.
+# background LOG ROLE COMMAND...: starts it so that it outlives this script and its terminal; its id is in $!. It gets a
+# session of its own: nohup would not do, because to nginx the SIGHUP of a closed terminal is an order to start anew.
 background() {
     local log=$1
     shift
     # Emptied here, not by the process to be: who waits for a word in the log must not find an earlier run's.
     : >"$log"
-    nohup scripts/netns.sh --name "$name" exec "$@" </dev/null >>"$log" 2>&1 &
+    setsid scripts/netns.sh --name "$name" exec "$@" </dev/null >>"$log" 2>&1 &
 }
 
 start_nginx() {
@@ -143,7 +146,7 @@ listens() {
 # start_leat [OPTION...]: in the namespace with the bridge, with its output in target/demo/leat.log.
 start_leat() {
     local command=("${eal[@]}" -- "${own[@]}" "$@")
-    say "$bold\$ leat ${command[*]}$plain"
+    command_line "leat ${command[*]}"
     background "$work/leat.log" lb "$leat" "${command[@]}"
     leat_pid=$!
     until_true "leat" "$work/leat.log" "$leat_pid" grep -qx 'leat: ready' "$work/leat.log"
@@ -163,8 +166,9 @@ fit_to_machine() {
         compgen -G '/sys/bus/pci/drivers/mlx[45]_core/0*' >/dev/null; then
         eal+=(--no-pci)
     fi
-    if curl -s -o /dev/null --max-time 2 --unix-socket /run/leat/leat.sock http://leat/api/v1/status; then
-        own+=(--api "unix:$work/leat.sock")
+    if curl -s -o /dev/null --max-time 2 --unix-socket "$api" http://leat/api/v1/status; then
+        api=$work/leat.sock
+        own+=(--api "unix:$api")
     fi
 }
 
@@ -184,6 +188,11 @@ until_true() {
 
 # --- What is shown ----------------------------------------------------------------------------------------------
 
+# command_line COMMAND [WHERE]: what somebody would type.
+command_line() {
+    say "$bold\$ $1$plain${2:+   ($2)}"
+}
+
 follow_one_connection() {
     local capture said role answer backend tcpdumps=()
     start_leat --trace
@@ -197,7 +206,7 @@ follow_one_connection() {
     done
 
     said=$(wc -l <"$work/leat.log")
-    say "$bold\$ curl $url$plain   (on the client)"
+    command_line "curl $url" "on the client"
     answer=$(in_role client curl -sS --fail --max-time 10 "$url") || die "no answer from $url, see $work/leat.log"
     say "$answer"
     backend=${answer##* }
@@ -205,38 +214,55 @@ follow_one_connection() {
     # Each side closes with a FIN, and the last of the packets is the ACK of the second one.
     until_true "the end of the connection" "$work/leat.log" "$leat_pid" closed "$work/client.pcap"
     until_true "the end of the connection" "$work/leat.log" "$leat_pid" closed "$work/$role.pcap"
-    tail -n +"$((said + 1))" "$work/leat.log" >"$work/trace.log"
+    tail -n +"$((said + 1))" "$work/leat.log" >"$trace_file"
     kill -TERM "${tcpdumps[@]}"
     wait "${tcpdumps[@]}" || true
     stop_leat
 
-    packets "On the client's wire: it talks to $vip, and to nobody else" "$work/client.pcap"
-    packets "On the wire of backend $backend: the same segments, from and to leat" "$work/$role.pcap"
-    say "${bold}What leat says about each packet${plain} (--trace)"
-    shorten 60 "$work/trace.log"
+    crossing "The client opens a connection. leat chooses a backend for it" 'S' client "$role"
+    crossing "The backend agrees. Its answer leaves as the VIP's" 'S.' "$role" client
+    crossing "The client's request. leat knows the connection by now" 'P.' client "$role"
+    conversation "All of it on the client's wire: it talks to $vip, and to nobody else" client
+    conversation "The same segments on the wire of backend $backend: it talks to leat" "$role"
+    say "The block of each packet, leat's own ARP among them: ${trace_file#"$repository"/}"
 }
 
 closed() {
     [[ $(tcpdump -r "$1" 'tcp[tcpflags] & tcp-fin != 0' 2>/dev/null | wc -l) -ge 2 ]]
 }
 
-packets() {
-    say "$bold$1$plain"
-    tcpdump -nn -t -S -r "$2" 2>/dev/null | sed 's/^/      /'
+# crossing TITLE FLAGS FROM TO: the first segment with these flags, as tcpdump writes them, on the wire that it comes
+# from, within leat, and on the wire that it goes to.
+crossing() {
     echo
+    say "$bold$1$plain"
+    printf '      %-8s %s\n' "$3" "$(wire "$3" | grep -F -m 1 "Flags [$2]")"
+    first_block "$2" | sed "1 s/^/      leat     /; 2,\$ s/^/           /"
+    printf '      %-8s %s\n' "$4" "$(wire "$4" | grep -F -m 1 "Flags [$2]")"
 }
 
-# shorten LINES FILE: its beginning, indented.
-shorten() {
-    head -n "$1" "$2" | sed 's/^/      /'
-    local left=$(($(wc -l <"$2") - $1))
-    [[ $left -le 0 ]] || say "  ... and $left more lines, in $2"
+# conversation TITLE ROLE
+conversation() {
     echo
+    say "$bold$1$plain"
+    wire "$2" | sed 's/^/      /'
+}
+
+# wire ROLE: its capture, without what no line has room for.
+wire() {
+    tcpdump -nn -t -S -r "$work/$1.pcap" 2>/dev/null | sed -E 's/^IP //; s/, options \[[^]]*\]//'
+}
+
+# first_block FLAGS: what leat said about the first TCP segment with these flags.
+first_block() {
+    awk -v flags=" [$1] " '
+        /^port / { if (found) exit; found = / tcp / && index($0, flags) }
+        found' "$trace_file"
 }
 
 make_requests() {
     local answers=$work/answers.txt good count backend
-    say "$bold\$ curl -H 'Connection: close' '$url?[1-$requests]'$plain   (on the client)"
+    command_line "curl -H 'Connection: close' '$url?[1-$requests]'" "on the client"
     in_role client curl -sS --fail --max-time 10 -H 'Connection: close' "$url?[1-$requests]" >"$answers" || true
     good=$(grep -c '^Hello from backend ' "$answers" || true)
     for backend in "${backends[@]}"; do
@@ -255,10 +281,10 @@ bar() {
 show_statistics() {
     local said
     said=$(wc -l <"$work/leat.log")
-    say "$bold\$ kill -USR1 $leat_pid$plain"
+    command_line "kill -USR1 $leat_pid"
     kill -USR1 "$leat_pid"
     until_true "the statistics" "$work/leat.log" "$leat_pid" grew "$said"
-    tail -n +"$((said + 1))" "$work/leat.log" | sed 's/^/      /'
+    tail -n +"$((said + 1))" "$work/leat.log" | sed 's/^./      &/'
 }
 
 # Did the log get longer, and has it come to rest?
@@ -282,7 +308,9 @@ what_next() {
                                             what a backend sees
     scripts/netns.sh exec client bash       a shell on the client
     scripts/netns.sh status                 who is where
-    kill -USR1 $leat_pid                          statistics, into $work/leat.log
+    kill -USR1 $(printf '%-7d' "$leat_pid")                      statistics, at the end of $work/leat.log
+    curl --unix-socket $api http://leat/api/v1/status
+                                            the same as JSON
     scripts/demo.sh --stop                  the end of it
 END
     else
@@ -305,6 +333,11 @@ clean_up() {
         take_down
     fi
     exit "$status"
+}
+
+# Is there a demo's network, whole or not?
+up() {
+    [[ -e /run/netns/leat-$name-lb ]]
 }
 
 # Ends every process in the namespaces, leat first of all by SIGTERM, and removes them.

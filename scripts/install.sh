@@ -78,7 +78,13 @@ main() {
     step "Installing ${packages[*]}"
     install "${packages[@]}"
     mapfile -t packages < <(missing)
-    [[ ${#packages[@]} -eq 0 ]] || die "still missing after their installation: ${packages[*]}"
+    [[ ${#packages[@]} -eq 0 ]] || die "still missing after their installation: ${packages[*]}$(why_still_missing)"
+}
+
+# Debian's first Rust of a release grows too old; a recent one comes with the security updates.
+why_still_missing() {
+    met rust || printf '\n%s' "(leat needs Rust 1.$rust_minor; there is $(rustc --version 2>/dev/null || echo none). Debian 12 has a
+newer one in bookworm-security: is that among apt's sources? Or use https://rustup.rs instead.)"
 }
 
 # Prints the package of each need that is not met.

@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
     ptr::{self, NonNull},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -105,13 +105,27 @@ fn start(arguments: Vec<CString>) -> Result<Option<CString>, Error> {
     let argc = i32::try_from(count).map_err(|_| Error::new("too many arguments for EAL", libc::E2BIG))?;
     let argv: &mut [*mut c_char] =
         arguments.into_iter().map(CString::into_raw).chain([ptr::null_mut()]).collect::<Vec<_>>().leak();
+    // Before EAL, whose own handlers then run first: one of them takes the telemetry's socket out of the folder.
+    // SAFETY: the handler touches nothing but a static and the file system. A refusal costs an empty folder.
+    let _ = unsafe { libc::atexit(remove_folder) };
     // SAFETY: argv holds argc C strings and a null pointer, all writable and never freed. It is called once.
     let taken = unsafe { sys::rte_eal_init(argc, argv.as_mut_ptr()) };
     let taken = usize::try_from(taken).map_err(|_| Error::last("EAL cannot start"))?;
+    let _ = FOLDER.set(runtime_folder());
     Ok(argv.get(taken + 1).filter(|argument| !argument.is_null()).map(|&argument| {
         // SAFETY: one of the C strings made above.
         unsafe { CStr::from_ptr(argument) }.to_owned()
     }))
+}
+
+/// EAL makes a folder for each --file-prefix, and leaves it behind.
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+
+/// Removes that folder at the process's exit, unless something is still in it that others may look for.
+extern "C" fn remove_folder() {
+    if let Some(folder) = FOLDER.get() {
+        let _ = fs::remove_dir(folder);
+    }
 }
 
 /// Where EAL keeps the files by which processes find each other.
@@ -176,11 +190,8 @@ impl Memory {
                     return Err(Error::new(what, libc::EBUSY));
                 }
             }
-            let folder = runtime_folder();
             // SAFETY: nothing that points into EAL's memory is left, and EAL can never be used again.
             let code = unsafe { sys::rte_eal_cleanup() };
-            // EAL makes a folder for each --file-prefix, and leaves it behind. Only an empty one can be removed.
-            let _ = fs::remove_dir(folder);
             Error::check(code, || "EAL cannot clean up".to_owned())
         })
     }

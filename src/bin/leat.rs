@@ -21,6 +21,7 @@ use leat::metrics::{BufferStatus, PortFigures, Source, tables};
 use leat::worker::{Deployment, deploy};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
+use tokio::sync::oneshot;
 
 /// Free hugepages below this are as good as none: the packet buffers would not fit.
 const ENOUGH_HUGEPAGES: u64 = 128 << 20;
@@ -101,10 +102,11 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
     });
 
     let stop = Arc::new(AtomicBool::new(false));
-    spawn("api", {
+    let (stop_api, api_stopped) = oneshot::channel();
+    let api = spawn("api", {
         let source = Arc::clone(&source);
         move || {
-            if let Err(error) = listener.serve(source) {
+            if let Err(error) = listener.serve(source, api_stopped) {
                 log::error!("the API has ended: {error}");
             }
         }
@@ -128,10 +130,18 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
     for (lcore, result) in results {
         result.map_err(|error| format!("lcore {lcore} {error}"))?;
     }
-    control.join().map_err(|_| "the control thread has panicked")?;
+    drop(stop_api);
+    for (name, thread) in [("control", control), ("API", api)] {
+        thread.join().map_err(|_| format!("the {name} thread has panicked"))?;
+    }
     print(&tables(&source.status()));
     for port in &mut *ports.lock().map_err(|_| "a port's counters could not be read")? {
         port.stop()?;
+    }
+    // EAL is cleaned up only when nothing of it is left.
+    drop((source, ports));
+    if let Err(error) = eal.shutdown() {
+        log::warn!("{error}");
     }
     Ok(())
 }

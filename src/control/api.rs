@@ -16,6 +16,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use crate::config::ApiAddress;
 use crate::metrics::{Source, Status};
@@ -91,20 +92,30 @@ impl Listener {
         }
     }
 
-    /// Answers requests from `source`. Returns only when it cannot go on.
+    /// Answers requests from `source` until the other end of `stop` is used or dropped. A request that is not answered
+    /// by then never is: no client can hold up the end.
     ///
     /// # Errors
     ///
-    /// When the runtime cannot start or the socket fails.
-    pub fn serve(self, source: Arc<Source>) -> io::Result<()> {
+    /// When the runtime cannot start or take the socket.
+    pub fn serve(self, source: Arc<Source>, stop: oneshot::Receiver<()>) -> io::Result<()> {
         let _file = self.file;
         let router = router(source);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         runtime.block_on(async {
             match self.socket {
-                Socket::Unix(listener) => axum::serve(tokio::net::UnixListener::from_std(listener)?, router).await,
-                Socket::Tcp(listener) => axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await,
+                Socket::Unix(listener) => {
+                    let listener = tokio::net::UnixListener::from_std(listener)?;
+                    tokio::spawn(axum::serve(listener, router).into_future());
+                }
+                Socket::Tcp(listener) => {
+                    let listener = tokio::net::TcpListener::from_std(listener)?;
+                    tokio::spawn(axum::serve(listener, router).into_future());
+                }
             }
+            // Both ways for it to end mean the same.
+            let _ = stop.await;
+            Ok(())
         })
     }
 }

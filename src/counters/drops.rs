@@ -4,8 +4,8 @@ use super::Counter;
 
 macro_rules! drop_reasons {
     ($($variant:ident = $name:literal: $description:literal,)*) => {
-        /// Why a packet was dropped. A new reason needs a line here and nothing anywhere else: metrics, tables and
-        /// the documentation's list are made from it.
+        /// Why a packet was dropped. A new reason needs a line here, which metrics and tables are made from, and one in
+        /// `docs/DROPS.md`, which a test asks for.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum DropReason {
@@ -109,6 +109,17 @@ impl DropCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reader_of_the_documentation_finds_every_reason_and_no_other() {
+        let page = include_str!("../../docs/DROPS.md");
+        let documented: Vec<_> = page.lines().filter(|line| line.starts_with("| `")).collect();
+        for (reason, row) in DropReason::ALL.iter().zip(&documented) {
+            let expected = format!("| `{}` | {} | ", reason.name(), reason.description());
+            assert!(row.starts_with(&expected), "docs/DROPS.md has\n  {row}\nwhere this was expected\n  {expected}");
+        }
+        assert_eq!(documented.len(), DropReason::ALL.len());
+    }
 
     #[test]
     fn names_are_unique_and_fit_for_metrics() {

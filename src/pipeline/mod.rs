@@ -239,17 +239,13 @@ impl<P: Packet> Pipeline<P> {
 
     /// Gives `packet`, as it came, to the worker that owns its flow.
     fn hand_over<O: Output<P>, T: Tracer>(&mut self, packet: P, to: WorkerId, context: &mut Context<'_, O, T>) {
-        if T::ENABLED {
-            context.tracer.ended(packet.data(), End::HandedOver(to));
-        }
         match context.output.hand_over(packet, to) {
-            Ok(()) => self.count().handed_over.add(1),
-            Err(packet) => {
-                if T::ENABLED {
-                    context.tracer.arrived(packet.data(), packet.ingress());
-                }
-                self.drop(packet, DropReason::HandOverFull, context);
+            Ok(()) => {
+                // It left as it had come: nothing of it was changed.
+                context.tracer.ended(&[], End::HandedOver(to));
+                self.count().handed_over.add(1);
             }
+            Err(packet) => self.drop(packet, DropReason::HandOverFull, context),
         }
     }
 

@@ -79,6 +79,8 @@ pub enum Note<'a> {
         /// Whether it is the client's own.
         kept: bool,
     },
+    /// It has been here before, and was held for its next hop; it is already rewritten.
+    Waited,
     /// An ARP message was heard.
     Arp(&'a crate::wire::arp::Message),
     /// leat answers by itself.
@@ -203,6 +205,7 @@ impl fmt::Display for Note<'_> {
                 let why = if *kept { "the client's own port" } else { "a free port" };
                 write!(f, "source towards the backend: {address}:{port}, {why}")
             }
+            Self::Waited => f.write_str("it was rewritten before, and waited for its next hop"),
             Self::Arp(message) => {
                 let crate::wire::arp::Message { operation, sender_mac, sender, target, .. } = message;
                 write!(f, "arp {operation:?}: {sender} at {sender_mac}, about {target}")

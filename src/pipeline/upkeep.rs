@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::known::Epilogue;
-use super::{Context, Pipeline, Tracer};
+use super::{Context, Note, Pipeline, Tracer};
 use crate::conntrack::PoolKey;
 use crate::counters::DropReason;
 use crate::id::WorkerId;
@@ -99,6 +99,7 @@ impl<P: Packet> Pipeline<P> {
             let (Outcome::Resolved(packet, _) | Outcome::Expired(packet)) = &outcome;
             if T::ENABLED {
                 context.tracer.arrived(packet.data(), packet.ingress());
+                context.tracer.note(Note::Waited);
             }
             match outcome {
                 Outcome::Resolved(packet, hop) => self.send(packet, hop, context),

@@ -22,8 +22,11 @@ use crate::service::{Mode, Port, Service, Snapshot};
 use crate::time::Tick;
 use crate::wire::MacAddr;
 
-/// Packets that may be on their way from one worker to another.
-const RING: usize = 1024;
+/// Packets that may be on their way to one worker, from all others together, each of which has a ring of its own to it…
+const INBOX: usize = 4096;
+/// … and the least and the most on one ring. Every packet that may be on its way takes an mbuf.
+const SHORTEST_RING: usize = 128;
+const LONGEST_RING: usize = 1024;
 
 /// Clients that each worker remembers for persistence, as a share of its connections.
 const CLIENTS_PER_CONNECTION: f64 = 0.25;
@@ -31,6 +34,8 @@ const CLIENTS_PER_CONNECTION: f64 = 0.25;
 /// mbufs that each lcore keeps for itself.
 const POOL_CACHE: u32 = 256;
 
+/// Bytes of a buffer beside its data: about what DPDK's headers take.
+const MBUF_OVERHEAD: u32 = 256;
 /// Descriptors of each queue.
 const DESCRIPTORS: u16 = 512;
 
@@ -46,6 +51,21 @@ pub enum DeployError {
     /// The configuration does not fit these ports.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// EAL has too little memory for the packet buffers.
+    #[error(
+        "{error}: {mbufs} packet buffers for {lcores} lcores take {mebibytes} MiB; give EAL more memory, as hugepages \
+         or by -m, or fewer lcores"
+    )]
+    Memory {
+        /// What EAL says.
+        error: dpdk_wrapper::Error,
+        /// How many buffers.
+        mbufs: u32,
+        /// How many lcores they are for.
+        lcores: usize,
+        /// About how much memory they take.
+        mebibytes: u32,
+    },
     /// Frames can be longer than a buffer.
     #[error("port {port}: an MTU of {mtu} is more than leat's buffers hold; set it to {most} or less")]
     Jumbo {
@@ -106,7 +126,13 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
     let views = wanted_ports(config, views)?;
     ports.retain(|port| views.iter().any(|view| view.id.0 == port.id().0));
 
-    let pool = Mempool::new(eal, "leat", &pool_config(ports.len(), count, &lcores))?;
+    let pool = pool_config(ports.len(), count, &lcores);
+    let pool = Mempool::new(eal, "leat", &pool).map_err(|error| DeployError::Memory {
+        error,
+        mbufs: pool.mbufs,
+        lcores: count,
+        mebibytes: (pool.mbufs / 1024 * (u32::from(pool.data_room) + MBUF_OVERHEAD)).div_ceil(1024),
+    })?;
     for view in &views {
         let most = pool.buffer_len() - LONGEST_HEADER;
         if usize::from(view.mtu) > most {
@@ -229,7 +255,7 @@ fn rings(eal: &Eal, count: usize) -> Result<Rings, DeployError> {
                 outgoing.push(None);
                 continue;
             }
-            let (producer, consumer) = ring(eal, RING, None)?;
+            let (producer, consumer) = ring(eal, ring_len(count), None)?;
             outgoing.push(Some(producer));
             incoming.push(consumer);
         }
@@ -249,15 +275,20 @@ fn pool_config(ports: usize, lcores: usize, infos: &[LcoreInfo]) -> MempoolConfi
     let in_queues = ports * lcores * 2 * usize::from(DESCRIPTORS);
     // A cache holds up to one and a half times its size.
     let in_caches = lcores * POOL_CACHE as usize * 3 / 2;
-    let in_rings = lcores * (lcores - 1) * RING;
+    let in_rings = lcores * (lcores - 1) * ring_len(lcores);
     let in_hands = lcores * (1024 + 4 * BURST);
-    let mbufs = (in_queues + in_caches + in_rings + in_hands).next_power_of_two() - 1;
+    let mbufs = in_queues + in_caches + in_rings + in_hands;
     MempoolConfig {
         mbufs: mbufs as u32,
         cache: POOL_CACHE,
         socket: infos.first().and_then(|lcore| lcore.socket),
         ..MempoolConfig::default()
     }
+}
+
+/// How long each ring is among `lcores` workers.
+fn ring_len(lcores: usize) -> usize {
+    (INBOX / lcores.saturating_sub(1).max(1)).clamp(SHORTEST_RING, LONGEST_RING)
 }
 
 fn overlap(a: &LcoreInfo, b: &LcoreInfo) -> bool {
