@@ -62,18 +62,18 @@ fn a_question_for_the_vip_is_answered_with_leats_address_and_for_others_not() {
 
 const BIG: usize = 12_000_000;
 
-/// A download that takes a few seconds, at a pace that the client sets. Little of it is ahead of what was read.
-fn slow_download(net: &Net) -> Process {
+/// A download that stops after 4 and after 8 million bytes, until its input gets a line; at the end it prints the sum.
+/// Little of it is ahead of what was read, so a stop closes the client's window.
+fn download_with_stops(net: &Net) -> Process {
     net.exec(CLIENT, &["sysctl", "-qw", "net.ipv4.tcp_rmem=4096 131072 131072"]).success();
-    let fetch = "curl -sS --fail --limit-rate 4M http://10.0.0.10:8080/big | sha256sum";
-    net.spawn(CLIENT, &["bash", "-o", "pipefail", "-c", fetch])
+    let stops = "head -c 4000000; read -r <&3; head -c 4000000; read -r <&3; cat";
+    let fetch = format!("exec 3<&0; curl -sS --fail http://10.0.0.10:8080/big </dev/null | {{ {stops}; }} | sha256sum");
+    net.spawn_with_input(CLIENT, &["bash", "-o", "pipefail", "-c", &fetch])
 }
 
-/// Waits until part of the download has gone through leat.
-fn wait_for_bytes(leat: &Leat, bytes: u64) {
-    wait_for(&format!("{bytes} bytes of the download"), LONG, || {
-        (leat.status()["services"][0]["total"]["reply_bytes"].as_u64() >= Some(bytes)).then_some(())
-    });
+/// Waits until the client has closed its window: then it is the client who must speak next.
+fn wait_for_stop(capture: &Capture) {
+    capture.wait_for(1, "src host 10.0.0.1 and tcp[14:2] == 0 and tcp[tcpflags] & tcp-rst == 0", &[]);
 }
 
 #[track_caller]
@@ -93,10 +93,14 @@ fn a_backend_that_changes_its_mac_keeps_its_connections() {
     let net = Net::up("backend_moves");
     let server = Nginx::start_with_big(&net, B1, 8080, BIG);
     let leat = Leat::start_in(&net, TAP, ONE);
-    let download = slow_download(&net);
-    for (at, mac) in [(2_000_000, "02:00:00:00:07:01"), (7_000_000, "02:00:00:00:07:02")] {
-        wait_for_bytes(&leat, at);
+    let mut capture = Capture::start(&net, CLIENT, "eth0");
+    let mut download = download_with_stops(&net);
+    for mac in ["02:00:00:00:07:01", "02:00:00:00:07:02"] {
+        wait_for_stop(&capture);
         change_mac(&net, B1, mac);
+        capture = Capture::start(&net, CLIENT, "eth0");
+        download.write(b"go on\n");
+        // It asks for the VIP before it speaks again, and leat hears where it is now.
         wait_for("leat to follow", LIMIT, || (leat.status()["neighbors"][0]["mac"] == mac).then_some(()));
     }
     assert_whole(download, &server.big_file());
@@ -108,11 +112,14 @@ fn a_client_that_changes_its_mac_keeps_its_connections() {
     let net = Net::up("client_moves");
     let server = Nginx::start_with_big(&net, B1, 8080, BIG);
     let leat = Leat::start_in(&net, TAP, ONE);
-    let download = slow_download(&net);
-    for (at, mac) in [(2_000_000, "02:00:00:00:07:01"), (7_000_000, "02:00:00:00:07:02")] {
-        wait_for_bytes(&leat, at);
-        let capture = Capture::start(&net, CLIENT, "eth0");
+    let mut capture = Capture::start(&net, CLIENT, "eth0");
+    let mut download = download_with_stops(&net);
+    for mac in ["02:00:00:00:07:01", "02:00:00:00:07:02"] {
+        wait_for_stop(&capture);
         change_mac(&net, CLIENT, mac);
+        capture = Capture::start(&net, CLIENT, "eth0");
+        // It opens its window again, and leat follows the segment that says so.
+        download.write(b"go on\n");
         capture.wait_for(1, &format!("tcp and src host 10.0.0.10 and ether dst {mac}"), &[]);
     }
     assert_whole(download, &server.big_file());
