@@ -14,6 +14,7 @@ const QUIET: Duration = Duration::from_secs(10);
 /// Drops that say something is wrong on this side, and not just with a packet.
 const NOTABLE: &[DropReason] = &[
     DropReason::ArpConflict,
+    DropReason::ArpPastLeat,
     DropReason::NoBackend,
     DropReason::TableFull,
     DropReason::PortsExhausted,
@@ -22,6 +23,7 @@ const NOTABLE: &[DropReason] = &[
     DropReason::HandOverFull,
     DropReason::TransmitFull,
     DropReason::TooLong,
+    DropReason::NoBuffer,
 ];
 
 /// What was last said.

@@ -99,7 +99,8 @@ fn class_of_icmp_error(data: &[u8]) -> Class {
 #[cold]
 fn classify_other(ether_type: EtherType, destination: MacAddr, mac: MacAddr) -> Class {
     Class::Drop(match ether_type {
-        EtherType::ARP if destination == mac || destination == MacAddr::BROADCAST => return Class::Arp,
+        // Also what others say to each other: nat must know who speaks past it.
+        EtherType::ARP => return Class::Arp,
         _ if destination.0[0] & 1 == 0 && destination != mac => DropReason::NotForUs,
         EtherType::VLAN | EtherType::SERVICE_VLAN => DropReason::Vlan,
         EtherType::IPV6 => DropReason::Ipv6,

@@ -10,7 +10,7 @@ use crate::id::{PortId, WorkerId};
 use crate::io::{Output, Packet};
 use crate::neighbor::Hop;
 use crate::service::Snapshot;
-use crate::wire::{arp, checksum, ethernet, icmp, ipv4};
+use crate::wire::{MacAddr, arp, checksum, ethernet, icmp, ipv4};
 
 /// The time to live of what leat itself says (RFC 1700).
 const TTL: u8 = 64;
@@ -26,6 +26,11 @@ impl<P: Packet> Pipeline<P> {
         context.tracer.note(Note::Arp(&message));
         let ingress = packet.ingress();
         let snapshot = context.snapshot;
+        if !is_for_leat(packet.data(), mac(snapshot, ingress)) {
+            let reason =
+                if goes_past_leat(snapshot, &message) { DropReason::ArpPastLeat } else { DropReason::NotForUs };
+            return self.drop(packet, reason, context);
+        }
         let is_question = message.operation == arp::Operation::Request && !message.is_gratuitous();
         if is_question && asks_for_a_client(snapshot, &message, ingress) {
             return self.arp_for_a_client(packet, &message, context);
@@ -41,8 +46,8 @@ impl<P: Packet> Pipeline<P> {
         }
         self.resolver.hear(&message, ingress, context.now);
         if !is_question {
-            let answers_itself = snapshot.is_nat_backend(message.target) && !snapshot.is_backend(message.sender);
-            let reason = if answers_itself { DropReason::ArpPastLeat } else { DropReason::ArpConsumed };
+            let past_leat = goes_past_leat(snapshot, &message);
+            let reason = if past_leat { DropReason::ArpPastLeat } else { DropReason::ArpConsumed };
             return self.drop(packet, reason, context);
         }
         if !snapshot.owns(message.target, ingress) {
@@ -134,4 +139,18 @@ fn asks_for_a_client(snapshot: &Snapshot, message: &arp::Message, ingress: PortI
     snapshot.is_nat_backend(message.sender)
         && !snapshot.is_backend(message.target)
         && !snapshot.owns(message.target, ingress)
+}
+
+/// Whether a frame is addressed to leat, or to all.
+fn is_for_leat(frame: &[u8], mac: MacAddr) -> bool {
+    let destination = ethernet::Header::new(frame).map(ethernet::Header::destination);
+    destination.is_some_and(|destination| destination == mac || destination == MacAddr::BROADCAST)
+}
+
+/// Whether a host tells a `nat` backend its own address: the backend's answers will go there and not to leat.
+fn goes_past_leat(snapshot: &Snapshot, message: &arp::Message) -> bool {
+    message.operation == arp::Operation::Reply
+        && snapshot.is_nat_backend(message.target)
+        && !snapshot.is_backend(message.sender)
+        && !snapshot.owns_anywhere(message.sender)
 }

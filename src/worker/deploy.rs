@@ -8,6 +8,7 @@ use dpdk_wrapper::{
 };
 use siphasher::sip::SipHasher13;
 
+use super::ending::Ending;
 use super::outlet::{Outlet, Way};
 use super::{HandOver, Worker};
 use crate::config::{Config, MacSetting};
@@ -152,6 +153,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
     }
     let mut rings = rings(eal, count)?;
 
+    let ending = Arc::new(Ending::of(count));
     let mut workers = Vec::new();
     for (index, lcore) in lcores.iter().enumerate() {
         let id = WorkerId(index as u16);
@@ -200,6 +202,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
             counters: Arc::clone(&counters),
             clock,
             started,
+            ending: Arc::clone(&ending),
             shares_cpu: lcores.iter().any(|other| other.id != lcore.id && overlap(other, lcore)),
         });
     }

@@ -4,6 +4,7 @@
 //! shares the snapshot and the clock, which it only reads, and its counters, which others only read.
 
 mod deploy;
+mod ending;
 mod outlet;
 
 pub use deploy::{DeployError, Deployment, deploy};
@@ -11,6 +12,7 @@ pub use deploy::{DeployError, Deployment, deploy};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use dpdk_wrapper::{Clock, Consumer, Lcore, Mbuf, RxQueue};
@@ -21,7 +23,11 @@ use crate::io::{BURST, Burst};
 use crate::pipeline::{Context, Narrator, Pipeline, Silent, Tracer};
 use crate::service::Snapshot;
 use crate::time::Instant;
+use ending::Ending;
 use outlet::Outlet;
+
+/// How long workers wait for each other at the end.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What one worker passes to another.
 enum HandOver {
@@ -44,6 +50,7 @@ pub struct Worker {
     started: u64,
     /// Whether another lcore waits for the same CPU.
     shares_cpu: bool,
+    ending: Arc<Ending>,
 }
 
 impl Worker {
@@ -56,8 +63,15 @@ impl Worker {
             self.poll_until(lcore, stop, &mut Silent);
         }
         // What is still in the rings and buffers goes out, so that nobody loses a packet to an orderly end.
-        self.take_over(lcore, self.now(), &mut Silent);
-        self.outlet.flush(lcore);
+        let ending = Arc::clone(&self.ending);
+        let (clock, late) = (self.clock, self.clock.cycles() + self.clock.cycles_in(PATIENCE.as_nanos() as u64));
+        let drain = || {
+            while self.take_over(lcore, self.now(), &mut Silent) > 0 {
+                self.outlet.flush(lcore);
+            }
+            self.outlet.flush(lcore);
+        };
+        ending.take_part(drain, || clock.cycles() > late);
     }
 
     fn poll_until<T: Tracer>(&mut self, lcore: Lcore, stop: &AtomicBool, tracer: &mut T) {

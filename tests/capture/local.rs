@@ -93,7 +93,7 @@ fn arp_is_answered_for_every_address_of_leats_and_no_other() {
             own: FIXED,
             frames: vec![arp_request(C1.as_mac(BROADCAST), VIP)],
             out: &[],
-            drops: &[("arp_not_for_us", 1)],
+            drops: &[("ethernet_source", 1)],
         },
     ]);
 }

@@ -120,6 +120,19 @@ fn nat_stands_in_for_clients_when_backends_ask_and_for_nobody_else() {
 }
 
 #[test]
+fn a_host_that_answers_a_backend_itself_is_noticed() {
+    let mut leat = Balancer::new(1, &service(2, "mode = \"nat\""));
+    let mut overheard = arp(Operation::Reply, (MacAddr(CLIENT_MAC), CLIENT.0), [10, 0, 0, 2]);
+    overheard[..6].copy_from_slice(&BACKEND_MAC.0);
+    assert_eq!(leat.one(overheard.clone()), None);
+    assert_eq!(leat.dropped(DropReason::ArpPastLeat), 1);
+    let between_others = arp(Operation::Reply, (MacAddr(CLIENT_MAC), CLIENT.0), [10, 0, 0, 99]);
+    overheard[14..].copy_from_slice(&between_others[14..]);
+    assert_eq!(leat.one(overheard), None);
+    assert_eq!(leat.dropped(DropReason::NotForUs), 1);
+}
+
+#[test]
 fn a_backends_own_traffic_is_not_routed_and_its_stray_answers_are_dropped() {
     let mut leat = Balancer::new(1, &service(2, "mode = \"nat\""));
     let from_backend = |port, to| tcp(BACKEND_MAC.0, ([10, 0, 0, 2], port), to, SYN, 1, 0, b"");
