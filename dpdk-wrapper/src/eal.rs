@@ -5,7 +5,6 @@ use std::{
     fs,
     marker::PhantomData,
     os::unix::ffi::OsStrExt,
-    path::PathBuf,
     ptr::{self, NonNull},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -105,6 +104,9 @@ fn start(arguments: Vec<CString>) -> Result<Option<CString>, Error> {
     let argc = i32::try_from(count).map_err(|_| Error::new("too many arguments for EAL", libc::E2BIG))?;
     let argv: &mut [*mut c_char] =
         arguments.into_iter().map(CString::into_raw).chain([ptr::null_mut()]).collect::<Vec<_>>().leak();
+    // Handlers run in the reverse order of their registration, so this one comes after EAL's own.
+    // SAFETY: the handler is a function of this crate, takes nothing, does not panic and needs no state.
+    unsafe { libc::atexit(remove_runtime_folder) };
     // SAFETY: argv holds argc C strings and a null pointer, all writable and never freed. It is called once.
     let taken = unsafe { sys::rte_eal_init(argc, argv.as_mut_ptr()) };
     let taken = usize::try_from(taken).map_err(|_| Error::last("EAL cannot start"))?;
@@ -114,13 +116,16 @@ fn start(arguments: Vec<CString>) -> Result<Option<CString>, Error> {
     }))
 }
 
-/// Where EAL keeps the files by which processes find each other.
-fn runtime_folder() -> PathBuf {
-    // SAFETY: EAL is up.
+/// Removes the folder that EAL makes for each `--file-prefix` and leaves behind.
+///
+/// At the exit of the process: only then does EAL's telemetry remove its socket there. A folder in which another
+/// process still has something stays.
+extern "C" fn remove_runtime_folder() {
+    // SAFETY: returns EAL's own buffer, which is empty until EAL has chosen a folder.
     let folder = unsafe { sys::rte_eal_get_runtime_dir() };
     // SAFETY: a C string that EAL keeps.
     let folder = unsafe { CStr::from_ptr(folder) };
-    OsStr::from_bytes(folder.to_bytes()).into()
+    let _ = fs::remove_dir(OsStr::from_bytes(folder.to_bytes()));
 }
 
 /// Keeps EAL's memory mapped for as long as something may point into it: pools, ports and rings share it.
@@ -176,11 +181,8 @@ impl Memory {
                     return Err(Error::new(what, libc::EBUSY));
                 }
             }
-            let folder = runtime_folder();
             // SAFETY: nothing that points into EAL's memory is left, and EAL can never be used again.
             let code = unsafe { sys::rte_eal_cleanup() };
-            // EAL makes a folder for each --file-prefix, and leaves it behind. Only an empty one can be removed.
-            let _ = fs::remove_dir(folder);
             Error::check(code, || "EAL cannot clean up".to_owned())
         })
     }
