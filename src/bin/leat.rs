@@ -18,9 +18,10 @@ use leat::config::cli::{Invocation, Run};
 use leat::config::{cli, eal, file, summary};
 use leat::control::{Listener, Watch};
 use leat::metrics::{BufferStatus, PortFigures, Source, tables};
-use leat::worker::{Deployment, deploy};
+use leat::worker::{DeployError, Deployment, deploy};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
+use tokio::sync::oneshot;
 
 /// Free hugepages below this are as good as none: the packet buffers would not fit.
 const ENOUGH_HUGEPAGES: u64 = 128 << 20;
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     eprintln!("leat: {error}");
-                    ExitCode::FAILURE
+                    ExitCode::from(status_of(&*error))
                 }
             },
             Err(failure) => refuse(&failure),
@@ -61,6 +62,14 @@ fn print(text: &str) -> ExitCode {
     // A reader that has gone away has read enough.
     let _ = write!(std::io::stdout(), "{text}");
     ExitCode::SUCCESS
+}
+
+/// The exit status for what kept the balancer from running.
+fn status_of(error: &(dyn Error + 'static)) -> u8 {
+    match error.downcast_ref() {
+        Some(DeployError::Publish(problem)) if problem.is_configuration() => 2,
+        _ => 1,
+    }
 }
 
 fn refuse(failure: &leat::config::Failure) -> ExitCode {
@@ -101,14 +110,7 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
     });
 
     let stop = Arc::new(AtomicBool::new(false));
-    spawn("api", {
-        let source = Arc::clone(&source);
-        move || {
-            if let Err(error) = listener.serve(source) {
-                log::error!("the API has ended: {error}");
-            }
-        }
-    })?;
+    let api = Api::start(listener, &source)?;
     let control = spawn("control", {
         let (source, stop) = (Arc::clone(&source), Arc::clone(&stop));
         move || attend(&source, &signals, &stop)
@@ -133,7 +135,41 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
     for port in &mut *ports.lock().map_err(|_| "a port's counters could not be read")? {
         port.stop()?;
     }
+    // Nothing may be left of DPDK's things when it is shut down, and the API looks at some.
+    drop((api, source, ports));
+    if let Err(error) = eal.shutdown() {
+        log::warn!("{error}");
+    }
     Ok(())
+}
+
+/// The API's thread. It ends, and its socket's file goes, with the value.
+struct Api {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Api {
+    fn start(listener: Listener, source: &Arc<Source>) -> std::io::Result<Self> {
+        let (stop, stopped) = oneshot::channel();
+        let source = Arc::clone(source);
+        let thread = spawn("api", move || {
+            if let Err(error) = listener.serve(source, stopped) {
+                log::error!("the API has ended: {error}");
+            }
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // If it has panicked, it has said so.
+            let _ = thread.join();
+        }
+    }
 }
 
 /// Starts a thread that may run on any CPU, not just on the main lcore's.

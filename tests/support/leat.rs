@@ -103,8 +103,20 @@ impl Leat {
 
     /// Ends it as a user does, with SIGTERM.
     #[track_caller]
-    pub fn stop(mut self) -> Finished {
-        self.process.stop(LIMIT)
+    pub fn stop(self) -> Finished {
+        self.stop_by("TERM")
+    }
+
+    /// Ends it with a signal by its name, and waits.
+    #[track_caller]
+    pub fn stop_by(mut self, signal: &str) -> Finished {
+        self.process.signal(signal);
+        self.process.wait(LIMIT)
+    }
+
+    /// EAL's directory for this process.
+    pub fn runtime(&self) -> &Path {
+        &self.runtime
     }
 }
 
@@ -122,7 +134,8 @@ pub fn run_leat(arguments: &[&str]) -> Finished {
     run(command(binary()).args(arguments), LIMIT)
 }
 
-fn binary() -> &'static str {
+/// The program itself.
+pub fn binary() -> &'static str {
     env!("CARGO_BIN_EXE_leat")
 }
 
