@@ -184,6 +184,7 @@ pub fn pcap_run_until(eal: &[&str], frames: &[Vec<u8>], own: &[&str], is_done: i
         is_done(&status).then_some(status)
     });
     let finished = leat.stop().success();
+    assert!(!finished.stderr.contains("EAL's memory must stay"), "packets were lost inside: {finished}");
     PcapRun { frames: pcap::read(&output), status, finished, output, _directory: directory }
 }
 
