@@ -5,10 +5,9 @@ use std::{
     fs,
     marker::PhantomData,
     os::unix::ffi::OsStrExt,
-    path::PathBuf,
     ptr::{self, NonNull},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -105,36 +104,28 @@ fn start(arguments: Vec<CString>) -> Result<Option<CString>, Error> {
     let argc = i32::try_from(count).map_err(|_| Error::new("too many arguments for EAL", libc::E2BIG))?;
     let argv: &mut [*mut c_char] =
         arguments.into_iter().map(CString::into_raw).chain([ptr::null_mut()]).collect::<Vec<_>>().leak();
-    // Before EAL, whose own handlers then run first: one of them takes the telemetry's socket out of the folder.
-    // SAFETY: the handler touches nothing but a static and the file system. A refusal costs an empty folder.
-    let _ = unsafe { libc::atexit(remove_folder) };
+    // Handlers run in the reverse order of their registration, so this one comes after EAL's own.
+    // SAFETY: the handler is a function of this crate, takes nothing, does not panic and needs no state.
+    unsafe { libc::atexit(remove_runtime_folder) };
     // SAFETY: argv holds argc C strings and a null pointer, all writable and never freed. It is called once.
     let taken = unsafe { sys::rte_eal_init(argc, argv.as_mut_ptr()) };
     let taken = usize::try_from(taken).map_err(|_| Error::last("EAL cannot start"))?;
-    let _ = FOLDER.set(runtime_folder());
     Ok(argv.get(taken + 1).filter(|argument| !argument.is_null()).map(|&argument| {
         // SAFETY: one of the C strings made above.
         unsafe { CStr::from_ptr(argument) }.to_owned()
     }))
 }
 
-/// EAL makes a folder for each --file-prefix, and leaves it behind.
-static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-
-/// Removes that folder at the process's exit, unless something is still in it that others may look for.
-extern "C" fn remove_folder() {
-    if let Some(folder) = FOLDER.get() {
-        let _ = fs::remove_dir(folder);
-    }
-}
-
-/// Where EAL keeps the files by which processes find each other.
-fn runtime_folder() -> PathBuf {
-    // SAFETY: EAL is up.
+/// Removes the folder that EAL makes for each `--file-prefix` and leaves behind.
+///
+/// At the exit of the process: only then does EAL's telemetry remove its socket there. A folder in which another
+/// process still has something stays.
+extern "C" fn remove_runtime_folder() {
+    // SAFETY: returns EAL's own buffer, which is empty until EAL has chosen a folder.
     let folder = unsafe { sys::rte_eal_get_runtime_dir() };
     // SAFETY: a C string that EAL keeps.
     let folder = unsafe { CStr::from_ptr(folder) };
-    OsStr::from_bytes(folder.to_bytes()).into()
+    let _ = fs::remove_dir(OsStr::from_bytes(folder.to_bytes()));
 }
 
 /// Keeps EAL's memory mapped for as long as something may point into it: pools, ports and rings share it.

@@ -34,6 +34,7 @@ fn ports_give_out_queues_that_belong_to_one_holder() {
 fn ports_are_found_and_taken_once(eal: &Eal) {
     assert_eq!(eal.ports(), [PortId(0), PortId(1)]);
     assert_eq!(eal.port_named("net_tap9").unwrap_err().errno(), libc::ENODEV);
+    assert!(eal.has_port("net_ring0") && !eal.has_port("net_tap9"));
     assert_eq!(eal.port_named("nul\0").unwrap_err().errno(), libc::EINVAL);
     let missing = eal.port(PortId(7)).unwrap_err();
     assert_eq!(missing.to_string(), "there is no port 7: No such device");

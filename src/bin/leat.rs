@@ -18,7 +18,7 @@ use leat::config::cli::{Invocation, Run};
 use leat::config::{cli, eal, file, summary};
 use leat::control::{Listener, Watch};
 use leat::metrics::{BufferStatus, PortFigures, Source, tables};
-use leat::worker::{Deployment, deploy};
+use leat::worker::{DeployError, Deployment, deploy};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use tokio::sync::oneshot;
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     eprintln!("leat: {error}");
-                    ExitCode::FAILURE
+                    ExitCode::from(status_of(&*error))
                 }
             },
             Err(failure) => refuse(&failure),
@@ -62,6 +62,14 @@ fn print(text: &str) -> ExitCode {
     // A reader that has gone away has read enough.
     let _ = write!(std::io::stdout(), "{text}");
     ExitCode::SUCCESS
+}
+
+/// The exit status for what kept the balancer from running.
+fn status_of(error: &(dyn Error + 'static)) -> u8 {
+    match error.downcast_ref() {
+        Some(DeployError::Publish(problem)) if problem.is_configuration() => 2,
+        _ => 1,
+    }
 }
 
 fn refuse(failure: &leat::config::Failure) -> ExitCode {
@@ -102,15 +110,7 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
     });
 
     let stop = Arc::new(AtomicBool::new(false));
-    let (stop_api, api_stopped) = oneshot::channel();
-    let api = spawn("api", {
-        let source = Arc::clone(&source);
-        move || {
-            if let Err(error) = listener.serve(source, api_stopped) {
-                log::error!("the API has ended: {error}");
-            }
-        }
-    })?;
+    let api = Api::start(listener, &source)?;
     let control = spawn("control", {
         let (source, stop) = (Arc::clone(&source), Arc::clone(&stop));
         move || attend(&source, &signals, &stop)
@@ -130,20 +130,46 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
     for (lcore, result) in results {
         result.map_err(|error| format!("lcore {lcore} {error}"))?;
     }
-    drop(stop_api);
-    for (name, thread) in [("control", control), ("API", api)] {
-        thread.join().map_err(|_| format!("the {name} thread has panicked"))?;
-    }
+    control.join().map_err(|_| "the control thread has panicked")?;
     print(&tables(&source.status()));
     for port in &mut *ports.lock().map_err(|_| "a port's counters could not be read")? {
         port.stop()?;
     }
-    // EAL is cleaned up only when nothing of it is left.
-    drop((source, ports));
+    // Nothing may be left of DPDK's things when it is shut down, and the API looks at some.
+    drop((api, source, ports));
     if let Err(error) = eal.shutdown() {
         log::warn!("{error}");
     }
     Ok(())
+}
+
+/// The API's thread. It ends, and its socket's file goes, with the value.
+struct Api {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Api {
+    fn start(listener: Listener, source: &Arc<Source>) -> std::io::Result<Self> {
+        let (stop, stopped) = oneshot::channel();
+        let source = Arc::clone(source);
+        let thread = spawn("api", move || {
+            if let Err(error) = listener.serve(source, stopped) {
+                log::error!("the API has ended: {error}");
+            }
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // If it has panicked, it has said so.
+            let _ = thread.join();
+        }
+    }
 }
 
 /// Starts a thread that may run on any CPU, not just on the main lcore's.

@@ -127,6 +127,16 @@ pub fn complete(mut args: Vec<String>, free_hugepages: bool, pid: u32) -> Result
     Ok(Completed { args, notes })
 }
 
+/// What `--vdev` says in `args`, as often as it is there: a device's name, and its own arguments behind a comma.
+pub fn virtual_devices(args: &[String]) -> impl Iterator<Item = &str> {
+    args.iter().enumerate().filter_map(|(at, arg)| {
+        let long = arg.strip_prefix("--")?;
+        let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
+        let (name, _) = in_full(name)?;
+        (name == "vdev").then(|| value.or_else(|| args.get(at + 1).map(String::as_str)))?
+    })
+}
+
 /// How many bytes of hugepages are free and not promised to anybody, over all their sizes. `root` is [`HUGEPAGES`].
 /// What cannot be read counts as none.
 pub fn free_hugepage_bytes(root: &Path) -> u64 {
@@ -262,6 +272,13 @@ mod tests {
         for said in ["--file-prefix=a", "--file-prefix a", "--file a"] {
             assert_eq!(completed(&format!("{said} --no-huge"), false).join(" "), format!("{said} --no-huge"));
         }
+    }
+
+    #[test]
+    fn virtual_devices_are_found_in_every_spelling() {
+        let args = ["--vdev=net_tap0,iface=a", "-l", "0", "--vdev", "net_null0", "--vde=net_null1", "--vdev"];
+        let args = args.map(str::to_owned);
+        assert_eq!(virtual_devices(&args).collect::<Vec<_>>(), ["net_tap0,iface=a", "net_null0", "net_null1"]);
     }
 
     #[test]

@@ -101,6 +101,8 @@ pub enum ApiAddress {
 pub struct Interface {
     /// Which port.
     pub port: PortName,
+    /// Where the file says so, `leat.toml:12:8`: whether there is such a port is found out later.
+    pub place: String,
     /// Own addresses on it, each a host address with its prefix length.
     pub addresses: Vec<Ipv4Net>,
     /// Next hop for what no prefix and no route covers. Lies in a prefix of `addresses`.

@@ -4,6 +4,7 @@
 //! client of it can hold up a packet.
 
 use std::fs;
+use std::future::IntoFuture as _;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -16,7 +17,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::Receiver;
 
 use crate::config::ApiAddress;
 use crate::metrics::{Source, Status};
@@ -92,28 +93,26 @@ impl Listener {
         }
     }
 
-    /// Answers requests from `source` until the other end of `stop` is used or dropped. A request that is not answered
-    /// by then never is: no client can hold up the end.
+    /// Answers requests from `source` until `stop` is sent, or its sender dropped; then it hangs up on everybody.
     ///
     /// # Errors
     ///
-    /// When the runtime cannot start or take the socket.
-    pub fn serve(self, source: Arc<Source>, stop: oneshot::Receiver<()>) -> io::Result<()> {
+    /// When the runtime cannot start.
+    pub fn serve(self, source: Arc<Source>, stop: Receiver<()>) -> io::Result<()> {
         let _file = self.file;
         let router = router(source);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         runtime.block_on(async {
+            // Neither ever ends by itself.
             match self.socket {
                 Socket::Unix(listener) => {
-                    let listener = tokio::net::UnixListener::from_std(listener)?;
-                    tokio::spawn(axum::serve(listener, router).into_future());
+                    tokio::spawn(axum::serve(tokio::net::UnixListener::from_std(listener)?, router).into_future())
                 }
                 Socket::Tcp(listener) => {
-                    let listener = tokio::net::TcpListener::from_std(listener)?;
-                    tokio::spawn(axum::serve(listener, router).into_future());
+                    tokio::spawn(axum::serve(tokio::net::TcpListener::from_std(listener)?, router).into_future())
                 }
-            }
-            // Both ways for it to end mean the same.
+            };
+            // Without a sender nobody can say stop any more: that says it, too.
             let _ = stop.await;
             Ok(())
         })
@@ -155,7 +154,11 @@ fn failed(address: &ApiAddress, error: io::Error) -> ListenError {
 
 /// All that the API can be asked.
 fn router(source: Arc<Source>) -> Router {
-    Router::new().route("/api/v1/status", get(status)).fallback(not_found).with_state(source)
+    Router::new()
+        .route("/api/v1/status", get(status))
+        .fallback(not_found)
+        .method_not_allowed_fallback(read_only)
+        .with_state(source)
 }
 
 async fn status(State(source): State<Arc<Source>>) -> Json<Status> {
@@ -170,4 +173,8 @@ struct Problem {
 
 async fn not_found() -> (StatusCode, Json<Problem>) {
     (StatusCode::NOT_FOUND, Json(Problem { error: "there is nothing here; try /api/v1/status" }))
+}
+
+async fn read_only() -> (StatusCode, Json<Problem>) {
+    (StatusCode::METHOD_NOT_ALLOWED, Json(Problem { error: "this can only be read: use GET" }))
 }

@@ -25,16 +25,20 @@ pub enum PublishError {
     #[error("there is no port: give EAL one, such as --vdev=net_tap0, or bind a network card to a driver of DPDK's")]
     NoPort,
     /// An `[[interface]]` names a port that does not exist.
-    #[error("[[interface]] port = {name:?}: there is no such port; there is {there_is}")]
+    #[error("{place}: [[interface]] port = {name:?}: there is no such port; there is {there_is}")]
     UnknownPort {
+        /// Where the file says so.
+        place: String,
         /// What it is called in the file.
         name: String,
         /// The ports that exist.
         there_is: String,
     },
     /// Two `[[interface]]` mean the same port.
-    #[error("[[interface]] port = {name:?}: another interface is the same port")]
+    #[error("{place}: [[interface]] port = {name:?}: another [[interface]] is the same port; write one for each port")]
     SamePort {
+        /// Where the file says so.
+        place: String,
         /// What it is called in the file.
         name: String,
     },
@@ -46,6 +50,16 @@ pub enum PublishError {
         /// Why not.
         error: ScheduleError,
     },
+}
+
+impl PublishError {
+    /// Whether it is the configuration that has to change; otherwise it is the machine.
+    pub const fn is_configuration(&self) -> bool {
+        match self {
+            Self::NoPort => false,
+            Self::UnknownPort { .. } | Self::SamePort { .. } | Self::Schedule { .. } => true,
+        }
+    }
 }
 
 /// The snapshot that `config` means on `ports`, with counters for `workers` workers.
@@ -141,13 +155,13 @@ fn interfaces<'a>(config: &'a Config, ports: &[Port]) -> Result<Vec<(&'a config:
             PortName::Name(name) => *name == port.name,
             PortName::Number(number) => *number == port.id.0,
         });
-        let name = interface.port.to_string();
+        let (place, name) = (interface.place.clone(), interface.port.to_string());
         let Some(port) = port else {
             let there_is: Vec<_> = ports.iter().map(|port| format!("{} ({})", port.name, port.id.0)).collect();
-            return Err(PublishError::UnknownPort { name, there_is: there_is.join(", ") });
+            return Err(PublishError::UnknownPort { place, name, there_is: there_is.join(", ") });
         };
         if found.iter().any(|(_, id)| *id == port.id) {
-            return Err(PublishError::SamePort { name });
+            return Err(PublishError::SamePort { place, name });
         }
         found.push((interface, port.id));
     }

@@ -11,6 +11,7 @@ use siphasher::sip::SipHasher13;
 use super::ending::Ending;
 use super::outlet::{Outlet, Way};
 use super::{HandOver, Worker};
+use crate::config::eal::virtual_devices;
 use crate::config::{Config, MacSetting};
 use crate::conntrack::{self, Conntrack, FlowMemory, Persistence, PortShare};
 use crate::control::{PublishError, publish, wanted_ports};
@@ -67,6 +68,9 @@ pub enum DeployError {
         /// About how much memory they take.
         mebibytes: u32,
     },
+    /// A virtual device that EAL was told to make is not there.
+    #[error("--vdev={0}: EAL could not open this device, and says above why")]
+    MissingDevice(String),
     /// Frames can be longer than a buffer.
     #[error("port {port}: an MTU of {mtu} is more than leat's buffers hold; set it to {most} or less")]
     Jumbo {
@@ -111,6 +115,10 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
     let count = lcores.len();
     let mut notes = Vec::new();
 
+    // EAL goes on without a device that fails, and half of what was asked for is not what was asked for.
+    if let Some(missing) = virtual_ports(arguments).find(|device| !eal.has_port(device)) {
+        return Err(DeployError::MissingDevice(missing.to_owned()));
+    }
     let mut ports = Vec::new();
     let mut views = Vec::new();
     for id in eal.ports() {
@@ -294,6 +302,16 @@ fn ring_len(lcores: usize) -> usize {
     (INBOX / lcores.saturating_sub(1).max(1)).clamp(SHORTEST_RING, LONGEST_RING)
 }
 
+/// The names of the ports that EAL's arguments ask for with `--vdev`: devices of other kinds have other names.
+fn virtual_ports(arguments: &[String]) -> impl Iterator<Item = &str> {
+    let is_port = |name: &&str| {
+        let is_network = ["net_", "eth_", "virtio_user"].iter().any(|kind| name.starts_with(kind));
+        // This one looks for the host's own devices, and makes ports by other names.
+        is_network && !name.starts_with("net_vdev_netvsc")
+    };
+    virtual_devices(arguments).map(|device| device.split(',').next().unwrap_or(device)).filter(is_port)
+}
+
 fn overlap(a: &LcoreInfo, b: &LcoreInfo) -> bool {
     a.cpus.iter().any(|cpu| b.cpus.contains(cpu))
 }
@@ -324,6 +342,13 @@ fn made_up_mac(device: &str) -> MacAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_port_that_is_asked_for_must_be_there() {
+        let arguments = ["leat", "--vdev=net_tap0,iface=a", "--vdev", "net_pcap1", "--vdev=crypto_null0", "-l", "0"];
+        let arguments = arguments.map(str::to_owned);
+        assert_eq!(virtual_ports(&arguments).collect::<Vec<_>>(), ["net_tap0", "net_pcap1"]);
+    }
 
     #[test]
     fn a_made_up_address_is_stable_and_differs_by_device() {

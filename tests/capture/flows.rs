@@ -89,6 +89,19 @@ fn a_tcp_service_takes_what_opens_or_continues_a_connection() {
             drops: &[("stray_reply", 1)],
         },
         Row {
+            what: "a backend that is a client of its own service",
+            own: TCP,
+            frames: vec![
+                syn(B2, (40_000, 8080)),
+                Segment::new(B2, VIP, (8080, 40_000), "S.").seq(5000).ack(1001).frame(),
+            ],
+            out: &[
+                "to 02: 10.0.0.10.40000 > 10.0.0.2.8080: Flags [S], seq 1000, win 64240, length 0",
+                "to 02: 10.0.0.10.8080 > 10.0.0.2.40000: Flags [S.], seq 5000, ack 1001, win 64240, length 0",
+            ],
+            drops: &[],
+        },
+        Row {
             what: "a port without a service",
             own: TCP,
             frames: vec![syn(C1, (34952, 8081)), udp(C1, VIP, (34952, 8080), b"x")],

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::Value;
 
 use crate::support::{
-    frames::{B2, C1, C4, Host, Segment, VIP, arp_request, echo_request, syn, with},
+    frames::{B2, C1, C4, Host, Segment, VIP, arp_reply, arp_request, echo_request, syn, with},
     leat::{PcapRun, pcap_run_on, pcap_run_until},
     verdict::drops,
 };
@@ -125,6 +125,23 @@ fn all_lcores_share_the_work() {
     let opened: u64 =
         (0..2).map(|n| run.status["services"][0]["backends"][n]["opened"].as_u64().expect("a count")).sum();
     assert_eq!(opened, 200);
+}
+
+/// The first lcore hears ARP, the others hold packets, too: what waited leaves before what came later, on each of them.
+#[test]
+fn packets_wait_on_every_lcore_and_leave_in_order() {
+    let own = ["--mac", "02:00:00:00:00:fe", "--vip", "10.0.0.10:8080", "--backend", "10.0.0.2"];
+    // Two packets of each flow: eight may wait on one lcore.
+    let (early, late) = (clients(4)[..8].to_vec(), clients(4)[8..].to_vec());
+    let frames = [early, vec![arp_reply(B2, VIP)], late].concat();
+    let run = pcap_run_on(FOUR, &frames, &own);
+    assert_eq!((run.unaccounted(), drops(&run.status)), (None, [("arp_consumed".to_owned(), 1)].into()));
+    let flows = flows(&run);
+    assert_eq!(flows.len(), 4);
+    for (flow, packets) in flows {
+        let numbers: Vec<u32> = packets.iter().map(|packet| label(packet).1).collect();
+        assert_eq!(numbers, (0..PACKETS).collect::<Vec<_>>(), "flow {flow}");
+    }
 }
 
 /// The owner of a reply follows from its port, also where there is no connection: each lcore drops its own strays.

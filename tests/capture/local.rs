@@ -98,6 +98,20 @@ fn arp_is_answered_for_every_address_of_leats_and_no_other() {
     ]);
 }
 
+/// Of net_pcap's port 0 that is a made-up one, in which the driver writes its name.
+#[test]
+fn without_a_mac_leat_has_the_ports_own() {
+    let own: Vec<&str> = FIXED.split_whitespace().collect();
+    let run = pcap_run(&[arp_request(C1, VIP), echo_request(C1, VIP, 7)], &own);
+    assert_eq!(run.status["ports"][0]["mac"], "02:70:63:61:70:00");
+    let replies = render(&run.output, &["-e", "-t", "arp[6:2] = 2"]);
+    let reply = "02:70:63:61:70:00 > 02:00:00:00:00:01, ethertype ARP (0x0806), length 60: \
+        Reply 10.0.0.10 is-at 02:70:63:61:70:00, length 46";
+    assert_eq!(replies, [reply]);
+    // The ping went to the address that other tests configure.
+    assert_eq!(drops(&run.status), [("not_for_us".to_owned(), 1)].into());
+}
+
 #[test]
 fn a_ping_is_answered_at_every_address_of_leats() {
     let damaged = {

@@ -145,8 +145,20 @@ impl Leat {
 
     /// Ends it as a user does, with SIGTERM.
     #[track_caller]
-    pub fn stop(mut self) -> Finished {
-        self.process.stop(LIMIT)
+    pub fn stop(self) -> Finished {
+        self.stop_by("TERM")
+    }
+
+    /// Ends it with a signal by its name, and waits.
+    #[track_caller]
+    pub fn stop_by(mut self, signal: &str) -> Finished {
+        self.process.signal(signal);
+        self.process.wait(LIMIT)
+    }
+
+    /// EAL's directory for this process.
+    pub fn runtime(&self) -> &Path {
+        &self.runtime
     }
 }
 
@@ -164,7 +176,8 @@ pub fn run_leat(arguments: &[&str]) -> Finished {
     run(command(binary()).args(arguments), LIMIT)
 }
 
-fn binary() -> &'static str {
+/// The program itself.
+pub fn binary() -> &'static str {
     env!("CARGO_BIN_EXE_leat")
 }
 
@@ -213,6 +226,7 @@ pub fn pcap_run_until(eal: &[&str], frames: &[Vec<u8>], own: &[&str], is_done: i
         is_done(&status).then_some(status)
     });
     let finished = leat.stop().success();
+    assert!(!finished.stderr.contains("EAL's memory must stay"), "packets were lost inside: {finished}");
     PcapRun { frames: pcap::read(&output), status, finished, output, _directory: directory }
 }
 

@@ -88,7 +88,8 @@ impl PcapRun {
 
     /// What tcpdump and etherparse say is wrong with the checksums of what leat sent.
     pub fn wrong_checksums(&self) -> Vec<String> {
-        let is_wrong = |line: &String| ["incorrect", "bad ", "wrong "].iter().any(|word| line.contains(word));
+        let signs = ["(incorrect -> ", "bad cksum ", "[bad udp cksum ", "(wrong icmp cksum "];
+        let is_wrong = |line: &String| signs.iter().any(|sign| line.contains(sign));
         let mut wrong: Vec<String> = render(&self.output, &["-vv"]).into_iter().filter(is_wrong).collect();
         wrong.extend(self.answers().into_iter().filter_map(wrong_by_etherparse));
         wrong

@@ -68,14 +68,24 @@ impl Eal {
     ///
     /// As [`port`](Self::port).
     pub fn port_named(&self, name: &str) -> Result<Port, Error> {
-        let what = || format!("there is no port {name:?}");
-        let c_name = CString::new(name).map_err(|_| Error::new(what(), libc::EINVAL))?;
-        let mut id = 0;
-        // SAFETY: EAL is up, the name is a C string, and the number is written to a variable.
-        let code = unsafe { sys::rte_eth_dev_get_port_by_name(c_name.as_ptr(), &mut id) };
-        Error::check(code, what)?;
-        self.port(PortId(id))
+        self.port(number_of(name)?)
     }
+
+    /// Whether there is a port of this name, also one that another driver uses as a part of its own.
+    pub fn has_port(&self, name: &str) -> bool {
+        number_of(name).is_ok()
+    }
+}
+
+/// The number of the port with a device's name. EAL must be up.
+fn number_of(name: &str) -> Result<PortId, Error> {
+    let what = || format!("there is no port {name:?}");
+    let c_name = CString::new(name).map_err(|_| Error::new(what(), libc::EINVAL))?;
+    let mut id = 0;
+    // SAFETY: EAL is up, the name is a C string, and the number is written to a variable.
+    let code = unsafe { sys::rte_eth_dev_get_port_by_name(c_name.as_ptr(), &mut id) };
+    Error::check(code, what)?;
+    Ok(PortId(id))
 }
 
 impl Port {

@@ -38,6 +38,7 @@ pub(super) fn interface(draft: &DraftInterface, problems: &Problems) -> Option<I
         .collect();
     Some(Interface {
         port: port?,
+        place: draft.port.place.to_string(),
         addresses,
         gateway: gateway.map_or(Some(None), |hop| hop.map(Some))?,
         routes: routes.into_iter().collect::<Option<_>>()?,

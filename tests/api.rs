@@ -1,0 +1,166 @@
+//! The HTTP API as its clients meet it, the ill-behaved ones among them.
+#![cfg(feature = "dpdk")]
+
+mod support;
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    os::unix::net::UnixStream,
+    path::Path,
+};
+
+use serde_json::{Value, json};
+use support::{
+    LIMIT,
+    leat::{Leat, exchange, http_get, run_leat},
+    process::{Process, command},
+    unique, wait_for,
+};
+
+const QUIET: &[&str] = &["-l", "0", "--no-pci", "--vdev=net_null0,no-rx=1"];
+const SERVICE: &[&str] = &["--vip", "10.0.0.10:8080", "--backend", "10.0.0.2", "--scheduler", "wrr"];
+
+fn start() -> Leat {
+    Leat::start(QUIET, SERVICE)
+}
+
+fn connect(leat: &Leat) -> UnixStream {
+    let stream = UnixStream::connect(leat.api()).expect("leat listens");
+    stream.set_read_timeout(Some(LIMIT)).expect("a limit can be set");
+    stream.set_write_timeout(Some(LIMIT)).expect("a limit can be set");
+    stream
+}
+
+#[test]
+fn the_status_is_json_with_every_part() {
+    let leat = start();
+    let status = leat.status();
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert!(status["dpdk"].as_str().is_some_and(|dpdk| dpdk.starts_with("DPDK ")), "{status}");
+    assert!(status["uptime_seconds"].is_u64(), "{status}");
+    let port = &status["ports"][0];
+    assert_eq!(
+        [&port["name"], &port["port"], &port["received"]],
+        [&json!("net_null0"), &json!(0), &json!(0)],
+        "{port}"
+    );
+    let worker = &status["workers"][0];
+    assert_eq!([&worker["lcore"], &worker["drops"], &worker["connections"]], [&json!(0), &json!({}), &json!(0)]);
+    let service = &status["services"][0];
+    let fields = ["name", "vip", "protocol", "port", "mode", "scheduler"].map(|name| service[name].clone());
+    assert_eq!(Value::from(fields.to_vec()), json!(["tcp:10.0.0.10:8080", "10.0.0.10", "tcp", 8080, "fullnat", "wrr"]));
+    let backend = &service["backends"][0];
+    let figures = ["address", "port", "weight", "open", "opened", "reply_packets"].map(|name| backend[name].clone());
+    assert_eq!(Value::from(figures.to_vec()), json!(["10.0.0.2", 8080, 1, 0, 0, 0]));
+    let neighbor = json!({ "address": "10.0.0.2", "mac": null, "port": null, "is_static": false });
+    assert_eq!(status["neighbors"], json!([neighbor]));
+
+    let answer = exchange(leat.api(), "GET /api/v1/status HTTP/1.1\r\nHost: leat\r\nConnection: close\r\n\r\n");
+    let head = answer.expect("leat answers").to_ascii_lowercase();
+    assert!(head.contains("content-type: application/json"), "{head}");
+}
+
+#[test]
+fn what_is_not_there_is_404_and_the_wrong_method_405() {
+    let leat = start();
+    for path in ["/", "/api", "/api/v1", "/api/v1/nothing", "/api/v2/status", "/api/v1/status/"] {
+        let (code, body) = http_get(leat.api(), path);
+        let problem: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"));
+        assert_eq!((code, problem), (404, json!({ "error": "there is nothing here; try /api/v1/status" })), "{path}");
+    }
+    for method in ["POST", "PUT", "DELETE", "PATCH"] {
+        let request = format!(
+            "{method} /api/v1/status HTTP/1.1\r\nHost: leat\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
+        );
+        let answer = exchange(leat.api(), &request).expect("leat answers");
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{method}: {answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an end of the header");
+        assert!(head.to_ascii_lowercase().contains("\r\nallow: get"), "{head}");
+        let problem: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{method}: {error}: {body}"));
+        assert_eq!(problem, json!({ "error": "this can only be read: use GET" }), "{method}");
+    }
+}
+
+#[test]
+fn no_client_blocks_another() {
+    let leat = start();
+    let mut kept = Vec::new();
+    // Some that say nothing, some that say half of something.
+    for half in ["", "G", "GET /api/v1/status HTT", "GET /api/v1/status HTTP/1.1\r\nHost: leat\r\n"].repeat(10) {
+        let mut stream = connect(&leat);
+        stream.write_all(half.as_bytes()).expect("leat listens");
+        kept.push(stream);
+    }
+    // One that asks and asks and never reads an answer, until no more goes into the socket.
+    let mut deaf = connect(&leat);
+    deaf.set_nonblocking(true).expect("a socket can be set so");
+    while deaf.write(b"GET /api/v1/status HTTP/1.1\r\nHost: leat\r\n\r\n").is_ok() {}
+    for garbage in ["\0\0\0\0\r\n\r\n", "HELLO\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\u{16}\u{3}\u{1}\r\n\r\n"] {
+        let answer = exchange(leat.api(), garbage).expect("leat hangs up in good order");
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{garbage:?}: {answer}");
+    }
+    assert_eq!(leat.status()["services"][0]["name"], "tcp:10.0.0.10:8080");
+
+    // Half a request, finished late, is answered all the same.
+    let mut late = kept.pop().expect("there are some");
+    late.write_all(b"Connection: close\r\n\r\n").expect("leat still listens");
+    let mut answer = String::new();
+    late.read_to_string(&mut answer).expect("leat answers");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+
+    // And none of them holds up the end.
+    leat.stop().success();
+    drop((kept, deaf));
+}
+
+#[test]
+fn a_connection_can_ask_twice() {
+    let leat = start();
+    let mut stream = connect(&leat);
+    let request = "GET /api/v1/status HTTP/1.1\r\nHost: leat\r\n";
+    write!(stream, "{request}\r\n{request}Connection: close\r\n\r\n").expect("leat listens");
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).expect("leat answers");
+    assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 2, "{answers}");
+}
+
+#[test]
+fn the_api_can_be_on_a_loopback_port() {
+    // Asked for and given back: nobody else takes it within the moment.
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+    let api = format!("127.0.0.1:{port}");
+    let prefix = unique("tcp_api");
+    let mut leat = command(support::leat::binary());
+    leat.args(QUIET).args(["--file-prefix", &prefix, "--"]).args(SERVICE).args(["--api", &api]);
+    let mut leat = Process::spawn(&mut leat);
+    leat.wait_for_output("'leat: ready'", LIMIT, |stdout, _| stdout.lines().any(|line| line == "leat: ready"));
+
+    let mut stream = TcpStream::connect(&api).expect("leat listens");
+    stream.set_read_timeout(Some(LIMIT)).expect("a limit can be set");
+    stream.write_all(b"GET /api/v1/status HTTP/1.1\r\nHost: leat\r\nConnection: close\r\n\r\n").expect("leat listens");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("leat answers");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+
+    let taken =
+        run_leat(&[QUIET, &["--file-prefix", &unique("tcp_api"), "--"], SERVICE, &["--api", &api]].concat()).code_is(1);
+    assert!(taken.stderr.contains(&format!("leat: --api: cannot listen on {api}: ")), "{taken}");
+    leat.stop(LIMIT).success();
+}
+
+/// Not a promise to the API's clients, but to the machine: idle connections that were closed cost nothing.
+#[test]
+fn a_client_that_went_away_is_forgotten() {
+    let leat = start();
+    let open_files =
+        || fs::read_dir(Path::new("/proc").join(leat.id().to_string()).join("fd")).expect("leat runs").count();
+    leat.status();
+    let before = open_files();
+    let clients: Vec<UnixStream> = (0..50).map(|_| connect(&leat)).collect();
+    // Nearly all: the connection of the status may have been counted before.
+    wait_for("the clients to be taken", LIMIT, || (open_files() >= before + 40).then_some(()));
+    drop(clients);
+    wait_for("all clients to be forgotten", LIMIT, || (open_files() <= before).then_some(()));
+}
