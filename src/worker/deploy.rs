@@ -126,7 +126,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
     let mut rings = rings(eal, count)?;
 
     let mut workers = Vec::new();
-    for (index, lcore) in lcores.iter().enumerate() {
+    for index in 0..count {
         let id = WorkerId(index as u16);
         let mut receive = Vec::new();
         let mut ways: Vec<Option<Way>> = Vec::new();
@@ -167,7 +167,6 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
             counters: Arc::clone(&counters),
             clock,
             started,
-            shares_cpu: lcores.iter().any(|other| other.id != lcore.id && overlap(other, lcore)),
         });
     }
     Ok(Deployment { workers, ports, pool, snapshot, counters, notes })
@@ -251,10 +250,6 @@ fn pool_config(ports: usize, lcores: usize, infos: &[LcoreInfo]) -> MempoolConfi
         socket: infos.first().and_then(|lcore| lcore.socket),
         ..MempoolConfig::default()
     }
-}
-
-fn overlap(a: &LcoreInfo, b: &LcoreInfo) -> bool {
-    a.cpus.iter().any(|cpu| b.cpus.contains(cpu))
 }
 
 /// The Ethernet address that leat has on a port.
