@@ -159,7 +159,9 @@ add_leat_port() {
     if [[ $port == tap ]]; then
         # net_tap opens every queue with IFF_MULTI_QUEUE; the kernel refuses that on a tap made without it.
         ip -n "$lb" tuntap add dev tapdpdk mode tap multi_queue
-        ip -n "$lb" link set tapdpdk master br0 up
+        # The kernel drops what does not fit into the tap's queue. It is to hold what comes in while leat waits for its
+        # CPU, which it shares with all the others here: a thousand packets, the default, are a few milliseconds.
+        ip -n "$lb" link set tapdpdk txqueuelen 10000 master br0 up
     else
         ip -n "$lb" link add vethdpdk address 02:00:00:00:01:01 type veth peer name vethbr
         ip -n "$lb" link set vethbr master br0 up

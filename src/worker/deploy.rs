@@ -163,7 +163,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
 
     let ending = Arc::new(Ending::of(count));
     let mut workers = Vec::new();
-    for (index, lcore) in lcores.iter().enumerate() {
+    for index in 0..count {
         let id = WorkerId(index as u16);
         let mut receive = Vec::new();
         let mut ways: Vec<Option<Way>> = Vec::new();
@@ -211,7 +211,6 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
             clock,
             started,
             ending: Arc::clone(&ending),
-            shares_cpu: lcores.iter().any(|other| other.id != lcore.id && overlap(other, lcore)),
         });
     }
     Ok(Deployment { workers, ports, pool, snapshot, counters, notes })
@@ -310,10 +309,6 @@ fn virtual_ports(arguments: &[String]) -> impl Iterator<Item = &str> {
         is_network && !name.starts_with("net_vdev_netvsc")
     };
     virtual_devices(arguments).map(|device| device.split(',').next().unwrap_or(device)).filter(is_port)
-}
-
-fn overlap(a: &LcoreInfo, b: &LcoreInfo) -> bool {
-    a.cpus.iter().any(|cpu| b.cpus.contains(cpu))
 }
 
 /// The Ethernet address that leat has on a port.

@@ -48,10 +48,15 @@ pub struct Worker {
     counters: Arc<PerWorker<WorkerCounters>>,
     clock: Clock,
     started: u64,
-    /// Whether another lcore waits for the same CPU.
-    shares_cpu: bool,
     ending: Arc<Ending>,
 }
+
+/// Polls that found nothing, one after the other, before the worker lets another thread have its CPU.
+///
+/// Where the CPU is the worker's own, this call now and then costs nothing that anybody notices. Where it is not, be it
+/// with another lcore or with the programs whose packets these are, the worker would otherwise sit out its time slice of
+/// some milliseconds, looking for a packet that cannot be sent before it ends.
+const IDLE_POLLS: u32 = 32;
 
 impl Worker {
     /// Works until `stop`, with a word on standard output about each packet if `trace`. To be called on its lcore.
@@ -75,6 +80,7 @@ impl Worker {
     }
 
     fn poll_until<T: Tracer>(&mut self, lcore: Lcore, stop: &AtomicBool, tracer: &mut T) {
+        let mut idle_polls = 0;
         while !stop.load(Relaxed) {
             let now = self.now();
             let received = self.receive(lcore, now, tracer) + self.take_over(lcore, now, tracer);
@@ -85,8 +91,13 @@ impl Worker {
             counters.polls.add(1);
             if received > 0 {
                 counters.busy_polls.add(1);
-            } else if self.shares_cpu {
+                idle_polls = 0;
+            } else {
+                idle_polls += 1;
+            }
+            if idle_polls == IDLE_POLLS {
                 std::thread::yield_now();
+                idle_polls = 0;
             }
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{
     LIMIT, TempDir,
     net::{Net, Role},
-    process::{Process, command, run},
+    process::{Finished, Process, command, run},
     wait_for,
 };
 
@@ -34,7 +34,10 @@ impl Capture {
     pub fn wait_for(&self, count: usize, filter: &str, flags: &[&str]) -> Vec<String> {
         let arguments: Vec<&str> = flags.iter().copied().chain([filter]).collect();
         wait_for(&format!("{count} packets that match '{filter}'"), LIMIT, || {
-            let lines = render(&self.recording.file, &arguments);
+            let printed = print(&self.recording.file, &arguments);
+            // tcpdump may be in the middle of writing the last packet: the ones before it are whole.
+            let printed = if printed.stderr.contains("truncated dump file") { printed } else { printed.success() };
+            let lines = packets(&printed.stdout);
             (lines.len() >= count).then_some(lines)
         })
     }
@@ -69,7 +72,14 @@ impl Recording {
 /// tcpdump breaks in several joined by a space.
 #[track_caller]
 pub fn render(file: &Path, arguments: &[&str]) -> Vec<String> {
-    let printed = run(command("tcpdump").args(["-nn", "-r"]).arg(file).args(arguments), LIMIT).success().stdout;
+    packets(&print(file, arguments).success().stdout)
+}
+
+fn print(file: &Path, arguments: &[&str]) -> Finished {
+    run(command("tcpdump").args(["-nn", "-r"]).arg(file).args(arguments), LIMIT)
+}
+
+fn packets(printed: &str) -> Vec<String> {
     let mut packets: Vec<String> = Vec::new();
     for line in printed.lines() {
         match packets.last_mut() {
