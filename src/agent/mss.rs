@@ -93,8 +93,11 @@ pub(super) fn clear(netlink: &mut Netlink) -> io::Result<()> {
 fn synchronise(netlink: &mut Netlink, mss: u16) -> io::Result<()> {
     let mtus = netlink.links()?.iter().filter_map(mtu).collect();
     let routes = netlink.routes()?;
-    let wanted: Vec<_> =
-        routes.iter().filter(|route| table(route) == u32::from(RouteHeader::RT_TABLE_MAIN)).map(|route| copy(route, mss, &mtus)).collect();
+    let wanted: Vec<_> = routes
+        .iter()
+        .filter(|route| table(route) == u32::from(RouteHeader::RT_TABLE_MAIN))
+        .map(|route| copy(route, mss, &mtus))
+        .collect();
     let present = copies(routes);
     for route in present.iter().filter(|route| !wanted.contains(route)) {
         allow(netlink.delete_route(route.clone()), libc::ESRCH)?;
@@ -105,7 +108,9 @@ fn synchronise(netlink: &mut Netlink, mss: u16) -> io::Result<()> {
     for route in near.into_iter().chain(far) {
         // An interface may go away meanwhile: then there will be news again.
         if let Err(error) = allow(netlink.add_route(route.clone()), libc::EEXIST) {
-            log::warn!("a route is not copied for --mss, clients behind it may send longer segments: {error}: {route:?}");
+            log::warn!(
+                "a route is not copied for --mss, clients behind it may send longer segments: {error}: {route:?}"
+            );
         }
     }
     Ok(())

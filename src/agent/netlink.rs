@@ -115,7 +115,8 @@ impl Netlink {
         let sequence = self.send(request, NLM_F_ACK | flags)?;
         loop {
             for message in self.receive()? {
-                if let (true, NetlinkPayload::Error(error)) = (message.header.sequence_number == sequence, message.payload)
+                if let (true, NetlinkPayload::Error(error)) =
+                    (message.header.sequence_number == sequence, message.payload)
                 {
                     return error.code.map_or(Ok(()), |_| Err(error.to_io()));
                 }

@@ -96,11 +96,21 @@ impl Options {
             return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
         }
         if interface.as_deref() == Some(&device) {
-            let message = format!("--interface {device} is the device that leat-agent makes; name the one that tunnel packets come in by");
+            let message = format!(
+                "--interface {device} is the device that leat-agent makes; name the one that tunnel packets come in by"
+            );
             return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
         }
         let both = !ipip && gue.is_none();
-        Ok(Settings { vips, ipip: ipip || both, gue: if both { Some(GUE_PORT) } else { gue }, from, interface, device, mss })
+        Ok(Settings {
+            vips,
+            ipip: ipip || both,
+            gue: if both { Some(GUE_PORT) } else { gue },
+            from,
+            interface,
+            device,
+            mss,
+        })
     }
 }
 
@@ -109,7 +119,11 @@ fn vip(text: &str) -> Result<Ipv4Addr, String> {
 }
 
 fn network(text: &str) -> Result<Ipv4Net, String> {
-    if text.contains('/') { value::network("the source", text) } else { value::host("the source", text).map(Into::into) }
+    if text.contains('/') {
+        value::network("the source", text)
+    } else {
+        value::host("the source", text).map(Into::into)
+    }
 }
 
 /// A name that the kernel takes, and that is not one of the folders beside the interfaces' in /proc/sys.
@@ -131,7 +145,10 @@ mod tests {
     use super::*;
 
     fn settings(arguments: &str) -> Settings {
-        Options::try_parse_from(["leat-agent"].into_iter().chain(arguments.split_whitespace())).unwrap().settings().unwrap()
+        Options::try_parse_from(["leat-agent"].into_iter().chain(arguments.split_whitespace()))
+            .unwrap()
+            .settings()
+            .unwrap()
     }
 
     #[test]

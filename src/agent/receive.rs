@@ -117,10 +117,7 @@ impl Receiver {
     /// When the socket or the device is no longer usable.
     pub(super) fn run(&self, policy: &Policy, device: &Device) -> io::Error {
         let mut buffers: Box<[[u8; LONGEST]]> = vec![[0; LONGEST]; BURST].into();
-        let mut headers = MultiHeaders::preallocate(
-            BURST,
-            Some(nix::cmsg_space!(libc::in_pktinfo, u8)),
-        );
+        let mut headers = MultiHeaders::preallocate(BURST, Some(nix::cmsg_space!(libc::in_pktinfo, u8)));
         loop {
             let burst = match self.receive(&mut headers, &mut buffers) {
                 Ok(burst) => burst,
@@ -167,20 +164,14 @@ impl Receiver {
         let mut slices: [_; BURST] =
             std::array::from_fn(|_| [IoSliceMut::new(buffers.next().map_or(&mut [][..], |buffer| &mut buffer[..]))]);
         // Waits for the first one only.
-        let messages =
-            recvmmsg(self.socket.as_raw_fd(), headers, &mut slices, MsgFlags::MSG_WAITFORONE, None)?;
+        let messages = recvmmsg(self.socket.as_raw_fd(), headers, &mut slices, MsgFlags::MSG_WAITFORONE, None)?;
         Ok(messages.map(|message| (message.bytes, outer(&message))).collect())
     }
 }
 
 /// The inner packet of a tunnel packet, ready for the kernel.
 #[inline(always)]
-fn take_out<'a>(
-    tunnel: Tunnel,
-    policy: &Policy,
-    outer: Outer,
-    bytes: &'a mut [u8],
-) -> Result<&'a [u8], DropReason> {
+fn take_out<'a>(tunnel: Tunnel, policy: &Policy, outer: Outer, bytes: &'a mut [u8]) -> Result<&'a [u8], DropReason> {
     policy.admit(outer)?;
     let offset = tunnel.inner_offset(bytes)?;
     let inner = &mut bytes[offset..];

@@ -42,7 +42,9 @@ pub enum Error {
         interface: String,
     },
     /// GUE's port is taken.
-    #[error("UDP port {0} is taken; name another one with --gue, or end what has it (the kernel's: ip fou del port {0})")]
+    #[error(
+        "UDP port {0} is taken; name another one with --gue, or end what has it (the kernel's: ip fou del port {0})"
+    )]
     PortTaken(u16),
     /// The kernel refused.
     #[error("{what}: {source}{}", hint(source))]
@@ -150,7 +152,10 @@ fn start_receiving(
     if host.segments.is_some() {
         let (host, events) = (Arc::clone(host), events.clone());
         thread::Builder::new().name("routes".to_owned()).spawn(move || {
-            let followed = host.segments.as_ref().map(|segments| Netlink::open().and_then(|mut netlink| segments.follow(&mut netlink)));
+            let followed = host
+                .segments
+                .as_ref()
+                .map(|segments| Netlink::open().and_then(|mut netlink| segments.follow(&mut netlink)));
             if let Some(Err(error)) = followed {
                 let _ = events.send(Event::Failed(during("following the routes for --mss")(error)));
             }

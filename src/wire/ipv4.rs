@@ -200,8 +200,7 @@ mod tests {
 
     #[test]
     fn first_middle_and_last_fragments_are_recognised() {
-        let rows =
-            [([0x20, 0], true, false), ([0x20, 5], true, true), ([0, 5], true, true), ([0x40, 0], false, false)];
+        let rows = [([0x20, 0], true, false), ([0x20, 5], true, true), ([0, 5], true, true), ([0x40, 0], false, false)];
         for (bytes, fragment, later) in rows {
             let mut packet = PACKET;
             packet[6..8].copy_from_slice(&bytes);

@@ -14,12 +14,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub mod agent;
 pub mod capture;
 pub mod leat;
 pub mod net;
 pub mod pcap;
 pub mod process;
 pub mod servers;
+pub mod tunnel;
 
 /// How long anything may take that should take a moment. Generous: the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(30);
