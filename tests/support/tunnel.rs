@@ -28,6 +28,17 @@ pub enum Wrap {
     Bare,
 }
 
+impl Wrap {
+    /// Bytes that it adds to a packet.
+    fn overhead(self) -> usize {
+        match self {
+            Self::Ipip => 20,
+            Self::Gue(_) => 20 + 8 + 4,
+            Self::Bare => 20 + 8,
+        }
+    }
+}
+
 /// The header of GUE version 0 around IPv4 (draft-ietf-intarea-gue).
 pub const GUE: [u8; 4] = [0, 4, 0, 0];
 
@@ -74,18 +85,12 @@ impl Sender {
     }
 }
 
-/// A host made a router: what it has to forward to `destination` goes wrapped to a backend.
+/// A host made a router: what it has to forward to `destination` goes wrapped to a backend, in fragments if need be.
 #[derive(Debug)]
 pub struct Router {
     stop: Arc<AtomicBool>,
-    counts: Arc<Counts>,
+    too_long: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    sent: AtomicU64,
-    too_long: AtomicU64,
 }
 
 impl Router {
@@ -98,8 +103,8 @@ impl Router {
         net.exec(role, &["ip", "route", "replace", &destination.to_string(), "dev", "wrap0"]).success();
 
         let sender = Sender::new(net, role, backend, wrap);
-        let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&counts));
+        let (stop, too_long) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&too_long));
         let thread = thread::spawn(move || {
             let mut buffer = [0; 2048];
             while !stopped.load(Ordering::Relaxed) {
@@ -107,21 +112,19 @@ impl Router {
                     thread::sleep(Duration::from_micros(200));
                     continue;
                 };
-                let count = if sender.try_send(&buffer[..length]).is_ok() { &counted.sent } else { &counted.too_long };
-                count.fetch_add(1, Ordering::Relaxed);
+                if length + wrap.overhead() > 1500 {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }
+                // What is lost is sent again.
+                let _ = sender.try_send(&buffer[..length]);
             }
         });
-        Self { stop, counts, thread: Some(thread) }
+        Self { stop, too_long, thread: Some(thread) }
     }
 
-    /// Packets that went into the tunnel.
-    pub fn sent(&self) -> u64 {
-        self.counts.sent.load(Ordering::Relaxed)
-    }
-
-    /// Packets that no longer fitted, wrapped.
+    /// Packets that, wrapped, were longer than 1500 bytes.
     pub fn too_long(&self) -> u64 {
-        self.counts.too_long.load(Ordering::Relaxed)
+        self.too_long.load(Ordering::Relaxed)
     }
 }
 
