@@ -22,3 +22,16 @@ crate::counters::drop_reasons! {
     DeliveryFailed = "delivery_failed": "the kernel did not take it from the TUN device",
     ReceiveQueueFull = "receive_queue_full": "came faster than it was read; counted by the kernel",
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_names_every_reason() {
+        let page = include_str!("../../docs/AGENT.md");
+        for reason in DropReason::ALL {
+            assert!(page.contains(&format!("`{}`", reason.name())), "{}", reason.name());
+        }
+    }
+}

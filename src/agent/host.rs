@@ -122,6 +122,21 @@ pub(super) fn set_up(settings: &Settings, file: &StateFile) -> Result<Host, Erro
     Ok(Host { device, segments })
 }
 
+/// Removes the device, and the VIPs with it: before ARP is answered for every address again.
+///
+/// # Errors
+/// When it stays. That it is gone already is none.
+pub(super) fn remove_device(name: &str) -> Result<(), Error> {
+    let remove = || {
+        let mut netlink = Netlink::open()?;
+        match netlink.links()?.iter().find(|link| netlink::link_name(link) == name) {
+            Some(link) => netlink.delete_link(link.header.index),
+            None => Ok(()),
+        }
+    };
+    remove().map_err(during(format!("removing {name}")))
+}
+
 /// What keeps the kernel from answering ARP for an address of the TUN device on any other interface, and from asking
 /// with one (ip-sysctl: arp_ignore, arp_announce). `all` is the least of what holds for each interface, so interfaces
 /// that come later are covered too.

@@ -52,6 +52,13 @@ impl Netlink {
         self.change(RouteNetlinkMessage::SetLink(link), 0)
     }
 
+    /// Removes an interface.
+    pub(super) fn delete_link(&mut self, index: u32) -> io::Result<()> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        self.change(RouteNetlinkMessage::DelLink(link), 0)
+    }
+
     /// Every IPv4 address.
     pub(super) fn addresses(&mut self) -> io::Result<Vec<AddressMessage>> {
         let mut request = AddressMessage::default();

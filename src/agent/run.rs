@@ -106,9 +106,10 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     if let Some(segments) = &host.segments {
         segments.end();
     }
+    let removed = host::remove_device(&settings.device);
     let undone = host::undo(&undo.0);
     print(&report(&receivers, started.elapsed()));
-    end.and(undone.map(drop))
+    end.and(removed).and(undone.map(drop))
 }
 
 /// A name in the abstract namespace of Unix sockets, of which each network namespace has its own (unix(7)).
