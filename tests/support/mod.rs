@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub mod agent;
 pub mod capture;
 pub mod connections;
 pub mod frames;
@@ -23,6 +24,7 @@ pub mod net;
 pub mod pcap;
 pub mod process;
 pub mod servers;
+pub mod tunnel;
 pub mod verdict;
 
 /// How long anything may take that should take a moment. Generous: the machine may be busy.
