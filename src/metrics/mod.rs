@@ -7,6 +7,7 @@ mod status;
 mod tables;
 
 pub use status::{
-    BackendStatus, BufferStatus, NeighborStatus, PortFigures, PortStatus, ServiceStatus, Source, Status, WorkerStatus,
+    BackendStatus, BufferStatus, HealthStatus, NeighborStatus, PortFigures, PortStatus, ServiceStatus, Source, Status,
+    WorkerStatus,
 };
 pub use tables::tables;

@@ -12,13 +12,13 @@ use super::outlet::{Outlet, Way};
 use super::{HandOver, Worker};
 use crate::config::{Config, MacSetting};
 use crate::conntrack::{self, Conntrack, FlowMemory, Persistence, PortShare};
-use crate::control::{PublishError, publish, wanted_ports};
+use crate::control::{Delivery, PublishError, publish, wanted_ports};
 use crate::counters::{PerWorker, WorkerCounters, per_worker};
 use crate::flow::FlowHasher;
 use crate::id::{PortId, WorkerId};
 use crate::io::BURST;
 use crate::pipeline::{Pipeline, Settings};
-use crate::service::{Mode, Port, Service, Snapshot};
+use crate::service::{Mode, Port, Service};
 use crate::time::Tick;
 use crate::wire::MacAddr;
 
@@ -72,8 +72,8 @@ pub struct Deployment {
     pub ports: Vec<dpdk_wrapper::Port>,
     /// The packet buffers.
     pub pool: Mempool,
-    /// What the workers see.
-    pub snapshot: Arc<Snapshot>,
+    /// What the workers see, and the way to give them something else.
+    pub delivery: Delivery,
     /// What they count.
     pub counters: Arc<PerWorker<WorkerCounters>>,
     /// What there is to say about it.
@@ -125,9 +125,10 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
         queues.push(start(port, count, &pool, &mut notes)?);
     }
     let mut rings = rings(eal, count)?;
+    let (delivery, mailboxes) = Delivery::new(Arc::clone(&snapshot), count);
 
     let mut workers = Vec::new();
-    for (index, lcore) in lcores.iter().enumerate() {
+    for ((index, lcore), mailbox) in lcores.iter().enumerate().zip(mailboxes) {
         let id = WorkerId(index as u16);
         let mut receive = Vec::new();
         let mut ways: Vec<Option<Way>> = Vec::new();
@@ -171,13 +172,14 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
             outlet: Outlet::new(id, Arc::clone(&counters), pool.clone(), ways, outgoing),
             pipeline,
             snapshot: Arc::clone(&snapshot),
+            mailbox,
             counters: Arc::clone(&counters),
             clock,
             started,
             shares_cpu: lcores.iter().any(|other| other.id != lcore.id && overlap(other, lcore)),
         });
     }
-    Ok(Deployment { workers, ports, pool, snapshot, counters, notes })
+    Ok(Deployment { workers, ports, pool, delivery, counters, notes })
 }
 
 /// One port's queues, to be dealt out.
