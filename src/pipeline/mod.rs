@@ -24,6 +24,8 @@ mod unknown;
 mod upkeep;
 
 #[cfg(test)]
+mod liveness_tests;
+#[cfg(test)]
 mod tests;
 
 pub use trace::{End, Narrator, Note, Silent, Tracer};

@@ -16,16 +16,16 @@ use crate::io::memory::{Frame, Recorder};
 use crate::service::Port;
 
 const LEAT: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xfe]);
-const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
-const VIP: [u8; 4] = [10, 0, 0, 10];
-const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
-const FIN: u8 = 0x01;
-const RST: u8 = 0x04;
+pub(super) const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
+pub(super) const VIP: [u8; 4] = [10, 0, 0, 10];
+pub(super) const SYN: u8 = 0x02;
+pub(super) const ACK: u8 = 0x10;
+pub(super) const FIN: u8 = 0x01;
+pub(super) const RST: u8 = 0x04;
 
 /// A balancer of one or more workers in memory.
-struct Balancer {
-    snapshot: Snapshot,
+pub(super) struct Balancer {
+    pub(super) snapshot: Snapshot,
     workers: Vec<Pipeline<Frame>>,
     counters: Arc<PerWorker<WorkerCounters>>,
     now: Instant,
@@ -34,13 +34,13 @@ struct Balancer {
 
 /// What a TCP, UDP or echo packet says, as far as these tests care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Seen {
-    destination: MacAddr,
-    key: crate::flow::FlowKey,
+pub(super) struct Seen {
+    pub(super) destination: MacAddr,
+    pub(super) key: crate::flow::FlowKey,
 }
 
 impl Balancer {
-    fn new(workers: u16, toml: &str) -> Self {
+    pub(super) fn new(workers: u16, toml: &str) -> Self {
         Self::with_connections(workers, 10_000, toml)
     }
 
@@ -71,7 +71,7 @@ impl Balancer {
     }
 
     /// Takes `frames` in on `worker` as bursts of `size`, follows every hand-over, and returns what was sent.
-    fn take(&mut self, worker: usize, frames: Vec<Vec<u8>>, size: usize) -> Vec<Vec<u8>> {
+    pub(super) fn take(&mut self, worker: usize, frames: Vec<Vec<u8>>, size: usize) -> Vec<Vec<u8>> {
         let mut sent = Vec::new();
         for chunk in frames.chunks(size) {
             let mut queue = VecDeque::from([(worker, chunk.to_vec())]);
@@ -91,14 +91,14 @@ impl Balancer {
     }
 
     /// One frame in, at most one out.
-    fn one(&mut self, frame: Vec<u8>) -> Option<Vec<u8>> {
+    pub(super) fn one(&mut self, frame: Vec<u8>) -> Option<Vec<u8>> {
         let mut sent = self.take(0, vec![frame], 1);
         assert!(sent.len() <= 1);
         sent.pop()
     }
 
     /// Lets time pass, with the upkeep that goes with it.
-    fn wait(&mut self, time: Duration) {
+    pub(super) fn wait(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
             self.now = self.now + Duration::from_millis(50);
@@ -111,23 +111,23 @@ impl Balancer {
         }
     }
 
-    fn dropped(&self, reason: DropReason) -> u64 {
+    pub(super) fn dropped(&self, reason: DropReason) -> u64 {
         self.counters.iter().map(|counters| counters.drops.value(reason)).sum()
     }
 
-    fn open(&self) -> Vec<u64> {
+    pub(super) fn open(&self) -> Vec<u64> {
         self.snapshot.backends().iter().map(crate::service::Backend::open).collect()
     }
 
     /// Opens a connection from `client` and returns its way to the backend.
-    fn open_connection(&mut self, client: [u8; 4], port: u16) -> Option<Seen> {
+    pub(super) fn open_connection(&mut self, client: [u8; 4], port: u16) -> Option<Seen> {
         let syn = tcp(CLIENT_MAC, (client, port), (VIP, 80), SYN, 100, 0, b"");
         self.one(syn).map(|frame| seen(&frame))
     }
 }
 
 /// A service on VIP port 80 with backends 10.0.0.2 and up, `more` keys of the service, and static Ethernet addresses.
-fn service(backends: u8, more: &str) -> String {
+pub(super) fn service(backends: u8, more: &str) -> String {
     let mut toml = format!("[[service]]\nname = \"web\"\nvip = \"10.0.0.10\"\nport = 80\n{more}\n");
     for last in 2..2 + backends {
         toml += &format!(
@@ -137,7 +137,15 @@ fn service(backends: u8, more: &str) -> String {
     toml
 }
 
-fn tcp(mac: [u8; 6], from: ([u8; 4], u16), to: ([u8; 4], u16), flags: u8, seq: u32, ack: u32, data: &[u8]) -> Vec<u8> {
+pub(super) fn tcp(
+    mac: [u8; 6],
+    from: ([u8; 4], u16),
+    to: ([u8; 4], u16),
+    flags: u8,
+    seq: u32,
+    ack: u32,
+    data: &[u8],
+) -> Vec<u8> {
     let mut builder = PacketBuilder::ethernet2(mac, LEAT.0).ipv4(from.0, to.0, 64).tcp(from.1, to.1, seq, 1000);
     if flags & SYN != 0 {
         builder = builder.syn();
@@ -156,7 +164,7 @@ fn tcp(mac: [u8; 6], from: ([u8; 4], u16), to: ([u8; 4], u16), flags: u8, seq: u
     frame
 }
 
-fn seen(frame: &[u8]) -> Seen {
+pub(super) fn seen(frame: &[u8]) -> Seen {
     let packet = SlicedPacket::from_ethernet(frame).unwrap();
     let Some(NetSlice::Ipv4(ip)) = &packet.net else { panic!("not IPv4") };
     let (src_port, dst_port, protocol) = match packet.transport.as_ref().unwrap() {
@@ -175,7 +183,7 @@ fn seen(frame: &[u8]) -> Seen {
 }
 
 /// The backend's answer to a packet that it got.
-fn answer(got: Seen, flags: u8, seq: u32, ack: u32) -> Vec<u8> {
+pub(super) fn answer(got: Seen, flags: u8, seq: u32, ack: u32) -> Vec<u8> {
     let key = got.key.reversed();
     let (from, to) = ((key.src.octets(), key.src_port), (key.dst.octets(), key.dst_port));
     tcp(got.destination.0, from, to, flags, seq, ack, b"")
