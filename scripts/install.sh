@@ -38,6 +38,7 @@ needs='
     command:curl                                 curl
     command:nginx                                nginx-light
     command:iperf3                               iperf3
+    command:wrk                                  wrk
     command:dig                                  bind9-dnsutils
     command:dnsmasq                              dnsmasq-base
     command:jq                                   jq

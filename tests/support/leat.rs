@@ -28,6 +28,7 @@ pub const VETH: &[&str] = &["-l", "0", "--no-pci", "--vdev=net_af_packet0,iface=
 #[derive(Debug)]
 pub struct Leat {
     process: Process,
+    command: Command,
     api: PathBuf,
     /// EAL's directory for this process.
     runtime: PathBuf,
@@ -59,10 +60,23 @@ impl Leat {
 
         let process = Process::spawn(&mut leat);
         let runtime = Path::new("/var/run/dpdk").join(prefix);
-        let mut leat = Self { process, api, runtime, _directory: directory };
-        leat.process
-            .wait_for_output("'leat: ready'", LIMIT, |stdout, _| stdout.lines().any(|line| line == "leat: ready"));
+        let mut leat = Self { process, command: leat, api, runtime, _directory: directory };
+        leat.wait_until_ready();
         leat
+    }
+
+    #[track_caller]
+    fn wait_until_ready(&mut self) {
+        self.process
+            .wait_for_output("'leat: ready'", LIMIT, |stdout, _| stdout.lines().any(|line| line == "leat: ready"));
+    }
+
+    /// Kills it with SIGKILL and starts it again with the same arguments, over all that it left behind.
+    #[track_caller]
+    pub fn crash_and_restart(&mut self) {
+        self.process.kill();
+        self.process = Process::spawn(&mut self.command);
+        self.wait_until_ready();
     }
 
     /// What it has printed on standard output so far, `--trace`'s blocks among it.
@@ -89,6 +103,34 @@ impl Leat {
         let (code, body) = http_get(&self.api, "/api/v1/status");
         assert_eq!(code, 200, "{body}");
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("the status is JSON: {error}\n{body}"))
+    }
+
+    /// The connections in the tables of all workers, resting ones included.
+    pub fn connections(&self) -> u64 {
+        sum(&self.status(), "connections")
+    }
+
+    /// Packets dropped for a reason, by its name, on all workers.
+    pub fn dropped(&self, reason: &str) -> u64 {
+        let status = self.status();
+        workers(&status).iter().filter_map(|worker| worker["drops"][reason].as_u64()).sum()
+    }
+
+    /// For each backend of its first service: its address, connections open now, connections opened in all.
+    pub fn backends(&self) -> Vec<(String, u64, u64)> {
+        let status = self.status();
+        let backends = status["services"][0]["backends"].as_array().expect("a service has a list of backends");
+        let count = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("{value} is a count"));
+        let address = |value: &Value| value.as_str().expect("an address is text").to_owned();
+        backends
+            .iter()
+            .map(|backend| (address(&backend["address"]), count(&backend["open"]), count(&backend["opened"])))
+            .collect()
+    }
+
+    /// Its Ethernet address on its first port.
+    pub fn mac(&self) -> String {
+        self.status()["ports"][0]["mac"].as_str().expect("a port has a MAC").to_owned()
     }
 
     /// Has the statistics printed (SIGUSR1), and returns what leat printed from then until `last` was in it.
@@ -167,8 +209,19 @@ pub fn pcap_run_on(eal: &[&str], frames: &[Vec<u8>], own: &[&str]) -> PcapRun {
 
 /// Frames that all workers together have received, of a [`Leat::status`].
 pub fn received(status: &Value) -> u64 {
-    let workers = status["workers"].as_array().unwrap_or_else(|| panic!("the status lists workers: {status}"));
-    workers.iter().map(|worker| worker["received"].as_u64().expect("received is a count")).sum()
+    sum(status, "received")
+}
+
+/// A figure of the workers, of a [`Leat::status`], summed over them.
+pub fn sum(status: &Value, figure: &str) -> u64 {
+    workers(status)
+        .iter()
+        .map(|worker| worker[figure].as_u64().unwrap_or_else(|| panic!("no {figure}: {worker}")))
+        .sum()
+}
+
+fn workers(status: &Value) -> &[Value] {
+    status["workers"].as_array().unwrap_or_else(|| panic!("the status lists workers: {status}"))
 }
 
 /// A GET request over a Unix socket (HTTP/1.1, RFC 9112); returns the status code and the body.

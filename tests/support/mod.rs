@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary compiles this module, and uses a part of it")]
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -15,6 +16,7 @@ use std::{
 };
 
 pub mod capture;
+pub mod connections;
 pub mod leat;
 pub mod net;
 pub mod pcap;
@@ -23,6 +25,9 @@ pub mod servers;
 
 /// How long anything may take that should take a moment. Generous: the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// The same for what moves much data, on a machine that is busy with other tests as well.
+pub const LONG: Duration = Duration::from_secs(120);
 
 /// Tries until there is an answer.
 ///
@@ -53,6 +58,15 @@ pub fn require_root() {
 pub fn unique(label: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("{label}_{}_{}", COUNT.fetch_add(1, Ordering::Relaxed), std::process::id())
+}
+
+/// How often each of these words occurs.
+pub fn tally<'a>(words: impl IntoIterator<Item = &'a str>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for word in words {
+        *counts.entry(word.to_owned()).or_insert(0) += 1;
+    }
+    counts
 }
 
 /// The repository's root.

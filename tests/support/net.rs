@@ -1,6 +1,6 @@
 //! A network of namespaces, made by `scripts/netns.sh`: what its hosts are called, and running programs in them.
 
-use std::{ffi::OsStr, fmt, net::Ipv4Addr, process::Command};
+use std::{ffi::OsStr, fmt, net::Ipv4Addr, process::Command, time::Duration};
 
 use super::{
     LIMIT,
@@ -126,7 +126,13 @@ impl Net {
     /// Runs a program to its end, for at most [`LIMIT`]: `words` are its name and arguments.
     #[track_caller]
     pub fn exec(&self, role: Role, words: &[&str]) -> Finished {
-        run(&mut self.words(role, words), LIMIT)
+        self.exec_within(role, words, LIMIT)
+    }
+
+    /// [`exec`](Self::exec) with another limit.
+    #[track_caller]
+    pub fn exec_within(&self, role: Role, words: &[&str], limit: Duration) -> Finished {
+        run(&mut self.words(role, words), limit)
     }
 
     /// Starts a program and goes on.

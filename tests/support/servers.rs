@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{BufWriter, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::{
@@ -17,10 +17,11 @@ use super::{
 /// - `/` says `backend ADDRESS`;
 /// - `/who` says `ADDRESS CLIENT:PORT CONNECTION REQUEST`: whom nginx sees, its serial number of the connection, and
 ///   which request on it this is;
-/// - `/big` is as many pseudo-random bytes as were asked for, the same on every backend.
+/// - `/big` is as many pseudo-random bytes as were asked for, the same on every backend;
+/// - what is PUT under `/upload/` is kept, see [`Nginx::uploaded`].
 #[derive(Debug)]
 pub struct Nginx {
-    _process: Process,
+    process: Process,
     directory: TempDir,
 }
 
@@ -41,12 +42,22 @@ impl Nginx {
         nginx.args(["-e", "stderr", "-p"]).arg(directory.path()).arg("-c").arg(&configuration);
         let process = Process::spawn(&mut nginx);
         net.wait_until_listening(role, Transport::Tcp, port);
-        Self { _process: process, directory }
+        Self { process, directory }
     }
 
     /// The file behind `/big`.
-    pub fn big_file(&self) -> std::path::PathBuf {
+    pub fn big_file(&self) -> PathBuf {
         self.directory.join("big")
+    }
+
+    /// The file that was PUT as `/upload/NAME`, if it was.
+    pub fn uploaded(&self, name: &str) -> Option<PathBuf> {
+        Some(self.directory.join("upload").join(name)).filter(|file| file.exists())
+    }
+
+    /// Ends it without asking, so that the kernel closes its connections.
+    pub fn kill(mut self) {
+        self.process.kill();
     }
 }
 
@@ -64,13 +75,17 @@ http {{
     access_log off;
     default_type text/plain;
     client_body_temp_path {directory}/body;
+    client_max_body_size 0;
     keepalive_requests 1000000;
+    keepalive_timeout 600s;
+    send_timeout 600s;
     server {{
         listen {port} backlog=4096;
         root {directory};
         location = / {{ return 200 \"backend {address}\\n\"; }}
         location = /who {{ return 200 \"{address} $remote_addr:$remote_port $connection $connection_requests\\n\"; }}
         location = /big {{ }}
+        location /upload/ {{ dav_methods PUT; create_full_put_path on; }}
     }}
 }}
 "
