@@ -50,8 +50,9 @@ impl Leat {
         Self::launch(net.command(Role::Lb, binary()), eal, own)
     }
 
+    /// Starts leat with the command that runs [`binary`] in some namespace.
     #[track_caller]
-    fn launch(mut leat: Command, eal: &[&str], own: &[&str]) -> Self {
+    pub fn launch(mut leat: Command, eal: &[&str], own: &[&str]) -> Self {
         let directory = TempDir::new("leat");
         let api = directory.join("leat.sock");
         let prefix = unique("leat");
@@ -143,6 +144,11 @@ impl Leat {
         stdout[before..].to_owned()
     }
 
+    /// Ends it without asking, with SIGKILL.
+    pub fn kill(mut self) {
+        self.process.kill();
+    }
+
     /// Ends it as a user does, with SIGTERM.
     #[track_caller]
     pub fn stop(mut self) -> Finished {
@@ -164,7 +170,8 @@ pub fn run_leat(arguments: &[&str]) -> Finished {
     run(command(binary()).args(arguments), LIMIT)
 }
 
-fn binary() -> &'static str {
+/// leat's own binary.
+pub fn binary() -> &'static str {
     env!("CARGO_BIN_EXE_leat")
 }
 

@@ -17,6 +17,7 @@ use std::{
 
 pub mod capture;
 pub mod connections;
+pub mod lab;
 pub mod leat;
 pub mod net;
 pub mod pcap;
