@@ -10,6 +10,7 @@
 //! for the workers; `metrics` sums their counters. Nothing but the `dpdk` half of [`io`] and the binary needs DPDK.
 #![deny(unsafe_code)]
 
+pub mod agent;
 pub mod arch;
 pub mod config;
 pub mod conntrack;

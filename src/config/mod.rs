@@ -20,7 +20,7 @@ mod draft;
 mod problem;
 mod timeouts;
 mod validate;
-mod value;
+pub(crate) mod value;
 
 pub use problem::Failure;
 

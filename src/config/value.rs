@@ -21,7 +21,7 @@ const DAY: u64 = 24 * 60 * 60;
 const NO_IPV6: &str = "IPv6 addresses are not in this version; IPv4 addresses are";
 
 /// An address that one host can have: neither a group's, nor everybody's, nor this machine's inside.
-pub(super) fn host(field: &str, text: &str) -> Result<Ipv4Addr, String> {
+pub(crate) fn host(field: &str, text: &str) -> Result<Ipv4Addr, String> {
     let address = ipv4(field, text)?;
     let kind = if address.is_unspecified() {
         "the unspecified address"
@@ -57,7 +57,7 @@ pub(super) fn host_prefix(field: &str, text: &str) -> Result<Ipv4Net, String> {
 }
 
 /// The destination of a route, such as 192.0.2.0/24.
-pub(super) fn network(field: &str, text: &str) -> Result<Ipv4Net, String> {
+pub(crate) fn network(field: &str, text: &str) -> Result<Ipv4Net, String> {
     let Some((address, length)) = text.split_once('/') else {
         let address = ipv4(field, text)?;
         return Err(format!("{field} {address} has no prefix length; write {address}/32 for this one host"));

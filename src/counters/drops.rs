@@ -1,18 +1,17 @@
 //! Every reason for which a packet is dropped, by name.
 
-use super::Counter;
-
+/// Makes the reasons for which a program drops packets, and their counters.
 macro_rules! drop_reasons {
-    ($($variant:ident = $name:literal: $description:literal,)*) => {
+    ($reasons:ident, $counters:ident: $($variant:ident = $name:literal: $description:literal,)*) => {
         /// Why a packet was dropped. A new reason needs a line here and nothing anywhere else: metrics, tables and
         /// the documentation's list are made from it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
-        pub enum DropReason {
+        pub enum $reasons {
             $(#[doc = $description] $variant,)*
         }
 
-        impl DropReason {
+        impl $reasons {
             /// All reasons, in the order in which a packet can meet them.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
@@ -26,10 +25,36 @@ macro_rules! drop_reasons {
                 match self { $(Self::$variant => $description),* }
             }
         }
+
+        /// A counter for every reason.
+        #[derive(Debug)]
+        pub struct $counters([$crate::counters::Counter; $reasons::ALL.len()]);
+
+        impl Default for $counters {
+            fn default() -> Self {
+                Self(std::array::from_fn(|_| $crate::counters::Counter::default()))
+            }
+        }
+
+        impl $counters {
+            /// Counts `packets` dropped packets.
+            #[inline(always)]
+            pub fn add(&self, reason: $reasons, packets: u64) {
+                self.0[reason as usize].add(packets);
+            }
+
+            /// Packets dropped so far for `reason`.
+            pub fn value(&self, reason: $reasons) -> u64 {
+                self.0[reason as usize].value()
+            }
+        }
     };
 }
 
+pub(crate) use drop_reasons;
+
 drop_reasons! {
+    DropReason, DropCounters:
     FrameTruncated = "frame_truncated": "shorter than an Ethernet header",
     HeadersSplit = "headers_split": "headers that the port delivered in more than one piece",
     NotForUs = "not_for_us": "addressed to another station's Ethernet address",
@@ -81,29 +106,6 @@ drop_reasons! {
     TransmitFull = "transmit_full": "the port took no more packets",
     TooLong = "too_long": "longer than the way to the backend allows, and not to be fragmented",
     NoBuffer = "no_buffer": "no memory for what was to be sent",
-}
-
-/// A counter for every reason.
-#[derive(Debug)]
-pub struct DropCounters([Counter; DropReason::ALL.len()]);
-
-impl Default for DropCounters {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| Counter::default()))
-    }
-}
-
-impl DropCounters {
-    /// Counts `packets` dropped packets.
-    #[inline(always)]
-    pub fn add(&self, reason: DropReason, packets: u64) {
-        self.0[reason as usize].add(packets);
-    }
-
-    /// Packets dropped so far for `reason`.
-    pub fn value(&self, reason: DropReason) -> u64 {
-        self.0[reason as usize].value()
-    }
 }
 
 #[cfg(test)]

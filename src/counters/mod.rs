@@ -5,6 +5,7 @@
 
 mod drops;
 
+pub(crate) use drops::drop_reasons;
 pub use drops::{DropCounters, DropReason};
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

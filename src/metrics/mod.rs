@@ -9,4 +9,5 @@ mod tables;
 pub use status::{
     BackendStatus, BufferStatus, NeighborStatus, PortFigures, PortStatus, ServiceStatus, Source, Status, WorkerStatus,
 };
+pub(crate) use tables::columns;
 pub use tables::tables;

@@ -94,7 +94,7 @@ fn traffic_row(name: String, weight: String, traffic: &Traffic) -> Vec<String> {
 
 /// Lines of cells, each column as wide as its widest cell: names to the left, numbers to the right. The first `names`
 /// columns and the last one, when it is no number, are names.
-fn columns(head: &[&str], names: usize, rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(crate) fn columns(head: &[&str], names: usize, rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut lines: Vec<Vec<String>> = vec![head.iter().map(|&name| name.to_owned()).collect()];
     lines.extend(rows);
     if lines.len() == 1 {

@@ -81,6 +81,12 @@ impl<'a> Header<'a> {
         read_u16(self.0, 6) & 0x3fff != 0
     }
 
+    /// Whether it is a piece of a larger packet and not the first one: its payload begins without a header.
+    #[inline(always)]
+    pub const fn is_later_fragment(self) -> bool {
+        read_u16(self.0, 6) & 0x1fff != 0
+    }
+
     /// Routers that it may still pass.
     #[inline(always)]
     pub const fn ttl(self) -> u8 {
@@ -254,10 +260,12 @@ mod tests {
 
     #[test]
     fn first_middle_and_last_fragments_are_recognised() {
-        for (bytes, fragment) in [([0x20, 0], true), ([0x20, 5], true), ([0, 5], true), ([0x40, 0], false)] {
+        let rows = [([0x20, 0], true, false), ([0x20, 5], true, true), ([0, 5], true, true), ([0x40, 0], false, false)];
+        for (bytes, fragment, later) in rows {
             let mut packet = PACKET;
             packet[6..8].copy_from_slice(&bytes);
-            assert_eq!(Header::new(&packet).unwrap().is_fragment(), fragment, "{bytes:?}");
+            let header = Header::new(&packet).unwrap();
+            assert_eq!((header.is_fragment(), header.is_later_fragment()), (fragment, later), "{bytes:?}");
         }
     }
 

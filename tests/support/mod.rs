@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub mod agent;
 pub mod capture;
 pub mod connections;
 pub mod lab;
@@ -23,6 +24,7 @@ pub mod net;
 pub mod pcap;
 pub mod process;
 pub mod servers;
+pub mod tunnel;
 
 /// How long anything may take that should take a moment. Generous: the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(30);

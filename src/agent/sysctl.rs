@@ -1,0 +1,43 @@
+//! Settings of IPv4 in /proc/sys.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A setting of one interface, or of `all`: `net.ipv4.conf.INTERFACE.NAME`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Setting {
+    interface: String,
+    name: String,
+}
+
+impl Setting {
+    pub(super) fn new(interface: &str, name: &str) -> Self {
+        Self { interface: interface.to_owned(), name: name.to_owned() }
+    }
+
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn read(&self) -> io::Result<i32> {
+        let text = fs::read_to_string(self.path())?;
+        text.trim().parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("'{}'", text.trim())))
+    }
+
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn write(&self, value: i32) -> io::Result<()> {
+        fs::write(self.path(), value.to_string())
+    }
+
+    fn path(&self) -> PathBuf {
+        ["/proc/sys/net/ipv4/conf", &self.interface, &self.name].iter().collect()
+    }
+}
+
+impl std::fmt::Display for Setting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "net.ipv4.conf.{}.{}", self.interface, self.name)
+    }
+}
