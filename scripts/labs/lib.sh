@@ -158,6 +158,11 @@ wire() {
     ip -n "$peer" link set "$5" up
 }
 
+# ports_at_once HOST: it keeps no connection in TIME-WAIT, so a port that is asked for by its number is free again.
+ports_at_once() {
+    on "$1" sysctl -qw net.ipv4.tcp_max_tw_buckets=0
+}
+
 # --- Programs -----------------------------------------------------------------------------------------------------
 
 # on HOST COMMAND...
@@ -171,11 +176,12 @@ shown() {
     on "$@"
 }
 
-# background LOG HOST COMMAND...: starts it so that it outlives this script and its terminal; its id is in $!.
+# background LOG HOST COMMAND...: starts it so that it outlives this script and its terminal; its id is in $!. It gets a
+# session of its own: to nginx the SIGHUP of a closed terminal is an order to start anew.
 background() {
     # Emptied here, not by the process to be: who waits for a word in the log must not find an earlier run's.
     : >"$1"
-    nohup ip netns exec "$(namespace "$2")" "${@:3}" </dev/null >>"$1" 2>&1 &
+    setsid ip netns exec "$(namespace "$2")" "${@:3}" </dev/null >>"$1" 2>&1 &
 }
 
 # start_leat HOST OPTION...: on the host's tap; its id is in $leat_pid, its log is leat-HOST.log.
@@ -208,7 +214,7 @@ listens() {
 
 # capture HOST INTERFACE FILE [FILTER...]: tcpdump in the background until `end_captures`.
 capture() {
-    local log=$work/tcpdump-$1-$2.log
+    local log=$work/tcpdump-$3.log
     rm -f "$work/$3"
     background "$log" "$1" tcpdump -Z root --immediate-mode -U -i "$2" -w "$work/$3" "${@:4}"
     captures+=("$!")
@@ -225,6 +231,11 @@ end_captures() {
 # packets FILE [ARGUMENT...]: what tcpdump says of a capture, one line for each packet.
 packets() {
     tcpdump -nn -t -r "$work/$1" "${@:2}" 2>/dev/null
+}
+
+# count FILE [FILTER...]: how many packets of a capture match.
+count() {
+    packets "$@" | grep -c '^' || true
 }
 
 # patiently WHAT COMMAND...: tries for up to 30 seconds.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    LIMIT, LONG, TempDir,
+    LIMIT, LONG, TempDir, agent,
     capture::Capture,
     leat::{self, Leat, TAP},
     net::namespaces,
@@ -105,7 +105,13 @@ impl Lab {
     pub fn leat(&self, host: &str, configuration: &str, own: &[&str]) -> Leat {
         let file = repository().join("docs/labs").join(configuration);
         let file = file.to_str().expect("the repository's path is UTF-8");
-        Leat::launch(self.command(host, leat::binary()), TAP, &[&["--config", file], own].concat())
+        self.leat_with(host, &[&["--config", file], own].concat())
+    }
+
+    /// Starts leat on a host's tap, with these options.
+    #[track_caller]
+    pub fn leat_with(&self, host: &str, own: &[&str]) -> Leat {
+        Leat::launch(self.command(host, leat::binary()), TAP, own)
     }
 
     /// Captures on a host's interface.
@@ -113,12 +119,13 @@ impl Lab {
         Capture::start_by(self.command(host, "tcpdump"), interface)
     }
 
-    /// Starts nginx on port 80 of a host; it says that it is `address`.
+    /// Starts nginx on a host; it says that it is `address`.
     #[track_caller]
-    pub fn nginx(&self, host: &str, address: &str, big: usize) -> Nginx {
-        let nginx = Nginx::launch(self.command(host, "nginx"), address, 80, big);
+    pub fn nginx(&self, host: &str, address: &str, port: u16, big: usize) -> Nginx {
+        let nginx = Nginx::launch(self.command(host, "nginx"), address, port, big);
+        let source = format!("sport = :{port}");
         wait_for(&format!("nginx on {host}"), LIMIT, || {
-            let sockets = self.exec(host, &["ss", "-Hlnt", "sport = :80"]).success().stdout;
+            let sockets = self.exec(host, &["ss", "-Hlnt", &source]).success().stdout;
             (!sockets.is_empty()).then_some(())
         });
         nginx
@@ -143,7 +150,7 @@ impl Drop for Lab {
 /// A folder with the binaries under test, as `--binaries` wants it.
 fn binaries() -> TempDir {
     let folder = TempDir::new("binaries");
-    for binary in [leat::binary()] {
+    for binary in [leat::binary(), agent::binary()] {
         let name = Path::new(binary).file_name().expect("a binary has a name");
         std::os::unix::fs::symlink(binary, folder.join(&name.to_string_lossy())).expect("a link can be made");
     }
