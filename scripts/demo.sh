@@ -116,22 +116,7 @@ background() {
 start_nginx() {
     local role=$1 address=$2 directory=$work/nginx-$1
     mkdir -p "$directory"
-    cat >"$directory/nginx.conf" <<END
-user root;
-daemon off;
-master_process off;
-pid $directory/nginx.pid;
-events {}
-http {
-    access_log off;
-    default_type text/plain;
-    client_body_temp_path $directory/body;
-    server {
-        listen $port;
-        location / { return 200 "Hello from backend $address\n"; }
-    }
-}
-END
+    nginx_configuration "$directory" "$port" "Hello from backend $address" >"$directory/nginx.conf"
     background "$directory/log" "$role" nginx -e stderr -p "$directory" -c "$directory/nginx.conf"
     until_true "nginx on $role" "$directory/log" "$!" listens "$role"
     say "$role listens on $address:$port"
@@ -170,20 +155,6 @@ fit_to_machine() {
         api=$work/leat.sock
         own+=(--api "unix:$api")
     fi
-}
-
-# until_true WHAT LOG PID COMMAND...: waits up to 20 seconds, and no longer than the process lives.
-until_true() {
-    local what=$1 log=$2 pid=$3 tries
-    shift 3
-    for tries in {1..200}; do
-        "$@" && return
-        if ! kill -0 "$pid" 2>/dev/null || [[ $tries -eq 200 ]]; then
-            tail -n 25 "$log" >&2
-            die "$what did not start; its last words are above, all of them in $log"
-        fi
-        sleep 0.1
-    done
 }
 
 # --- What is shown ----------------------------------------------------------------------------------------------

@@ -71,3 +71,41 @@ quietly() {
     rm -f "$log" "$log.status"
     return "$status"
 }
+
+# until_true WHAT LOG PID COMMAND...: waits up to 20 seconds, and no longer than the process lives.
+until_true() {
+    local what=$1 log=$2 pid=$3 tries
+    shift 3
+    for tries in {1..200}; do
+        "$@" && return
+        if ! kill -0 "$pid" 2>/dev/null || [[ $tries -eq 200 ]]; then
+            tail -n 25 "$log" >&2
+            die "$what did not start; its last words are above, all of them in $log"
+        fi
+        sleep 0.1
+    done
+}
+
+# nginx_configuration DIRECTORY PORT TEXT: for an nginx of one process in the foreground that answers / with a line, and
+# gives out and takes in (PUT under /upload/) the files in DIRECTORY.
+nginx_configuration() {
+    cat <<END
+user root;
+daemon off;
+master_process off;
+pid $1/nginx.pid;
+events {}
+http {
+    access_log off;
+    default_type text/plain;
+    client_body_temp_path $1/body;
+    client_max_body_size 0;
+    server {
+        listen $2;
+        root $1;
+        location = / { return 200 "$3\n"; }
+        location /upload/ { dav_methods PUT; create_full_put_path on; }
+    }
+}
+END
+}

@@ -35,6 +35,7 @@
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/namespaces.sh"
 
 name=demo
 clients=1
@@ -128,10 +129,7 @@ build() {
     local lb role
     lb=$(namespace lb)
     add_namespace "$lb"
-    # The bridge gets a fixed address: by itself it would change whenever a port's does.
-    ip -n "$lb" link add br0 address 02:00:00:00:01:00 type bridge stp_state 0 forward_delay 0 mcast_snooping 0
-    ip -n "$lb" link set br0 up
-    quiet_bridge "$lb"
+    add_bridge "$lb"
     add_leat_port "$lb"
     for role in $(hosts); do
         add_host "$role" "$lb"
@@ -140,28 +138,10 @@ build() {
     ip -n "$lb" link set br0 alias "$(shape)"
 }
 
-add_namespace() {
-    ip netns add "$1"
-    ip netns exec "$1" sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
-    ip -n "$1" link set lo up
-}
-
-# Where the machine filters bridged packets, this bridge does not.
-quiet_bridge() {
-    local key
-    for key in arptables iptables ip6tables; do
-        ip netns exec "$1" sysctl -qw "net.bridge.bridge-nf-call-$key=0" 2>/dev/null || true
-    done
-}
-
 add_leat_port() {
     local lb=$1
     if [[ $port == tap ]]; then
-        # net_tap opens every queue with IFF_MULTI_QUEUE; the kernel refuses that on a tap made without it.
-        ip -n "$lb" tuntap add dev tapdpdk mode tap multi_queue
-        # The kernel drops what does not fit into the tap's queue. It is to hold what comes in while leat waits for its
-        # CPU, which it shares with all the others here: a thousand packets, the default, are a few milliseconds.
-        ip -n "$lb" link set tapdpdk txqueuelen 10000 master br0 up
+        add_tap "$lb"
     else
         ip -n "$lb" link add vethdpdk address 02:00:00:00:01:01 type veth peer name vethbr
         ip -n "$lb" link set vethbr master br0 up
@@ -183,11 +163,6 @@ add_host() {
     ip -n "$ns" link set eth0 up
 }
 
-# A veth hands over packets whose checksum is not written yet and which are longer than the MTU, unless told not to.
-whole_frames() {
-    ip netns exec "$1" ethtool -K "$2" tx off sg off tso off gso off gro off >/dev/null
-}
-
 # --- Checking ---------------------------------------------------------------------------------------------------
 
 # Is all of it there, in the shape that was asked for?
@@ -207,16 +182,6 @@ whole() {
     done
 }
 
-# bridged NAMESPACE LINK [up]
-bridged() {
-    ip -n "$1" -o link show dev "$2" "${@:3}" 2>/dev/null | grep -q ' master br0 '
-}
-
-# linked NAMESPACE LINK: it and its peer are up.
-linked() {
-    ip -n "$1" -o link show dev "$2" up 2>/dev/null | grep -q ',LOWER_UP'
-}
-
 shape() {
     echo "clients=$clients backends=$backends port=$port"
 }
@@ -231,34 +196,7 @@ read_shape() {
     fi
 }
 
-# --- Removing ---------------------------------------------------------------------------------------------------
-
-remove() {
-    local ns
-    for ns in $(namespaces); do
-        end_processes "$ns"
-        ip netns delete "$ns"
-    done
-}
-
-# SIGTERM first, so that leat can stop its ports; SIGKILL for what is still there after three seconds.
-end_processes() {
-    local ns=$1 tries pids
-    for tries in {1..60}; do
-        mapfile -t pids < <(processes_in "$ns")
-        [[ ${#pids[@]} -gt 0 ]] || return 0
-        # A process may end between the list and the signal.
-        [[ $tries -gt 1 ]] || kill -TERM "${pids[@]}" 2>/dev/null || true
-        sleep 0.05
-    done
-    kill -KILL "${pids[@]}" 2>/dev/null || true
-}
-
 # --- Names and addresses ----------------------------------------------------------------------------------------
-
-namespace() {
-    echo "leat-$name-$1"
-}
 
 hosts() {
     local i
@@ -289,15 +227,6 @@ mac() {
     printf '02:00:00:00:00:%02x\n' "$(number "$1")"
 }
 
-exists() {
-    [[ -e /run/netns/$1 ]]
-}
-
-# The namespaces of this name, also of one half made.
-namespaces() {
-    ip netns list | awk '{ print $1 }' | grep -E "^leat-$name-[a-z0-9]+\$" | sort || true
-}
-
 known_names() {
     ip netns list | awk '{ print $1 }' | sed -nE 's/^leat-([A-Za-z0-9_]+)-[a-z0-9]+$/\1/p' | sort -u
 }
@@ -306,36 +235,12 @@ orphaned() {
     [[ $name =~ _([0-9]+)$ && ! -d /proc/${BASH_REMATCH[1]} ]]
 }
 
-processes_in() {
-    ip netns pids "$1" 2>/dev/null || true
-}
-
 address_in() {
     ip -n "$1" -4 -o address show dev eth0 2>/dev/null | sed -nE 's/.* inet ([0-9.]+)\/.*/\1/p'
 }
 
 mac_in() {
     ip -n "$1" -o link show dev eth0 2>/dev/null | sed -nE 's/.*link\/ether ([0-9a-f:]+) .*/\1/p'
-}
-
-# --- One at a time ----------------------------------------------------------------------------------------------
-
-# Two runs with the same name wait for each other. The lock's file is removed with the topology, so who got the lock
-# must check that it is still the file that others see.
-lock() {
-    local file=/run/leat-netns/$name.lock
-    while :; do
-        mkdir -p /run/leat-netns
-        exec {lock_fd}>"$file"
-        flock -w 60 "$lock_fd" || die "another run has held the lock of '$name' for a minute: $file"
-        [[ $file -ef /proc/self/fd/$lock_fd ]] && return
-        exec {lock_fd}>&-
-    done
-}
-
-unlock() {
-    rm -f "/run/leat-netns/$name.lock"
-    exec {lock_fd}>&-
 }
 
 main "$@"

@@ -1,6 +1,9 @@
 //! What tcpdump sees on an interface, and how it renders a capture.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use super::{
     LIMIT, TempDir,
@@ -19,9 +22,13 @@ pub struct Capture {
 impl Capture {
     /// Captures on an interface of the role's namespace; returns once tcpdump listens.
     pub fn start(net: &Net, role: Role, interface: &str) -> Self {
+        Self::start_by(net.command(role, "tcpdump"), interface)
+    }
+
+    /// [`start`](Self::start) with the command that runs tcpdump in some namespace.
+    pub fn start_by(mut tcpdump: Command, interface: &str) -> Self {
         let directory = TempDir::new("capture");
         let file = directory.join("capture.pcap");
-        let mut tcpdump = net.command(role, "tcpdump");
         // As root it may write where it is told to, and keeps the parent-death signal, which a change of user clears.
         tcpdump.args(["-Z", "root", "--immediate-mode", "-U", "-i", interface, "-w"]).arg(&file);
         let mut process = Process::spawn(&mut tcpdump);

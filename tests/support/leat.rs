@@ -50,8 +50,9 @@ impl Leat {
         Self::launch(net.command(Role::Lb, binary()), eal, own)
     }
 
+    /// Starts leat with the command that runs [`binary`] in some namespace.
     #[track_caller]
-    fn launch(mut leat: Command, eal: &[&str], own: &[&str]) -> Self {
+    pub fn launch(mut leat: Command, eal: &[&str], own: &[&str]) -> Self {
         let directory = TempDir::new("leat");
         let api = directory.join("leat.sock");
         let prefix = unique("leat");
@@ -141,6 +142,11 @@ impl Leat {
         let fresh = |stdout: &str| stdout.get(before..).is_some_and(|new| new.contains(last) && new.ends_with('\n'));
         let (stdout, _) = self.process.wait_for_output("statistics", LIMIT, |stdout, _| fresh(stdout));
         stdout[before..].to_owned()
+    }
+
+    /// Ends it without asking, with SIGKILL.
+    pub fn kill(mut self) {
+        self.process.kill();
     }
 
     /// Ends it as a user does, with SIGTERM.

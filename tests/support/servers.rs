@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io::{BufWriter, Write},
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use super::{
@@ -32,16 +33,20 @@ impl Nginx {
     }
 
     pub fn start_with_big(net: &Net, role: Role, port: u16, big: usize) -> Self {
+        let nginx = Self::launch(net.command(role, "nginx"), &net.address(role).to_string(), port, big);
+        net.wait_until_listening(role, Transport::Tcp, port);
+        nginx
+    }
+
+    /// Starts it with the command that runs nginx in some namespace, and does not wait until it listens.
+    pub fn launch(mut nginx: Command, address: &str, port: u16, big: usize) -> Self {
         let directory = TempDir::new("nginx");
         write_big(&directory.join("big"), big);
         let configuration = directory.join("nginx.conf");
-        fs::write(&configuration, nginx_configuration(&directory, &net.address(role).to_string(), port))
+        fs::write(&configuration, nginx_configuration(&directory, address, port))
             .expect("a temporary directory can be written");
-
-        let mut nginx = net.command(role, "nginx");
         nginx.args(["-e", "stderr", "-p"]).arg(directory.path()).arg("-c").arg(&configuration);
         let process = Process::spawn(&mut nginx);
-        net.wait_until_listening(role, Transport::Tcp, port);
         Self { process, directory }
     }
 

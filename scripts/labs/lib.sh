@@ -1,0 +1,253 @@
+# shellcheck shell=bash
+# What the labs share: their command line, their networks, and how programs are started in them. Sourced, never run.
+#
+# A lab sets `name`, defines `build` (makes its network), `demonstrate`, `what_next` (what to do when it was kept), and
+# `action_WORD HOST...` for each WORD of its own on the command line; then it calls `lab_main "$@"`.
+
+source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../namespaces.sh"
+
+lab_main() {
+    local action=demonstration
+    keep='' binaries=''
+    while [[ $# -gt 0 ]]; do
+        case $1 in
+            -h | --help) help "$0"; exit 0 ;;
+            --keep) keep=yes ;;
+            --name | --binaries)
+                [[ -n ${2:-} ]] || usage_error "$1 needs a value"
+                printf -v "${1#--}" '%s' "$2"
+                shift
+                ;;
+            *)
+                [[ $(type -t "action_$1") == function ]] || usage_error "unknown argument '$1'"
+                action=$1
+                shift
+                break
+                ;;
+        esac
+        shift
+    done
+    [[ $name =~ ^[A-Za-z0-9_]+$ ]] || usage_error "--name '$name': letters, digits and _ only"
+    case $action in up | down | status) [[ $# -eq 0 ]] || usage_error "'$action' takes no '$1'" ;; esac
+    need_root "network namespaces and links belong to root"
+    record=/run/leat-netns/$name.lab
+    work=$repository/target/labs/$name
+    "action_$action" "$@"
+}
+
+# --- What every lab can be told to do -----------------------------------------------------------------------------
+
+# The whole of it, with a clean end however it ends. What an earlier one left, because it was kept or killed, goes first.
+action_demonstration() {
+    if [[ -n $binaries ]]; then
+        binaries=$(realpath "$binaries")
+    else
+        step "What is missing on this machine, and building leat"
+        "$repository/scripts/install.sh"
+        cd "$repository" || exit
+        quietly "cargo build --release" cargo build --release
+        binaries=$repository/target/release
+    fi
+    action_down
+    trap clean_up EXIT
+    trap 'exit 130' INT TERM HUP
+    rm -rf "$work"
+    mkdir -p "$work"
+    # In a process of its own, so that no program started later inherits the lock.
+    (action_up)
+    demonstrate
+    if [[ -n $keep ]]; then
+        step "It goes on running. Look around:"
+        what_next
+        printf '    %-56s %s\n' "$0 --name $name down" "the end of it"
+    fi
+}
+
+clean_up() {
+    local status=$?
+    trap - EXIT
+    if [[ -z $keep || $status -ne 0 ]]; then
+        action_down
+    fi
+    exit "$status"
+}
+
+action_up() {
+    lock
+    if whole; then return; fi
+    remove
+    # A network that could not be finished is taken away again.
+    trap remove EXIT
+    build
+    picture >"$record"
+    trap - EXIT
+}
+
+action_down() {
+    lock
+    remove
+    rm -f "$record" "/run/leat/$name"-*.sock
+    unlock
+}
+
+action_exec() {
+    [[ $# -ge 2 ]] || usage_error "exec needs a host and a command"
+    need_host "$1"
+    exec ip netns exec "$(namespace "$1")" "${@:2}"
+}
+
+action_status() {
+    local ns
+    for ns in $(namespaces); do
+        printf '%-4s %-24s processes: %s\n' "${ns##*-}" "$ns" "$(processes_in "$ns" | paste -sd ' ')"
+        ip -n "$ns" -4 -br address | awk '$1 != "lo" { print "       " $0 }'
+    done
+    [[ -n $(namespaces) ]] || { echo "'$name' is down"; return 1; }
+    whole || { echo "'$name' is broken or half made: up rebuilds it"; return 1; }
+}
+
+need_host() {
+    exists "$(namespace "$1")" || die "there is no '$1' in '$name': say up first, or status"
+}
+
+# Everything that was made is there still. What came later, such as a TUN device, does not count.
+whole() {
+    [[ -s $record && -z $(comm -23 "$record" <(picture)) ]]
+}
+
+# All interfaces and addresses, sorted.
+picture() {
+    local ns
+    for ns in $(namespaces); do
+        ip -n "$ns" -o link | awk -v ns="$ns" '{ print ns, $2 }'
+        ip -n "$ns" -4 -o address | awk -v ns="$ns" '{ print ns, $2, $4 }'
+    done | LC_ALL=C sort
+}
+
+# --- Networks -----------------------------------------------------------------------------------------------------
+
+# isolated_switch HOSTS: hosts h1, h2, ... at 10.0.0.1, 10.0.0.2, ... with Ethernet addresses 00:00:00:00:00:01 and so
+# on, at a bridge in lb whose ports are isolated from each other. Only leat's port reaches all, so the hosts hear
+# nothing of each other but what leat lets through.
+isolated_switch() {
+    local lb host
+    lb=$(namespace lb)
+    add_namespace "$lb"
+    add_bridge "$lb"
+    add_tap "$lb"
+    for ((host = 1; host <= $1; host++)); do
+        add_namespace "$(namespace "h$host")"
+        wire "h$host" eth0 "10.0.0.$host/24" lb "h$host"
+        ip -n "$(namespace "h$host")" link set eth0 address "$(printf '00:00:00:00:00:%02x' "$host")"
+        ip -n "$lb" link set "h$host" master br0
+        bridge -n "$lb" link set dev "h$host" isolated on
+    done
+}
+
+# wire HOST INTERFACE ADDRESS/LEN HOST INTERFACE [ADDRESS/LEN]: a cable between two hosts.
+wire() {
+    local ns peer
+    ns=$(namespace "$1") peer=$(namespace "$4")
+    ip -n "$ns" link add "$2" type veth peer name "$5" netns "$peer"
+    whole_frames "$ns" "$2"
+    whole_frames "$peer" "$5"
+    ip -n "$ns" address add "$3" dev "$2"
+    [[ -z ${6:-} ]] || ip -n "$peer" address add "$6" dev "$5"
+    ip -n "$ns" link set "$2" up
+    ip -n "$peer" link set "$5" up
+}
+
+# ports_at_once HOST: it keeps no connection in TIME-WAIT, so a port that is asked for by its number is free again.
+ports_at_once() {
+    on "$1" sysctl -qw net.ipv4.tcp_max_tw_buckets=0
+}
+
+# --- Programs -----------------------------------------------------------------------------------------------------
+
+# on HOST COMMAND...
+on() {
+    ip netns exec "$(namespace "$1")" "${@:2}"
+}
+
+# shown HOST COMMAND...: the same, and says so.
+shown() {
+    say "$bold\$ ${*:2}$plain   (on $1)"
+    on "$@"
+}
+
+# background LOG HOST COMMAND...: starts it so that it outlives this script and its terminal; its id is in $!. It gets a
+# session of its own: to nginx the SIGHUP of a closed terminal is an order to start anew.
+background() {
+    # Emptied here, not by the process to be: who waits for a word in the log must not find an earlier run's.
+    : >"$1"
+    setsid ip netns exec "$(namespace "$2")" "${@:3}" </dev/null >>"$1" 2>&1 &
+}
+
+# start_leat HOST OPTION...: on the host's tap; its id is in $leat_pid, its log is leat-HOST.log.
+start_leat() {
+    local host=$1 log=$work/leat-$1.log
+    local command=(-l 0 --no-pci "--vdev=net_tap0,iface=tapdpdk" -- "${@:2}")
+    say "$bold\$ leat ${command[*]}$plain   (on $host)"
+    background "$log" "$host" "$binaries/leat" "${command[@]}" --api "unix:/run/leat/$name-$host.sock"
+    leat_pid=$!
+    until_true "leat on $host" "$log" "$leat_pid" grep -qx 'leat: ready' "$log"
+}
+
+# leat_says HOST FILTER: jq's view of the status of leat on a host.
+leat_says() {
+    curl -sS --fail --unix-socket "/run/leat/$name-$1.sock" http://leat/api/v1/status | jq -r "$2"
+}
+
+# start_nginx HOST PORT TEXT: it answers / with TEXT; its files are in nginx-HOST.
+start_nginx() {
+    local directory=$work/nginx-$1
+    mkdir -p "$directory"
+    nginx_configuration "$directory" "$2" "$3" >"$directory/nginx.conf"
+    background "$directory/log" "$1" nginx -e stderr -p "$directory" -c "$directory/nginx.conf"
+    until_true "nginx on $1" "$directory/log" "$!" listens "$1" "$2"
+}
+
+listens() {
+    [[ -n $(on "$1" ss -Hlnt "sport = :$2") ]]
+}
+
+# capture HOST INTERFACE FILE [FILTER...]: tcpdump in the background until `end_captures`.
+capture() {
+    local log=$work/tcpdump-$3.log
+    rm -f "$work/$3"
+    background "$log" "$1" tcpdump -Z root --immediate-mode -U -i "$2" -w "$work/$3" "${@:4}"
+    captures+=("$!")
+    until_true "tcpdump on $1" "$log" "$!" grep -q 'listening on' "$log"
+}
+captures=()
+
+end_captures() {
+    kill -TERM "${captures[@]}"
+    wait "${captures[@]}" || true
+    captures=()
+}
+
+# packets FILE [ARGUMENT...]: what tcpdump says of a capture, one line for each packet.
+packets() {
+    tcpdump -nn -t -r "$work/$1" "${@:2}" 2>/dev/null
+}
+
+# count FILE [FILTER...]: how many packets of a capture match.
+count() {
+    packets "$@" | grep -c '^' || true
+}
+
+# patiently WHAT COMMAND...: tries for up to 30 seconds.
+patiently() {
+    local tries
+    for tries in {1..300}; do
+        "${@:2}" && return
+        sleep 0.1
+    done
+    die "waited $((tries / 10)) seconds in vain for $1"
+}
+
+indent() {
+    sed 's/^/      /'
+}
