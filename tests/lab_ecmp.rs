@@ -148,7 +148,7 @@ fn a_download_goes_on_through_the_other_leat_when_its_own_is_killed_and_withdraw
     let words = ["curl", "-sS", "--fail", "--local-port", "41000", "--limit-rate", "15M", "-o", path, &url];
     let mut client = lab.spawn("c1", &words);
     wait_for("the first bytes", LONG, || (have() > 5_000_000).then_some(()));
-    let carriers = cables.each_ref().map(|cable| carried(cable));
+    let carriers = cables.each_ref().map(carried);
     let carrier = carriers.iter().position(|carried| *carried > 0).expect("one of them carries it");
     assert_eq!(carriers[1 - carrier], 0, "one flow has one way: {carriers:?}");
     running.leats[carrier].take().expect("it runs").kill();
