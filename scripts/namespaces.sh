@@ -50,7 +50,9 @@ quiet_bridge() {
 add_tap() {
     # net_tap opens every queue with IFF_MULTI_QUEUE; the kernel refuses that on a tap made without it.
     ip -n "$1" tuntap add dev tapdpdk mode tap multi_queue
-    ip -n "$1" link set tapdpdk master br0 up
+    # The kernel drops what does not fit into the tap's queue. It is to hold what comes in while leat waits for its
+    # CPU, which it shares with all the others here: a thousand packets, the default, are a few milliseconds.
+    ip -n "$1" link set tapdpdk txqueuelen 10000 master br0 up
 }
 
 # A veth hands over packets whose checksum is not written yet and which are longer than the MTU, unless told not to.
@@ -95,8 +97,8 @@ end_processes() {
 
 # --- One at a time ----------------------------------------------------------------------------------------------
 
-# Two runs with the same name wait for each other. The lock's file is removed with the topology, so who got the lock
-# must check that it is still the file that others see.
+# Two runs with the same name wait for each other. The lock's file is removed with the topology, and what a lab noted of
+# it as well; so who got the lock must check that it is still the file that others see.
 lock() {
     local file=/run/leat-netns/$name.lock
     while :; do
@@ -109,6 +111,6 @@ lock() {
 }
 
 unlock() {
-    rm -f "/run/leat-netns/$name.lock"
+    rm -f "/run/leat-netns/$name.lab" "/run/leat-netns/$name.lock"
     exec {lock_fd}>&-
 }

@@ -170,7 +170,7 @@ pub fn run_leat(arguments: &[&str]) -> Finished {
     run(command(binary()).args(arguments), LIMIT)
 }
 
-/// leat's own binary.
+/// The program itself.
 pub fn binary() -> &'static str {
     env!("CARGO_BIN_EXE_leat")
 }
