@@ -97,8 +97,8 @@ end_processes() {
 
 # --- One at a time ----------------------------------------------------------------------------------------------
 
-# Two runs with the same name wait for each other. The lock's file is removed with the topology, so who got the lock
-# must check that it is still the file that others see.
+# Two runs with the same name wait for each other. The lock's file is removed with the topology, and what a lab noted of
+# it as well; so who got the lock must check that it is still the file that others see.
 lock() {
     local file=/run/leat-netns/$name.lock
     while :; do
@@ -111,6 +111,6 @@ lock() {
 }
 
 unlock() {
-    rm -f "/run/leat-netns/$name.lock"
+    rm -f "/run/leat-netns/$name.lab" "/run/leat-netns/$name.lock"
     exec {lock_fd}>&-
 }

@@ -99,7 +99,7 @@ fn an_any_service_is_pinged_on_four_lcores() {
 /// Both clients' packets would be one tuple at the backend if each kept its port.
 #[test]
 fn two_clients_with_one_source_port_never_meet_at_the_backend() {
-    let net = Net::up_as("same_port", Shape { clients: 2, backends: 1, veth: false });
+    let net = Net::up_as("same_port", Shape { clients: 2, backends: 1, ..Shape::default() });
     let _server = Nginx::start(&net, B1, 8080);
     let leat = Leat::start_in(&net, FOUR, &["--vip", "10.0.0.10:8080", "--backend", "10.0.0.3"]);
 

@@ -87,7 +87,7 @@ action_up() {
 action_down() {
     lock
     remove
-    rm -f "$record" "/run/leat/$name"-*.sock
+    rm -f "/run/leat/$name"-*.sock
     unlock
 }
 
