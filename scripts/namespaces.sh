@@ -50,8 +50,8 @@ quiet_bridge() {
 add_tap() {
     # net_tap opens every queue with IFF_MULTI_QUEUE; the kernel refuses that on a tap made without it.
     ip -n "$1" tuntap add dev tapdpdk mode tap multi_queue
-    # The kernel drops what does not fit into the tap's queue. It is to hold what comes in while leat waits for its
-    # CPU, which it shares with all the others here: a thousand packets, the default, are a few milliseconds.
+    # The kernel drops what does not fit into the tap's queue. It is to hold what comes in while leat waits for its CPU,
+    # which it shares with all the others here: a thousand packets, the default, are a few milliseconds.
     ip -n "$1" link set tapdpdk txqueuelen 10000 master br0 up
 }
 
