@@ -12,6 +12,9 @@ use crate::neighbor::Hop;
 /// How often at most one reason is reported.
 const QUIET: Duration = Duration::from_secs(10);
 
+/// How long a next hop may be silent before that is said.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Drops that say something is wrong on this side, and not just with a packet.
 const NOTABLE: &[DropReason] = &[
     DropReason::ArpConflict,
@@ -31,7 +34,18 @@ const NOTABLE: &[DropReason] = &[
 #[derive(Debug, Default)]
 pub struct Watch {
     drops: HashMap<&'static str, (u64, Instant)>,
-    neighbors: HashMap<Ipv4Addr, Hop>,
+    neighbors: HashMap<Ipv4Addr, Known>,
+}
+
+/// What is known of a next hop, and was said of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// Nothing yet, since then.
+    NothingSince(Instant),
+    /// Nothing yet, and that was said.
+    NothingAsWasSaid,
+    /// Where it is, and that was said.
+    At(Hop),
 }
 
 impl Watch {
@@ -55,15 +69,54 @@ impl Watch {
         }
         let snapshot = source.current.load();
         for neighbor in snapshot.neighbors().iter().filter(|neighbor| !neighbor.is_static()) {
-            let Some(hop) = neighbor.hop() else { continue };
-            let before = self.neighbors.insert(neighbor.address(), hop);
-            if before == Some(hop) {
-                continue;
-            }
-            let (address, mac, port) = (neighbor.address(), hop.mac, hop.port.0);
-            let what = if before.is_some() { "is now at" } else { "is at" };
-            lines.push(Line { level: log::Level::Info, text: format!("{address} {what} {mac} on port {port}") });
+            lines.extend(self.news_of(neighbor.address(), neighbor.hop(), now));
         }
         lines
+    }
+
+    /// What is new about the next hop at `address`: where it is, where it is now, or that it does not answer.
+    fn news_of(&mut self, address: Ipv4Addr, hop: Option<Hop>, now: Instant) -> Option<Line> {
+        let known = self.neighbors.entry(address).or_insert(Known::NothingSince(now));
+        let (next, level, text) = match (*known, hop) {
+            (Known::At(before), Some(hop)) if before == hop => return None,
+            (before, Some(hop)) => {
+                let what = if matches!(before, Known::At(_)) { "is now at" } else { "is at" };
+                let text = format!("{address} {what} {} on port {}", hop.mac, hop.port.0);
+                (Known::At(hop), log::Level::Info, text)
+            }
+            (Known::NothingSince(start), None) if now.duration_since(start) >= PATIENCE => {
+                let text = format!("{address} does not answer ARP: nothing can be sent to it until it does");
+                (Known::NothingAsWasSaid, log::Level::Warn, text)
+            }
+            (_, None) => return None,
+        };
+        *known = next;
+        Some(Line { level, text })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::PortId;
+    use crate::wire::MacAddr;
+
+    #[test]
+    fn an_operator_hears_once_of_a_next_hop_that_is_silent_found_or_moved() {
+        let mut watch = Watch::default();
+        let start = Instant::now();
+        let at = |last| Some(Hop { mac: MacAddr([2, 0, 0, 0, 0, last]), port: PortId(0) });
+        let mut said = Vec::new();
+        let rows = [(0, None), (1, None), (6, None), (60, None), (61, at(2)), (62, at(2)), (63, at(3)), (64, at(3))];
+        for (second, hop) in rows {
+            let line = watch.news_of([10, 0, 0, 2].into(), hop, start + Duration::from_secs(second));
+            said.extend(line.map(|line| (second, line.level, line.text)));
+        }
+        let expected = [
+            (6, log::Level::Warn, "10.0.0.2 does not answer ARP: nothing can be sent to it until it does"),
+            (61, log::Level::Info, "10.0.0.2 is at 02:00:00:00:00:02 on port 0"),
+            (63, log::Level::Info, "10.0.0.2 is now at 02:00:00:00:00:03 on port 0"),
+        ];
+        assert_eq!(said, expected.map(|(second, level, text)| (second, level, text.to_owned())));
     }
 }
