@@ -96,6 +96,21 @@ fn a_service_beside_an_any_on_its_vip_gets_its_answers_whatever_lcore_they_arriv
 }
 
 #[test]
+fn a_ping_that_claims_to_come_from_all_stations_is_not_answered_to_all() {
+    let mut leat = Balancer::new(1, &service(1, ""));
+    let ping = |mac| {
+        let mut frame = Vec::new();
+        let builder = PacketBuilder::ethernet2(mac, LEAT.0).ipv4([10, 0, 0, 1], VIP, 64);
+        builder.icmpv4_echo_request(7, 1).write(&mut frame, b"hello").unwrap();
+        frame
+    };
+    assert!(leat.one(ping(CLIENT_MAC)).is_some());
+    assert_eq!(leat.one(ping([0xff; 6])), None);
+    assert_eq!(leat.one(ping([1, 0, 0x5e, 0, 0, 1])), None);
+    assert_eq!(leat.dropped(DropReason::EthernetSource), 2);
+}
+
+#[test]
 fn rr_hands_out_backends_in_turn() {
     let mut leat = Balancer::new(1, &service(3, "scheduler = \"rr\""));
     let chosen: Vec<_> =
