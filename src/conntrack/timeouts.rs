@@ -81,9 +81,29 @@ impl TimeoutTicks {
 
     /// Whether a connection in `state` that had its last packet at `last_seen` is to be forgotten at `now`.
     ///
-    /// A stamp tells only in which tick the packet came, so one tick is added: no timeout is cut short.
+    /// A stamp tells only in which tick the packet came, so one tick is added: no timeout is cut short. A stamp that lies
+    /// ahead of `now` is fresh: where a thread moves between CPUs, or a machine between hosts, the clock can step back.
     #[inline]
     pub(super) const fn expired(&self, state: State, last_seen: Tick, now: Tick) -> bool {
-        now.since(last_seen) > self.0[state as usize]
+        let idle = now.since(last_seen);
+        idle > self.0[state as usize] && idle <= u32::MAX / 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_steps_back_ends_no_connection() {
+        let ticks = TimeoutTicks::new(&Timeouts::default());
+        for stamp in [Tick(5), Tick(100), Tick(u32::MAX)] {
+            let at = |ticks: i32| Tick(stamp.0.wrapping_add_signed(ticks));
+            assert!(!ticks.expired(State::Echo, stamp, at(-1)));
+            assert!(!ticks.expired(State::Echo, stamp, at(-20_000)));
+            assert!(!ticks.expired(State::Echo, stamp, at(600)));
+            assert!(ticks.expired(State::Echo, stamp, at(601)));
+            assert!(ticks.expired(State::Echo, stamp, at(600_000_000)));
+        }
     }
 }

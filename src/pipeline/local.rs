@@ -108,6 +108,10 @@ impl<P: Packet> Pipeline<P> {
         headers: &Headers,
         context: &mut Context<'_, O, T>,
     ) {
+        let source = ethernet::Header::new(packet.data()).map(ethernet::Header::source);
+        let Some(source) = source.filter(|source| source.is_unicast()) else {
+            return self.drop(packet, DropReason::EthernetSource, context);
+        };
         let transport = usize::from(headers.transport);
         let end = transport + usize::from(headers.transport_len);
         let frame = packet.data_mut();
@@ -123,9 +127,6 @@ impl<P: Packet> Pipeline<P> {
         if let Some(mut header) = frame.get_mut(ethernet::HEADER_LEN..).and_then(ipv4::HeaderMut::new) {
             header.answer(TTL);
         }
-        let Some(source) = ethernet::Header::new(packet.data()).map(ethernet::Header::source) else {
-            return self.drop(packet, DropReason::FrameTruncated, context);
-        };
         context.tracer.note(Note::Answered("a ping to one of its addresses"));
         let port = packet.ingress();
         self.count().originated.add(1);

@@ -91,6 +91,9 @@ struct Index {
     local: HashSet<Ipv4Addr>,
     addresses: HashMap<Ipv4Addr, Option<PortId>>,
     backend_addresses: HashSet<Ipv4Addr>,
+    /// What backends answer from to local addresses that are also VIPs of protocol `any`: local address, protocol, and the
+    /// backend's address and port, 0 for all of its ports.
+    answers_to_whole: HashSet<(Ipv4Addr, Protocol, Ipv4Addr, u16)>,
     /// What the backends of `nat` services answer from.
     nat_backends: HashMap<Ipv4Addr, Vec<(ServiceProtocol, u16)>>,
     gue_ports: HashSet<u16>,
@@ -123,12 +126,17 @@ impl From<Parts> for Snapshot {
             }
         }
         let backend_addresses = parts.backends.iter().map(|backend| backend.address).collect();
+        let mut answers_to_whole = HashSet::new();
         let mut nat_backends: HashMap<_, Vec<_>> = HashMap::new();
         let mut gue_ports = HashSet::new();
         for backend in &parts.backends {
             let Some(service) = parts.services.get(backend.service.index()) else { continue };
             if service.mode == Mode::Nat {
                 nat_backends.entry(backend.address).or_default().push((service.protocol, backend.port));
+            }
+            for local in service.local_addresses.iter().filter(|local| catch_all.contains_key(local)) {
+                let endpoint = |&protocol| (*local, protocol, backend.address, backend.port);
+                answers_to_whole.extend(service.protocol.transports().iter().map(endpoint));
             }
             if let Forwarding::Encapsulate(Encapsulation { tunnel: Tunnel::Gue(gue), .. }) = &backend.forwarding {
                 gue_ports.insert(gue.port);
@@ -139,8 +147,17 @@ impl From<Parts> for Snapshot {
             port_by_id.resize(port_by_id.len().max(port.id.index() + 1), None);
             port_by_id[port.id.index()] = Some(port.clone());
         }
-        let index =
-            Index { listeners, catch_all, local, addresses, backend_addresses, nat_backends, gue_ports, port_by_id };
+        let index = Index {
+            listeners,
+            catch_all,
+            local,
+            addresses,
+            backend_addresses,
+            answers_to_whole,
+            nat_backends,
+            gue_ports,
+            port_by_id,
+        };
         Self::with_index(parts, Arc::new(index))
     }
 }
@@ -218,13 +235,23 @@ impl Snapshot {
         self.index.port_by_id.get(id.index())?.as_ref()
     }
 
-    /// The service that a client's packet `key` is for: the exact one before the one of protocol `any`.
+    /// The service that a client's packet `key` is for: the exact one before the one of protocol `any`. None for what
+    /// looks like a backend's answer, which a packet to a service of protocol `any` can, where its VIP is another service's
+    /// local address: every worker must see that alike, and only one of them has the connection.
     pub fn service_for(&self, key: &FlowKey) -> Option<ServiceId> {
         let exact = match key.protocol {
             Protocol::Tcp | Protocol::Udp => self.index.listeners.get(&(key.dst, key.protocol, key.dst_port)),
             Protocol::Icmp => None,
         };
-        exact.or_else(|| self.index.catch_all.get(&key.dst)).copied()
+        let whole = || self.index.catch_all.get(&key.dst).filter(|_| !self.answers_to_whole(key));
+        exact.or_else(whole).copied()
+    }
+
+    /// Whether `key` is what a backend's answer to a local address that is also a VIP of protocol `any` looks like.
+    fn answers_to_whole(&self, key: &FlowKey) -> bool {
+        let from = |port| self.index.answers_to_whole.contains(&(key.dst, key.protocol, key.src, port));
+        // An answer to a ping is told by its type.
+        key.protocol != Protocol::Icmp && (from(key.src_port) || from(0))
     }
 
     /// The ports of `address` that services listen on: they are nobody's source port.

@@ -72,6 +72,45 @@ fn clients_with_the_same_source_port_never_meet_at_the_backend_whatever_lcore_th
 }
 
 #[test]
+fn a_service_beside_an_any_on_its_vip_gets_its_answers_whatever_lcore_they_arrive_on() {
+    let any = "[[service]]\nvip = \"10.0.0.10\"\nprotocol = \"any\"\nlocal_addresses = [\"10.0.0.11\"]\n\
+               [[service.backend]]\naddress = \"10.0.0.2\"\nmac = \"02:00:00:00:00:02\"\n";
+    let mut leat = Balancer::new(2, &(service(1, "") + any));
+    for n in 0..64 {
+        for (vip_port, local) in [(80, VIP), (443, [10, 0, 0, 11])] {
+            let client = ([10, 0, 1, n], 4000);
+            let syn = tcp(CLIENT_MAC, client, (VIP, vip_port), SYN, 100, 0, b"");
+            let there = seen(&leat.take(0, vec![syn], 1)[0]);
+            assert_eq!(there.key.src, Ipv4Addr::from(local));
+            for worker in 0..2 {
+                let back = leat.take(worker, vec![answer(there, SYN | ACK, 500, 101)], 1);
+                assert_eq!(back.len(), 1, "{} is answered on lcore {worker}", there.key);
+                assert_eq!(seen(&back[0]).key.dst, Ipv4Addr::from(client.0));
+            }
+        }
+    }
+    // What belongs to no connection and looks like an answer ends as one, and is not balanced.
+    let stray = tcp([2, 0, 0, 0, 0, 2], ([10, 0, 0, 2], 8080), (VIP, 5000), SYN, 1, 0, b"");
+    assert_eq!(leat.take(0, vec![stray.clone()], 1).len() + leat.take(1, vec![stray], 1).len(), 0);
+    assert_eq!(leat.dropped(DropReason::StrayReply), 2);
+}
+
+#[test]
+fn a_ping_that_claims_to_come_from_all_stations_is_not_answered_to_all() {
+    let mut leat = Balancer::new(1, &service(1, ""));
+    let ping = |mac| {
+        let mut frame = Vec::new();
+        let builder = PacketBuilder::ethernet2(mac, LEAT.0).ipv4([10, 0, 0, 1], VIP, 64);
+        builder.icmpv4_echo_request(7, 1).write(&mut frame, b"hello").unwrap();
+        frame
+    };
+    assert!(leat.one(ping(CLIENT_MAC)).is_some());
+    assert_eq!(leat.one(ping([0xff; 6])), None);
+    assert_eq!(leat.one(ping([1, 0, 0x5e, 0, 0, 1])), None);
+    assert_eq!(leat.dropped(DropReason::EthernetSource), 2);
+}
+
+#[test]
 fn rr_hands_out_backends_in_turn() {
     let mut leat = Balancer::new(1, &service(3, "scheduler = \"rr\""));
     let chosen: Vec<_> =
