@@ -241,7 +241,7 @@ impl Conntrack {
             match change {
                 Some(Change::Closed) => self.rest(&connection),
                 Some(Change::Restored) => {
-                    if let Some(pool) = connection.pool().and_then(|key| self.pools.pool_mut(&key)) {
+                    if let Some(mut pool) = connection.pool().and_then(|key| self.pools.pool_mut(&key)) {
                         pool.reclaim(connection.local_port);
                     }
                 }
@@ -312,7 +312,7 @@ impl Conntrack {
 
     /// Puts the connection's port at the end of its pool's queue.
     fn rest(&mut self, connection: &Connection) {
-        if let Some(pool) = connection.pool().and_then(|key| self.pools.pool_mut(&key)) {
+        if let Some(mut pool) = connection.pool().and_then(|key| self.pools.pool_mut(&key)) {
             pool.give_back(connection.local_port);
         }
     }

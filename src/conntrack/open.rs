@@ -138,7 +138,7 @@ impl Conntrack {
             backend_port: if protocol == Protocol::Icmp { 0 } else { opening.backend_port },
         };
         let Self { table, pools, hasher, .. } = self;
-        let pool = pools.pool_mut(&key)?;
+        let mut pool = pools.pool_mut(&key)?;
         let (path, backend_port) = match key.backend_port {
             0 => (Path::LocalToAnyPort, opening.original.dst_port),
             port => (Path::Local, port),

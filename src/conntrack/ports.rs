@@ -129,24 +129,34 @@ impl Hasher for PoolHasher {
 #[derive(Debug)]
 pub(super) struct Pools {
     pools: HashMap<PoolKey, Pool, BuildHasherDefault<PoolHasher>>,
+    slabs: Slabs,
     share: PortShare,
     hasher: FlowHasher,
 }
 
 impl Pools {
     pub(super) fn new(share: PortShare, hasher: FlowHasher) -> Self {
-        Self { pools: HashMap::default(), share, hasher }
+        Self { pools: HashMap::default(), slabs: Slabs::new(share.len() + 1), share, hasher }
     }
 
     /// Makes sure that there is a pool for `key`, and that exactly `reserved` is never given out from it.
     pub(super) fn ensure(&mut self, key: PoolKey, reserved: &[u16]) {
         let start = self.hasher.hash(&key.answers());
-        self.pools.entry(key).or_insert_with(|| Pool::new(self.share, start)).reserve_only(reserved);
+        let Self { pools, slabs, share, .. } = self;
+        let pool = pools.entry(key).or_insert_with(|| Pool::new(slabs.take(), *share, start));
+        PoolMut { nodes: slabs.nodes(pool.place), pool }.reserve_only(reserved);
     }
 
     /// Forgets the pools that `is_wanted` refuses, but for those that have a port in use.
     pub(super) fn retain(&mut self, mut is_wanted: impl FnMut(&PoolKey) -> bool) {
-        self.pools.retain(|key, pool| is_wanted(key) || pool.in_use != 0);
+        let Self { pools, slabs, .. } = self;
+        pools.retain(|key, pool| {
+            let stays = is_wanted(key) || pool.in_use != 0;
+            if !stays {
+                slabs.give_back(pool.place);
+            }
+            stays
+        });
     }
 
     #[inline]
@@ -155,8 +165,65 @@ impl Pools {
     }
 
     #[inline]
-    pub(super) fn pool_mut(&mut self, key: &PoolKey) -> Option<&mut Pool> {
-        self.pools.get_mut(key)
+    pub(super) fn pool_mut(&mut self, key: &PoolKey) -> Option<PoolMut<'_>> {
+        let pool = self.pools.get_mut(key)?;
+        Some(PoolMut { nodes: self.slabs.nodes(pool.place), pool })
+    }
+}
+
+/// The memory of many pools' nodes, in pieces of one length.
+///
+/// It is asked for many pools at a time: what is so large, the allocator takes fresh from the kernel, which commits a page
+/// only when it is written. Asked for one by one, pools would come out of memory that was used before, and be cleared.
+#[derive(Debug)]
+struct Slabs {
+    slabs: Vec<Vec<Links>>,
+    /// The nodes of one pool.
+    piece: usize,
+    /// Pieces of the last slab that were given out.
+    taken: usize,
+    /// Pieces that were given back.
+    spare: Vec<Place>,
+}
+
+/// Where a pool's nodes are.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    slab: usize,
+    first: usize,
+}
+
+impl Slabs {
+    /// Links in a slab: 64 MiB, twice the largest request that glibc's allocator serves from memory that it has.
+    const LINKS: usize = 16 << 20;
+
+    const fn new(piece: usize) -> Self {
+        Self { slabs: Vec::new(), piece, taken: 0, spare: Vec::new() }
+    }
+
+    /// A piece of zeros.
+    fn take(&mut self) -> Place {
+        if let Some(place) = self.spare.pop() {
+            self.nodes(place).fill(0);
+            return place;
+        }
+        let pieces = (Self::LINKS / self.piece).max(1);
+        if self.slabs.is_empty() || self.taken == pieces {
+            self.slabs.push(vec![0; pieces * self.piece]);
+            self.taken = 0;
+        }
+        let place = Place { slab: self.slabs.len() - 1, first: self.taken * self.piece };
+        self.taken += 1;
+        place
+    }
+
+    fn give_back(&mut self, place: Place) {
+        self.spare.push(place);
+    }
+
+    #[inline]
+    fn nodes(&mut self, place: Place) -> &mut [Links] {
+        &mut self.slabs[place.slab][place.first..][..self.piece]
     }
 }
 
@@ -178,8 +245,7 @@ mod absence {
 /// One pool: the ports of one worker's part, each waiting in the queue, in use, or reserved.
 #[derive(Debug)]
 pub(super) struct Pool {
-    /// Node 0 is the ring's head: its next is the port to be given out first, its previous the last.
-    nodes: Vec<Links>,
+    place: Place,
     share: PortShare,
     /// The number within the part that node 1 stands for.
     start: u32,
@@ -189,11 +255,11 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// All of `share` in the queue, beginning at a port that `start` selects.
-    fn new(share: PortShare, start: u64) -> Self {
+    /// All of `share` in the queue, beginning at a port that `start` selects. Its nodes are at `place`, and zero.
+    fn new(place: Place, share: PortShare, start: u64) -> Self {
         let ports = share.len();
         Self {
-            nodes: vec![0; ports + 1],
+            place,
             share,
             start: if ports == 0 { 0 } else { (start % ports as u64) as u32 },
             waiting: ports,
@@ -206,7 +272,17 @@ impl Pool {
     pub(super) const fn waiting(&self) -> usize {
         self.waiting
     }
+}
 
+/// A pool with its nodes.
+#[derive(Debug)]
+pub(super) struct PoolMut<'a> {
+    pool: &'a mut Pool,
+    /// Node 0 is the ring's head: its next is the port to be given out first, its previous the last.
+    nodes: &'a mut [Links],
+}
+
+impl PoolMut<'_> {
     /// Takes the port that has waited longest.
     pub(super) fn take_oldest(&mut self) -> Option<u16> {
         let node = self.next(0);
@@ -241,7 +317,7 @@ impl Pool {
         let Some(node) = self.node(port) else { return };
         if self.absence(node) == absence::RESERVED {
             self.set_absent(node, absence::BOTH);
-            self.in_use += 1;
+            self.pool.in_use += 1;
         }
     }
 
@@ -256,12 +332,12 @@ impl Pool {
             absence::BOTH => self.set_absent(node, absence::RESERVED),
             _ => return,
         }
-        self.in_use -= 1;
+        self.pool.in_use -= 1;
     }
 
     /// From now on exactly `reserved` is kept out of the queue. A connection that has such a port keeps it.
     fn reserve_only(&mut self, reserved: &[u16]) {
-        for port in std::mem::replace(&mut self.reserved, reserved.to_vec()) {
+        for port in std::mem::replace(&mut self.pool.reserved, reserved.to_vec()) {
             let Some(node) = self.node(port).filter(|_| !reserved.contains(&port)) else { continue };
             match self.absence(node) {
                 absence::BOTH => self.set_absent(node, absence::IN_USE),
@@ -282,7 +358,7 @@ impl Pool {
     fn use_node(&mut self, node: u32) {
         self.unlink(node);
         self.set_absent(node, absence::IN_USE);
-        self.in_use += 1;
+        self.pool.in_use += 1;
     }
 
     fn append(&mut self, node: u32) {
@@ -291,29 +367,30 @@ impl Pool {
         self.set_previous(node, last);
         self.set_next(node, 0);
         self.set_previous(0, node);
-        self.waiting += 1;
+        self.pool.waiting += 1;
     }
 
     fn unlink(&mut self, node: u32) {
         let (previous, next) = (self.previous(node), self.next(node));
         self.set_next(previous, next);
         self.set_previous(next, previous);
-        self.waiting -= 1;
+        self.pool.waiting -= 1;
     }
 
     /// The node of `port`, if it is this worker's.
     #[inline]
     fn node(&self, port: u16) -> Option<u32> {
-        let part = self.share.part(port)?;
-        let distance = if part >= self.start { part - self.start } else { part + self.ring() - 1 - self.start };
+        let part = self.pool.share.part(port)?;
+        let distance =
+            if part >= self.pool.start { part - self.pool.start } else { part + self.ring() - 1 - self.pool.start };
         Some(distance + 1)
     }
 
     #[inline]
     const fn port(&self, node: u32) -> u16 {
-        let part = self.start + node - 1;
+        let part = self.pool.start + node - 1;
         let ports = self.ring() - 1;
-        self.share.port(if part >= ports { part - ports } else { part })
+        self.pool.share.port(if part >= ports { part - ports } else { part })
     }
 
     /// Nodes in the ring, the head included.
@@ -347,8 +424,8 @@ impl Pool {
     }
 
     /// Why `node`, which is not in the queue, is not.
-    const fn absence(&self, node: u32) -> u32 {
-        self.nodes.as_slice()[node as usize] >> 16
+    fn absence(&self, node: u32) -> u32 {
+        self.nodes[node as usize] >> 16
     }
 
     fn set_absent(&mut self, node: u32, why: u32) {

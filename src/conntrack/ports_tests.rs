@@ -8,8 +8,24 @@ fn share(worker: u16, workers: u16) -> PortShare {
     PortShare::new(worker, workers).unwrap()
 }
 
-fn drain(pool: &mut Pool) -> Vec<u16> {
-    std::iter::from_fn(|| pool.take_oldest()).collect()
+/// A pool with nodes of its own.
+struct Alone {
+    pool: Pool,
+    nodes: Vec<Links>,
+}
+
+impl Alone {
+    fn new(share: PortShare, start: u64) -> Self {
+        Self { pool: Pool::new(Place { slab: 0, first: 0 }, share, start), nodes: vec![0; share.len() + 1] }
+    }
+
+    fn with_nodes(&mut self) -> PoolMut<'_> {
+        PoolMut { pool: &mut self.pool, nodes: &mut self.nodes }
+    }
+}
+
+fn drain(pool: &mut Alone) -> Vec<u16> {
+    std::iter::from_fn(|| pool.with_nodes().take_oldest()).collect()
 }
 
 #[test]
@@ -35,38 +51,38 @@ fn a_worker_beyond_the_ports_has_none_and_says_so() {
     // 65535 % 65535 is 0, so worker 0 has a port and worker 1 would need port 1.
     let share = share(1, u16::MAX);
     assert!(share.is_empty());
-    let mut pool = Pool::new(share, 12345);
-    assert_eq!(pool.take_oldest(), None);
-    assert!(!pool.take(2000));
+    let mut pool = Alone::new(share, 12345);
+    assert_eq!(pool.with_nodes().take_oldest(), None);
+    assert!(!pool.with_nodes().take(2000));
 }
 
 #[test]
 fn the_queue_begins_where_the_hash_says_and_goes_round() {
-    let mut pool = Pool::new(share(0, 1), 64_512 * 3 + 64_510);
+    let mut pool = Alone::new(share(0, 1), 64_512 * 3 + 64_510);
     let ports = drain(&mut pool);
     assert_eq!(ports.len(), 64_512);
     assert_eq!(ports[..4], [65_534, 65_535, 1024, 1025]);
-    assert_eq!(pool.take_oldest(), None);
+    assert_eq!(pool.with_nodes().take_oldest(), None);
 }
 
 #[test]
 fn the_port_that_has_rested_longest_is_taken_first() {
-    let mut pool = Pool::new(share(3, 4), 99);
+    let mut pool = Alone::new(share(3, 4), 99);
     drain(&mut pool);
     for port in [2003, 1027, 40_003] {
-        pool.give_back(port);
+        pool.with_nodes().give_back(port);
     }
-    assert!(!pool.take(5003), "in use");
+    assert!(!pool.with_nodes().take(5003), "in use");
     assert_eq!(drain(&mut pool), [2003, 1027, 40_003]);
 }
 
 #[test]
 fn a_reserved_port_is_never_given_out() {
-    let mut pool = Pool::new(share(0, 1), 0);
-    pool.reserve_only(&[8080, 80, 443]);
-    assert!(!pool.take(8080));
-    assert!(!pool.is_waiting(8080));
-    pool.give_back(8080);
+    let mut pool = Alone::new(share(0, 1), 0);
+    pool.with_nodes().reserve_only(&[8080, 80, 443]);
+    assert!(!pool.with_nodes().take(8080));
+    assert!(!pool.with_nodes().is_waiting(8080));
+    pool.with_nodes().give_back(8080);
     let ports = drain(&mut pool);
     assert_eq!(ports.len(), 64_511);
     assert!(!ports.contains(&8080));
@@ -74,47 +90,47 @@ fn a_reserved_port_is_never_given_out() {
 
 #[test]
 fn a_service_added_on_a_port_in_use_gets_it_when_the_connection_ends() {
-    let mut pool = Pool::new(share(0, 1), 0);
-    assert!(pool.take(9000));
-    pool.reserve_only(&[9000, 9001]);
-    pool.give_back(9000);
-    assert!(!pool.is_waiting(9000) && !pool.is_waiting(9001));
-    assert_eq!((pool.waiting(), pool.in_use), (64_510, 0));
+    let mut pool = Alone::new(share(0, 1), 0);
+    assert!(pool.with_nodes().take(9000));
+    pool.with_nodes().reserve_only(&[9000, 9001]);
+    pool.with_nodes().give_back(9000);
+    assert!(!pool.with_nodes().is_waiting(9000) && !pool.with_nodes().is_waiting(9001));
+    assert_eq!((pool.pool.waiting(), pool.pool.in_use), (64_510, 0));
 
-    pool.reserve_only(&[9001]);
-    assert!(pool.is_waiting(9000) && !pool.is_waiting(9001));
-    pool.reserve_only(&[]);
-    assert_eq!(pool.waiting(), 64_512);
+    pool.with_nodes().reserve_only(&[9001]);
+    assert!(pool.with_nodes().is_waiting(9000) && !pool.with_nodes().is_waiting(9001));
+    pool.with_nodes().reserve_only(&[]);
+    assert_eq!(pool.pool.waiting(), 64_512);
     assert_eq!(drain(&mut pool)[64_510..], [9000, 9001]);
 }
 
 #[test]
 fn a_service_added_and_removed_leaves_a_port_with_its_connection() {
-    let mut pool = Pool::new(share(0, 1), 0);
-    assert!(pool.take(9000));
-    pool.reserve_only(&[9000]);
-    pool.reserve_only(&[]);
-    assert!(!pool.is_waiting(9000));
-    pool.give_back(9000);
-    assert!(pool.is_waiting(9000));
+    let mut pool = Alone::new(share(0, 1), 0);
+    assert!(pool.with_nodes().take(9000));
+    pool.with_nodes().reserve_only(&[9000]);
+    pool.with_nodes().reserve_only(&[]);
+    assert!(!pool.with_nodes().is_waiting(9000));
+    pool.with_nodes().give_back(9000);
+    assert!(pool.with_nodes().is_waiting(9000));
 }
 
 #[test]
 fn a_resting_connection_that_goes_on_has_its_port_again() {
-    let mut pool = Pool::new(share(0, 1), 0);
-    assert!(pool.take(9000));
-    pool.give_back(9000);
-    pool.reclaim(9000);
-    assert!(!pool.is_waiting(9000));
+    let mut pool = Alone::new(share(0, 1), 0);
+    assert!(pool.with_nodes().take(9000));
+    pool.with_nodes().give_back(9000);
+    pool.with_nodes().reclaim(9000);
+    assert!(!pool.with_nodes().is_waiting(9000));
 
-    pool.give_back(9000);
-    pool.reserve_only(&[9000]);
-    pool.reclaim(9000);
-    assert_eq!(pool.in_use, 1);
-    pool.reserve_only(&[]);
-    assert!(!pool.is_waiting(9000), "the connection still has it");
-    pool.give_back(9000);
-    assert!(pool.is_waiting(9000));
+    pool.with_nodes().give_back(9000);
+    pool.with_nodes().reserve_only(&[9000]);
+    pool.with_nodes().reclaim(9000);
+    assert_eq!(pool.pool.in_use, 1);
+    pool.with_nodes().reserve_only(&[]);
+    assert!(!pool.with_nodes().is_waiting(9000), "the connection still has it");
+    pool.with_nodes().give_back(9000);
+    assert!(pool.with_nodes().is_waiting(9000));
 }
 
 #[test]
@@ -162,7 +178,7 @@ proptest! {
     #[test]
     fn the_queue_is_the_one_that_a_simple_list_would_be(start: u64, steps in prop::collection::vec(step(), 1..200)) {
         let share = share(7, 2000);
-        let mut pool = Pool::new(share, start);
+        let mut pool = Alone::new(share, start);
         let mut waiting: VecDeque<u16> = (0..share.len() as u32).map(|part| share.port(part)).collect();
         waiting.rotate_left((start % share.len() as u64) as usize);
         let mut in_use: Vec<u16> = Vec::new();
@@ -172,18 +188,18 @@ proptest! {
                 Step::TakeOldest => {
                     let expected = waiting.pop_front();
                     in_use.extend(expected);
-                    prop_assert_eq!(pool.take_oldest(), expected);
+                    prop_assert_eq!(pool.with_nodes().take_oldest(), expected);
                 }
                 Step::Take(port) => {
                     let place = waiting.iter().position(|&p| p == port);
-                    prop_assert_eq!(pool.is_waiting(port), place.is_some());
-                    prop_assert_eq!(pool.take(port), place.is_some());
+                    prop_assert_eq!(pool.with_nodes().is_waiting(port), place.is_some());
+                    prop_assert_eq!(pool.with_nodes().take(port), place.is_some());
                     if let Some(place) = place {
                         in_use.extend(waiting.remove(place));
                     }
                 }
                 Step::GiveBack(port) => {
-                    pool.give_back(port);
+                    pool.with_nodes().give_back(port);
                     if let Some(place) = in_use.iter().position(|&p| p == port) {
                         in_use.remove(place);
                         if !reserved.contains(&port) {
@@ -195,20 +211,20 @@ proptest! {
                     if !reserved.contains(&port) {
                         reserved.push(port);
                     }
-                    pool.reserve_only(&reserved);
+                    pool.with_nodes().reserve_only(&reserved);
                     waiting.retain(|&p| p != port);
                 }
                 Step::Unreserve(port) => {
                     let was_reserved = reserved.contains(&port);
                     reserved.retain(|&p| p != port);
-                    pool.reserve_only(&reserved);
+                    pool.with_nodes().reserve_only(&reserved);
                     if was_reserved && share.contains(port) && !in_use.contains(&port) {
                         waiting.push_back(port);
                     }
                 }
             }
-            prop_assert_eq!(pool.waiting(), waiting.len());
-            prop_assert_eq!(pool.in_use, in_use.len());
+            prop_assert_eq!(pool.pool.waiting(), waiting.len());
+            prop_assert_eq!(pool.pool.in_use, in_use.len());
         }
         prop_assert_eq!(drain(&mut pool), Vec::from(waiting));
     }
