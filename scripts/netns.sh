@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # netns.sh: a small network of namespaces for leat to work in, made of the kernel's own parts.
 #
-#   netns.sh [--name NAME] up [--clients N] [--backends N] [--veth]
+#   netns.sh [--name NAME] up [--clients N] [--backends N] [--veth] [--isolated]
 #   netns.sh [--name NAME] down [--all | --orphans]
 #   netns.sh [--name NAME] exec ROLE COMMAND...
 #   netns.sh [--name NAME] status
@@ -25,6 +25,9 @@
 # STP and no multicast snooping, so captures are quiet; checksum and segmentation offload is off, so every frame is
 # what a wire would carry. Nothing is configured in the first namespace.
 #
+# With --isolated the hosts' bridge ports are isolated from each other: a host hears leat, and leat hears all hosts, but no
+# host hears another. That is what mode nat needs on one subnet, where a client would answer for itself.
+#
 # NAME is `demo` unless given: letters, digits and _. Names that end in _PID belong to the process PID.
 #
 #   up        makes it. If it is there and whole, nothing changes; if it is broken, or has another shape, it is rebuilt.
@@ -40,6 +43,7 @@ name=demo
 clients=1
 backends=2
 port=tap
+isolated=no
 
 main() {
     local action='' everything='' orphans=''
@@ -50,6 +54,7 @@ main() {
             --clients) value_of "$@"; clients=$2; shift ;;
             --backends) value_of "$@"; backends=$2; shift ;;
             --veth) port=veth ;;
+            --isolated) isolated=yes ;;
             --all) everything=yes ;;
             --orphans) orphans=yes ;;
             exec) action='exec'; shift; break ;;
@@ -180,6 +185,7 @@ add_host() {
     whole_frames "$lb" "$role"
     ip -n "$ns" address add "$(address "$role")/24" dev eth0
     ip -n "$lb" link set "$role" master br0 up
+    [[ $isolated == no ]] || bridge -n "$lb" link set dev "$role" isolated on
     ip -n "$ns" link set eth0 up
 }
 
@@ -204,7 +210,13 @@ whole() {
     for role in $(hosts); do
         bridged "$lb" "$role" up && linked "$(namespace "$role")" eth0 || return 1
         [[ $(address_in "$(namespace "$role")") == "$(address "$role")" ]] || return 1
+        [[ $(isolation "$lb" "$role") == "$isolated" ]] || return 1
     done
+}
+
+# isolation NAMESPACE PORT: yes or no.
+isolation() {
+    if [[ $(bridge -n "$1" -d link show dev "$2") == *' isolated on '* ]]; then echo yes; else echo no; fi
 }
 
 # bridged NAMESPACE LINK [up]
@@ -218,7 +230,7 @@ linked() {
 }
 
 shape() {
-    echo "clients=$clients backends=$backends port=$port"
+    echo "clients=$clients backends=$backends port=$port isolated=$isolated"
 }
 
 recorded_shape() {
@@ -226,8 +238,8 @@ recorded_shape() {
 }
 
 read_shape() {
-    if [[ $(recorded_shape) =~ ^clients=([0-9]+)\ backends=([0-9]+)\ port=([a-z]+)$ ]]; then
-        clients=${BASH_REMATCH[1]} backends=${BASH_REMATCH[2]} port=${BASH_REMATCH[3]}
+    if [[ $(recorded_shape) =~ ^clients=([0-9]+)\ backends=([0-9]+)\ port=([a-z]+)\ isolated=([a-z]+)$ ]]; then
+        clients=${BASH_REMATCH[1]} backends=${BASH_REMATCH[2]} port=${BASH_REMATCH[3]} isolated=${BASH_REMATCH[4]}
     fi
 }
 

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `config` turns the command line or a file into a validated [`config::Config`]; `control` makes snapshots of it
-//! for the workers; `metrics` sums their counters. Nothing but the `dpdk` half of [`io`] and the binary needs DPDK.
+//! for the workers; `health` says which backends are alive; `metrics` sums the workers' counters. Nothing but the `dpdk`
+//! half of [`io`] and the binary needs DPDK.
 #![deny(unsafe_code)]
 
 pub mod agent;
@@ -18,6 +19,7 @@ pub mod control;
 pub mod counters;
 pub mod flow;
 pub mod forward;
+pub mod health;
 pub mod id;
 pub mod io;
 pub mod metrics;

@@ -39,7 +39,7 @@ fn hosts_reach_each_other_by_address_and_by_ethernet_address() {
 
 #[test]
 fn clients_come_first_then_backends_and_10_to_19_stay_free() {
-    let net = Net::up_as("many", Shape { clients: 3, backends: 8, veth: false });
+    let net = Net::up_as("many", Shape { clients: 3, backends: 8, ..Shape::default() });
     let hosts = [
         (Role::Client(2), "10.0.0.2"),
         (Role::Backend(1), "10.0.0.4"),
@@ -176,6 +176,20 @@ fn leats_port_is_one_end_of_a_veth_if_asked() {
     net.exec(CLIENT, &["ping", "-c", "1", "-W", "1", "10.0.0.10"]);
     let requests = capture.wait_for(1, "arp", &["-t"]);
     assert!(requests[0].contains("who-has 10.0.0.10 tell 10.0.0.1"), "{requests:?}");
+}
+
+#[test]
+fn isolated_hosts_hear_leats_port_and_no_other_host() {
+    let net = Net::up_as("isolated", Shape { isolated: true, ..Shape::default() });
+    net.up_again();
+    // Nothing has the tap open, so the bridge has nowhere to send what b1 says.
+    let capture = Capture::start(&net, B2, "eth0");
+    net.exec(B1, &["ping", "-c", "1", "-W", "1", "10.0.0.3"]).code_is(1);
+    net.exec(Role::Lb, &["ip", "address", "add", "10.0.0.10/24", "dev", "br0"]).success();
+    net.exec(B1, &["ping", "-c", "1", "-W", "5", "10.0.0.10"]).success();
+    net.exec(B2, &["ping", "-c", "1", "-W", "5", "10.0.0.10"]).success();
+    capture.wait_for(1, "icmp", &[]);
+    assert_eq!(capture.stop().render(&["host 10.0.0.2"]), [] as [&str; 0]);
 }
 
 #[test]

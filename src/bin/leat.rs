@@ -16,7 +16,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, unbounded};
 use dpdk_wrapper::{Eal, Mempool, Port};
 use leat::config::cli::{Invocation, Run};
 use leat::config::{cli, eal, file, summary};
-use leat::control::{Listener, Watch};
+use leat::control::{Listener, Liveness, Watch};
 use leat::metrics::{BufferStatus, PortFigures, Source, tables};
 use leat::worker::{DeployError, Deployment, deploy};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
@@ -28,6 +28,9 @@ const ENOUGH_HUGEPAGES: u64 = 128 << 20;
 
 /// How often the counters are looked at for news.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How often the backends' liveness is looked after.
+const TEND: Duration = Duration::from_millis(20);
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).format_target(false).init();
@@ -94,13 +97,15 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
 
     let arguments: Vec<String> = std::iter::once("leat".to_owned()).chain(completed.args).collect();
     let eal = Eal::init(arguments.iter().map(String::as_str))?;
-    let Deployment { workers, ports, pool, snapshot, counters, notes } = deploy(&eal, &run.config, &arguments)?;
+    let Deployment { workers, ports, pool, delivery, counters, notes } = deploy(&eal, &run.config, &arguments)?;
     for note in notes {
         log::warn!("{note}");
     }
     let ports = Arc::new(Mutex::new(ports));
+    let liveness = Liveness::new(&run.config, delivery, since(started));
     let source = Arc::new(Source {
-        snapshot,
+        current: Arc::clone(liveness.current()),
+        health: Arc::clone(liveness.report()),
         counters,
         lcores: eal.lcores().iter().map(|lcore| lcore.id.index()).collect(),
         capacity: run.config.connections,
@@ -113,7 +118,7 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
     let api = Api::start(listener, &source)?;
     let control = spawn("control", {
         let (source, stop) = (Arc::clone(&source), Arc::clone(&stop));
-        move || attend(&source, &signals, &stop)
+        move || attend(&source, liveness, &signals, &stop)
     })?;
 
     let mut workers = workers.into_iter();
@@ -227,17 +232,28 @@ fn listen_for_signals() -> std::io::Result<Receiver<i32>> {
     Ok(receiver)
 }
 
-/// The control thread: says that leat is ready, answers signals, and reports news until the end.
-fn attend(source: &Source, signals: &Receiver<i32>, stop: &AtomicBool) {
+/// The control thread: says that leat is ready, answers signals, looks after the backends' liveness, and reports news
+/// until the end.
+fn attend(source: &Source, mut liveness: Liveness, signals: &Receiver<i32>, stop: &AtomicBool) {
     let mut watch = Watch::default();
+    let mut next_look = source.started;
     let mut is_ready = false;
     while !stop.load(Relaxed) {
         if !is_ready && source.counters.iter().all(|worker| worker.polls.value() > 0) {
             is_ready = true;
             print("leat: ready\n");
         }
-        watch.look(source, Instant::now());
-        let patience = if is_ready { LOOK } else { Duration::from_millis(1) };
+        let now = Instant::now();
+        liveness.tend(since(source.started));
+        if now >= next_look {
+            watch.look(source, now);
+            next_look = now + LOOK;
+        }
+        let patience = match is_ready {
+            false => Duration::from_millis(1),
+            true if liveness.is_idle() => LOOK,
+            true => TEND,
+        };
         match signals.recv_timeout(patience) {
             Ok(SIGUSR1) => drop(print(&tables(&source.status()))),
             Ok(_) | Err(RecvTimeoutError::Disconnected) => stop.store(true, Relaxed),
@@ -246,4 +262,9 @@ fn attend(source: &Source, signals: &Receiver<i32>, stop: &AtomicBool) {
     }
     // What has happened since the last look shall be said, too.
     watch.look(source, Instant::now());
+}
+
+/// The time since `started`, as the checkers count it.
+fn since(started: Instant) -> leat::time::Instant {
+    leat::time::Instant::ZERO + started.elapsed()
 }

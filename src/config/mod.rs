@@ -23,6 +23,7 @@ mod validate;
 pub(crate) mod value;
 
 pub use problem::Failure;
+pub(crate) use value::show_duration;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};

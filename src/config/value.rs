@@ -187,7 +187,7 @@ pub(super) fn short_duration(field: &str, text: &str) -> Result<Duration, String
 }
 
 /// A time in the form that [`duration`] or [`short_duration`] reads. What is less than a millisecond is left out.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     if duration.subsec_millis() != 0 {
         return format!("{}ms", duration.as_millis());
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use super::Line;
 use crate::counters::DropReason;
 use crate::metrics::Source;
 use crate::neighbor::Hop;
@@ -37,7 +38,7 @@ impl Watch {
     /// Says what is new since the last look.
     pub fn look(&mut self, source: &Source, now: Instant) {
         for line in self.news(source, now) {
-            log::log!(line.level, "{}", line.text);
+            line.log();
         }
     }
 
@@ -52,7 +53,8 @@ impl Watch {
                 (*told, *when) = (total, now);
             }
         }
-        for neighbor in source.snapshot.neighbors().iter().filter(|neighbor| !neighbor.is_static()) {
+        let snapshot = source.current.load();
+        for neighbor in snapshot.neighbors().iter().filter(|neighbor| !neighbor.is_static()) {
             let Some(hop) = neighbor.hop() else { continue };
             let before = self.neighbors.insert(neighbor.address(), hop);
             if before == Some(hop) {
@@ -64,9 +66,4 @@ impl Watch {
         }
         lines
     }
-}
-
-struct Line {
-    level: log::Level,
-    text: String,
 }

@@ -7,7 +7,8 @@ mod status;
 mod tables;
 
 pub use status::{
-    BackendStatus, BufferStatus, NeighborStatus, PortFigures, PortStatus, ServiceStatus, Source, Status, WorkerStatus,
+    BackendStatus, BufferStatus, HealthStatus, NeighborStatus, PortFigures, PortStatus, ServiceStatus, Source, Status,
+    WorkerStatus,
 };
 pub(crate) use tables::columns;
 pub use tables::tables;

@@ -7,12 +7,16 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::counters::{DropReason, PerWorker, WorkerCounters};
-use crate::service::{Service, Snapshot};
+use crate::health::{BackendHealth, Report};
+use crate::id::BackendId;
+use crate::service::{Current, Service, Snapshot};
 
 /// Where the figures come from.
 pub struct Source {
     /// The configuration that runs.
-    pub snapshot: Arc<Snapshot>,
+    pub current: Arc<Current>,
+    /// Which backends are alive.
+    pub health: Arc<Report>,
     /// What the workers count.
     pub counters: Arc<PerWorker<WorkerCounters>>,
     /// DPDK's number of each worker's lcore.
@@ -178,9 +182,24 @@ pub struct BackendStatus {
     pub port: u16,
     /// Its weight.
     pub weight: u16,
+    /// Whether it is alive; nothing when it is not probed.
+    pub health: Option<HealthStatus>,
     /// Its traffic.
     #[serde(flatten)]
     pub traffic: Traffic,
+}
+
+/// Whether a backend is alive, and how that is known.
+#[derive(Clone, Debug, Serialize)]
+pub struct HealthStatus {
+    /// `up` or `down`.
+    pub state: &'static str,
+    /// For how many whole seconds it has been so.
+    pub for_seconds: u64,
+    /// Why it is taken so.
+    pub reason: String,
+    /// How often it went down or came up since the start.
+    pub changes: u64,
 }
 
 /// One next hop.
@@ -200,7 +219,8 @@ impl Source {
     /// Reads everything. Counters go on meanwhile, so figures of one status may differ by what happened in between.
     pub fn status(&self) -> Status {
         let (figures, buffers) = (self.ask_ports)();
-        let ports = self.snapshot.ports().iter().zip(figures).map(|(port, figures)| PortStatus {
+        let snapshot = self.current.load();
+        let ports = snapshot.ports().iter().zip(figures).map(|(port, figures)| PortStatus {
             port: port.id.0,
             name: port.name.clone(),
             mac: port.mac.to_string(),
@@ -208,7 +228,7 @@ impl Source {
             figures,
         });
         let workers = self.counters.iter().zip(&self.lcores).enumerate();
-        let neighbors = self.snapshot.neighbors().iter().map(|neighbor| NeighborStatus {
+        let neighbors = snapshot.neighbors().iter().map(|neighbor| NeighborStatus {
             address: neighbor.address().to_string(),
             mac: neighbor.hop().map(|hop| hop.mac.to_string()),
             port: neighbor.hop().map(|hop| hop.port.0),
@@ -221,7 +241,7 @@ impl Source {
             ports: ports.collect(),
             buffers,
             workers: workers.map(|(worker, (counters, lcore))| self.worker(worker, *lcore, counters)).collect(),
-            services: self.snapshot.services().iter().map(|service| self.service(service)).collect(),
+            services: snapshot.services().iter().map(|service| self.service(service, &snapshot)).collect(),
             neighbors: neighbors.collect(),
         }
     }
@@ -252,13 +272,14 @@ impl Source {
         }
     }
 
-    fn service(&self, service: &Service) -> ServiceStatus {
-        let backends = service.backends.iter().filter_map(|id| self.snapshot.backend(*id));
+    fn service(&self, service: &Service, snapshot: &Snapshot) -> ServiceStatus {
+        let backends = service.backends.iter().filter_map(|id| Some((*id, snapshot.backend(*id)?)));
         let backends: Vec<_> = backends
-            .map(|backend| BackendStatus {
+            .map(|(id, backend)| BackendStatus {
                 address: backend.address.to_string(),
                 port: backend.port,
                 weight: backend.weight,
+                health: self.health(id),
                 traffic: backend.counters.iter().fold(Traffic::default(), |sum, counters| Traffic {
                     // A worker may count a connection out that another counted in.
                     open: sum.open.wrapping_add(counters.open.value()),
@@ -280,6 +301,18 @@ impl Source {
             total: backends.iter().fold(Traffic::default(), |sum, backend| sum.and(backend.traffic)),
             backends,
         }
+    }
+}
+
+impl Source {
+    fn health(&self, backend: BackendId) -> Option<HealthStatus> {
+        let BackendHealth { is_up, since, reason, changes } = self.health.of(backend)?;
+        Some(HealthStatus {
+            state: if is_up { "up" } else { "down" },
+            for_seconds: self.started.elapsed().saturating_sub(since.since(crate::time::Instant::ZERO)).as_secs(),
+            reason: reason.to_string(),
+            changes,
+        })
     }
 }
 

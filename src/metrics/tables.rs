@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use super::status::{Status, Traffic};
+use super::status::{HealthStatus, Status, Traffic};
 use crate::counters::DropReason;
 
 /// All tables. They begin and end with a line that says what they are.
@@ -61,16 +61,18 @@ fn write_tables(page: &mut String, status: &Status) -> fmt::Result {
             0 => writeln!(page, "\nservice {name}: {protocol} {vip}, {mode}, {scheduler}")?,
             _ => writeln!(page, "\nservice {name}: {protocol} {vip}:{port}, {mode}, {scheduler}")?,
         }
-        let head = ["backend", "weight", "open", "opened", "packets to", "bytes to", "packets from", "bytes from"];
+        let head =
+            ["backend", "health", "weight", "open", "opened", "packets to", "bytes to", "packets from", "bytes from"];
         let backends = service.backends.iter().map(|backend| {
             let name = match backend.port {
                 0 => backend.address.clone(),
                 port => format!("{}:{port}", backend.address),
             };
-            traffic_row(name, backend.weight.to_string(), &backend.traffic)
+            let health = backend.health.as_ref().map_or_else(|| "not probed".to_owned(), health);
+            traffic_row([name, health, backend.weight.to_string()], &backend.traffic)
         });
-        let total = traffic_row("total".to_owned(), String::new(), &service.total);
-        page.push_str(&columns(&head, 1, backends.chain([total])));
+        let total = traffic_row(["total".to_owned(), String::new(), String::new()], &service.total);
+        page.push_str(&columns(&head, 2, backends.chain([total])));
     }
 
     let mut drops = BTreeMap::new();
@@ -86,10 +88,21 @@ fn write_tables(page: &mut String, status: &Status) -> fmt::Result {
     writeln!(page, "\nend of statistics")
 }
 
-fn traffic_row(name: String, weight: String, traffic: &Traffic) -> Vec<String> {
+/// For example "down for 12 s (no answer to ARP for 3s)".
+fn health(status: &HealthStatus) -> String {
+    let HealthStatus { state, for_seconds, reason, changes } = status;
+    let flaps = match changes {
+        0 => String::new(),
+        1 => ", 1 change".to_owned(),
+        changes => format!(", {changes} changes"),
+    };
+    format!("{state} for {for_seconds} s ({reason}{flaps})")
+}
+
+fn traffic_row(names: [String; 3], traffic: &Traffic) -> Vec<String> {
     let Traffic { open, opened, original_packets, original_bytes, reply_packets, reply_bytes } = traffic;
     let figures = [open, opened, original_packets, original_bytes, reply_packets, reply_bytes];
-    [name, weight].into_iter().chain(figures.iter().map(|figure| figure.to_string())).collect()
+    names.into_iter().chain(figures.iter().map(|figure| figure.to_string())).collect()
 }
 
 /// Lines of cells, each column as wide as its widest cell: names to the left, numbers to the right. The first `names`

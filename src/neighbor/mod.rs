@@ -2,12 +2,15 @@
 //!
 //! Every next hop that leat will ever ask for is known from the configuration: the backends and the gateways. Each is a
 //! [`Neighbor`], a cell that the first worker writes and all workers read. [`Resolver`], on the first worker, asks by
-//! ARP, asks again and listens (RFC 826, RFC 1122 §2.3.2); [`Waiting`] holds packets until their next hop is known.
+//! ARP, asks again and listens (RFC 826, RFC 1122 §2.3.2); [`Waiting`] holds packets until their next hop is known. The
+//! control side may have a neighbour probed ([`Neighbor::want_probe`]), to know whether it is alive.
 //! Clients need no neighbours: replies go where the client's packets came from.
 
+mod probe;
 mod resolver;
 mod waiting;
 
+pub use probe::{Bell, Probe};
 pub use resolver::{Announcement, Outgoing, Resolver};
 pub use waiting::{Outcome, Waiting};
 
@@ -17,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::counters::{Counter, PerWorker, per_worker};
 use crate::id::{PortId, WorkerId};
 use crate::wire::MacAddr;
+use probe::Probes;
 
 /// Where a packet leaves, and to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,18 +62,21 @@ pub struct Neighbor {
     hop: AtomicU64,
     /// How many packets could not be sent for want of it; each worker writes its own part.
     wanted: PerWorker<Counter>,
+    probes: Probes,
 }
 
 impl Neighbor {
     /// A next hop to be found by ARP: asked for in the name of `asker`, on one port, or on all of them.
     pub fn new(address: Ipv4Addr, asker: Ipv4Addr, asked_on: Option<PortId>, workers: usize) -> Self {
-        Self { address, asker, asked_on, is_static: false, hop: AtomicU64::new(0), wanted: per_worker(workers) }
+        let (hop, wanted) = (AtomicU64::new(0), per_worker(workers));
+        Self { address, asker, asked_on, is_static: false, hop, wanted, probes: Probes::default() }
     }
 
     /// A next hop that was configured and is never asked for.
     pub fn fixed(address: Ipv4Addr, hop: Hop) -> Self {
         let hop = AtomicU64::new(hop.pack());
-        Self { address, asker: address, asked_on: None, is_static: true, hop, wanted: per_worker(0) }
+        let (wanted, probes) = (per_worker(0), Probes::default());
+        Self { address, asker: address, asked_on: None, is_static: true, hop, wanted, probes }
     }
 
     /// Its address.
@@ -98,6 +105,22 @@ impl Neighbor {
     /// How often it was wanted by any worker.
     fn wanted(&self) -> u64 {
         self.wanted.iter().map(|wanted| wanted.value()).fold(0, u64::wrapping_add)
+    }
+
+    /// Has it probed, as soon as the snapshot's [`Bell`] is rung. Only the control side may call it; in vain for a
+    /// [static](Self::is_static) one.
+    pub fn want_probe(&self) -> Probe {
+        self.probes.want()
+    }
+
+    /// Whether `probe` has left.
+    pub fn is_sent(&self, probe: Probe) -> bool {
+        self.probes.is_sent(probe)
+    }
+
+    /// Whether the neighbour was heard after `probe` had left.
+    pub fn is_answered(&self, probe: Probe) -> bool {
+        self.probes.is_answered(probe)
     }
 
     /// Stores where it is.

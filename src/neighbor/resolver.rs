@@ -1,11 +1,15 @@
 //! Asking for next hops and announcing leat's own addresses, on the first worker.
 //!
+//! A question in broadcast is what a probe is too: sent because the control side wants to know who is alive. One that was
+//! just asked by the resolver itself serves as a probe, and probing saves asking again.
+//!
 //! Times come in as arguments and frames go out as [`Outgoing`] values; this module opens no socket and reads no clock.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::probe::Probe;
 use super::{Hop, Neighbor};
 use crate::id::PortId;
 use crate::time::Instant;
@@ -22,6 +26,9 @@ const LAST_RETRY: Duration = Duration::from_secs(16);
 
 /// How long an answer is believed before it is asked for again.
 const REFRESH: Duration = Duration::from_secs(30);
+
+/// For how long after a probe it is left to the next probe to find out whether what is known is still right.
+const PROBED: Duration = Duration::from_secs(600);
 
 /// Announcements of an address (RFC 5227 §1.1: ANNOUNCE_NUM), and the time between them (ANNOUNCE_INTERVAL).
 const ANNOUNCEMENTS: u32 = 2;
@@ -65,6 +72,11 @@ struct Asked {
     next: Instant,
     unanswered: u32,
     wanted: u64,
+    /// When everybody was last asked for it, and no probe has made use of that.
+    broadcast: Option<Instant>,
+    /// Whether it was heard since it was last asked for.
+    is_heard: bool,
+    is_probed: bool,
 }
 
 /// Keeps every neighbour known.
@@ -73,6 +85,8 @@ pub struct Resolver {
     asked: Vec<Asked>,
     announcements: Vec<(Announcement, Instant, u32)>,
     next: Instant,
+    /// How often the bell had rung at the last look.
+    rings: u64,
 }
 
 impl Resolver {
@@ -85,7 +99,7 @@ impl Resolver {
             .filter(|neighbor| !neighbor.is_static())
             .map(|neighbor| match before.iter().position(|asked| Arc::ptr_eq(&asked.neighbor, neighbor)) {
                 Some(at) => before.swap_remove(at),
-                None => Asked { neighbor: Arc::clone(neighbor), next: now, unanswered: 0, wanted: 0 },
+                None => Asked::new(neighbor, now),
             })
             .collect();
         self.announcements.retain(|(announcement, ..)| own.contains(announcement));
@@ -97,10 +111,11 @@ impl Resolver {
         self.next = now;
     }
 
-    /// Sends what is due. Cheap when nothing is.
+    /// Sends what is due; `rings` is how often the bell for probes has rung. Cheap when nothing is.
     #[inline]
-    pub fn poll(&mut self, now: Instant, send: impl FnMut(Outgoing)) {
-        if now >= self.next {
+    pub fn poll(&mut self, now: Instant, rings: u64, send: impl FnMut(Outgoing)) {
+        if now >= self.next || rings != self.rings {
+            self.rings = rings;
             self.send_due(now, send);
         }
     }
@@ -126,9 +141,12 @@ impl Resolver {
                 next = next.min(now + LOOK_AROUND);
             }
             if asked.next <= now {
-                send(asked.question());
-                asked.next = now + retry_after(asked.unanswered);
-                asked.unanswered = asked.unanswered.saturating_add(1);
+                send(asked.ask(now));
+            }
+            if let Some(probe) = asked.neighbor.probes.due()
+                && let Some(question) = asked.probe(probe, now)
+            {
+                send(question);
             }
             next = next.min(asked.next);
         }
@@ -143,14 +161,22 @@ impl Resolver {
         for asked in &mut self.asked {
             if asked.neighbor.address() == message.sender {
                 asked.neighbor.learn(Hop { mac: message.sender_mac, port: ingress });
+                asked.neighbor.probes.note_heard();
+                asked.is_heard = true;
                 asked.unanswered = 0;
-                asked.next = now + REFRESH;
+                asked.next = now + if asked.is_probed { PROBED } else { REFRESH };
             }
         }
     }
 }
 
 impl Asked {
+    /// One that is asked for at once.
+    fn new(neighbor: &Arc<Neighbor>, now: Instant) -> Self {
+        let neighbor = Arc::clone(neighbor);
+        Self { neighbor, next: now, unanswered: 0, wanted: 0, broadcast: None, is_heard: false, is_probed: false }
+    }
+
     /// Asks soon when packets came for it since the last look, within the limit of one question a second.
     fn hurry_if_wanted(&mut self, now: Instant) {
         let wanted = self.neighbor.wanted();
@@ -159,15 +185,39 @@ impl Asked {
         }
     }
 
-    fn question(&self) -> Outgoing {
+    /// Asks because it is time to.
+    fn ask(&mut self, now: Instant) -> Outgoing {
         // One that knew the way is first asked by itself (RFC 1122 §2.3.2.1, "unicast poll"), then through everybody.
         let known = self.neighbor.hop().filter(|_| self.unanswered < QUICK_RETRIES);
-        Outgoing::Request {
-            target: self.neighbor.address,
-            sender: self.neighbor.asker,
-            known,
-            port: self.neighbor.asked_on,
+        self.broadcast = known.is_none().then_some(now);
+        (self.is_heard, self.is_probed) = (false, false);
+        self.next = now + retry_after(self.unanswered);
+        self.unanswered = self.unanswered.saturating_add(1);
+        self.question(known)
+    }
+
+    /// Sends `probe`: everybody is asked, so that one whose Ethernet address has changed is found in the same step.
+    /// Nothing is to be sent when everybody was asked a moment ago.
+    fn probe(&mut self, probe: Probe, now: Instant) -> Option<Outgoing> {
+        let is_covered = self.broadcast.take().is_some_and(|asked| now.since(asked) < FIRST_RETRY);
+        self.neighbor.probes.note_sent(probe);
+        self.is_probed = true;
+        if is_covered {
+            if self.is_heard {
+                self.neighbor.probes.note_heard();
+                self.next = now + PROBED;
+            }
+            return None;
         }
+        self.is_heard = false;
+        // Nothing is asked in between as well, unless nothing is known yet.
+        self.next = self.next.max(now + if self.neighbor.hop().is_some() { PROBED } else { LAST_RETRY });
+        Some(self.question(None))
+    }
+
+    fn question(&self, known: Option<Hop>) -> Outgoing {
+        let Neighbor { address: target, asker: sender, asked_on: port, .. } = *self.neighbor;
+        Outgoing::Request { target, sender, known, port }
     }
 }
 
@@ -195,8 +245,13 @@ mod tests {
     }
 
     fn sent(resolver: &mut Resolver, now: Instant) -> Vec<Outgoing> {
+        sent_after(resolver, 0, now)
+    }
+
+    /// What is sent when the bell has rung so often.
+    fn sent_after(resolver: &mut Resolver, rings: u64, now: Instant) -> Vec<Outgoing> {
         let mut all = Vec::new();
-        resolver.poll(now, |send| all.push(send));
+        resolver.poll(now, rings, |send| all.push(send));
         all
     }
 
@@ -314,5 +369,82 @@ mod tests {
             }
         }
         assert_eq!(asked, [35.0, 36.25, 37.5]);
+    }
+
+    /// One neighbour that was asked for and has answered, both at 0.
+    fn resolved() -> (Resolver, Arc<Neighbor>) {
+        let mut resolver = Resolver::default();
+        let neighbors = neighbors(1);
+        resolver.adopt(&neighbors, &[], at(0));
+        sent(&mut resolver, at(0));
+        let neighbor = Arc::clone(&neighbors[0]);
+        resolver.hear(&answer(neighbor.address(), [2, 0, 0, 0, 0, 2]), PORT, at(0));
+        (resolver, neighbor)
+    }
+
+    #[test]
+    fn a_probe_asks_everybody_once_and_only_what_is_heard_afterwards_answers_it() {
+        let (mut resolver, neighbor) = resolved();
+        let from = neighbor.address();
+        resolver.hear(&answer(from, [2, 0, 0, 0, 0, 2]), PORT, at(9));
+        let probe = neighbor.want_probe();
+        assert!(!neighbor.is_sent(probe));
+        let questions = sent_after(&mut resolver, 1, at(10));
+        assert!(matches!(questions[..], [Outgoing::Request { known: None, .. }]), "{questions:?}");
+        assert_eq!(sent_after(&mut resolver, 1, at(11)), []);
+        assert!(
+            neighbor.is_sent(probe) && !neighbor.is_answered(probe),
+            "it was heard before, and that does not count"
+        );
+        resolver.hear(&answer(from, [2, 0, 0, 0, 0, 9]), PORT, at(12));
+        assert!(neighbor.is_answered(probe));
+        assert_eq!(neighbor.hop().unwrap().mac, MacAddr([2, 0, 0, 0, 0, 9]), "a new card in the same host is found");
+    }
+
+    #[test]
+    fn the_question_at_the_start_is_the_first_probe_whether_it_was_answered_already_or_is_later() {
+        for answered_before in [true, false] {
+            let mut resolver = Resolver::default();
+            let neighbors = neighbors(1);
+            let [neighbor] = &neighbors[..] else { panic!() };
+            let hear = |resolver: &mut Resolver| {
+                resolver.hear(&answer(neighbor.address(), [2, 0, 0, 0, 0, 2]), PORT, at(0));
+            };
+            resolver.adopt(&neighbors, &[], at(0));
+            assert_eq!(sent(&mut resolver, at(0)).len(), 1);
+            if answered_before {
+                hear(&mut resolver);
+            }
+            let half = at(0) + Duration::from_millis(500);
+            let probe = neighbor.want_probe();
+            assert_eq!(sent_after(&mut resolver, 1, half), []);
+            if !answered_before {
+                assert!(!neighbor.is_answered(probe));
+                hear(&mut resolver);
+            }
+            assert!(neighbor.is_sent(probe) && neighbor.is_answered(probe));
+            neighbor.want_probe();
+            assert_eq!(sent_after(&mut resolver, 2, half).len(), 1, "one question is not two probes");
+        }
+    }
+
+    #[test]
+    fn one_that_is_probed_is_not_asked_for_in_between_dead_or_alive() {
+        for alive in [true, false] {
+            let (mut resolver, neighbor) = resolved();
+            let mut questions = 0;
+            for second in 1..=300 {
+                let rings = second / 5;
+                if second % 5 == 0 {
+                    neighbor.want_probe();
+                }
+                let asked = sent_after(&mut resolver, rings, at(second)).len();
+                questions += asked;
+                if alive && asked > 0 {
+                    resolver.hear(&answer(neighbor.address(), [2, 0, 0, 0, 0, 2]), PORT, at(second));
+                }
+            }
+            assert_eq!(questions, 60);
+        }
     }
 }

@@ -41,6 +41,11 @@ impl<P: Packet> Pipeline<P> {
             return self.unknown(packet, flow, Beginning::New, context);
         }
         if direction == Direction::Original && is_abandoned(context.snapshot, connection) {
+            let service = context.snapshot.service_for(&flow.headers.key);
+            if !service.is_some_and(|service| context.snapshot.takes_connections(service)) {
+                // It is kept for when some backend is back: no client would begin it anew by itself.
+                return self.drop(packet, DropReason::NoBackend, context);
+            }
             self.end(index, context.snapshot, tick);
             context.tracer.note(Note::Moved);
             return self.unknown(packet, flow, Beginning::Moved, context);

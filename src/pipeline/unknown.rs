@@ -142,7 +142,7 @@ impl<P: Packet> Pipeline<P> {
         let snapshot = context.snapshot;
         let usable = |chosen: BackendId| {
             let backend = snapshot.backend(chosen)?;
-            (backend.service == id && backend.weight > 0 && backend.up).then_some((chosen, backend))
+            (backend.service == id && backend.takes_connections()).then_some((chosen, backend))
         };
         if service.flow_memory.is_some()
             && let Some((chosen, backend)) = self.flow_memory.find(flow.hash, tick).and_then(usable)

@@ -25,7 +25,8 @@ const ROUNDS_PER_SWEEP: usize = 1000;
 const MOST_RECORDS_PER_ROUND: usize = 4096;
 
 impl<P: Packet> Pipeline<P> {
-    /// Takes over a new configuration. Connections keep what they have.
+    /// Takes over a new configuration. Connections keep what they have. One that differs from the last in who is alive,
+    /// and in nothing else, need not be taken over.
     pub fn adopt(&mut self, snapshot: &Snapshot, now: Instant) {
         self.turns.resize_with(snapshot.services().len(), Default::default);
         for key in pools(snapshot) {
@@ -36,16 +37,18 @@ impl<P: Packet> Pipeline<P> {
         }
     }
 
-    /// Does what is due. Cheap when nothing is: to be called after every burst, and when there is none.
+    /// Does what is due, and says whether it was time for a round. Cheap when it was not: to be called after every burst,
+    /// and when there is none.
     #[inline]
-    pub fn upkeep<O: Output<P>, T: Tracer>(&mut self, context: &mut Context<'_, O, T>) {
+    pub fn upkeep<O: Output<P>, T: Tracer>(&mut self, context: &mut Context<'_, O, T>) -> bool {
         if context.now < self.next_upkeep {
-            return;
+            return false;
         }
         self.next_upkeep = context.now + INTERVAL;
         self.sweep(context.snapshot, context.now);
         self.speak(context);
         self.release(context);
+        true
     }
 
     /// Forgets connections whose time is over.
@@ -60,7 +63,7 @@ impl<P: Packet> Pipeline<P> {
     /// Sends the ARP messages that are due.
     fn speak<O: Output<P>, T>(&mut self, context: &mut Context<'_, O, T>) {
         let (snapshot, counters) = (context.snapshot, &self.counters[self.id.index()]);
-        self.resolver.poll(context.now, |outgoing| {
+        self.resolver.poll(context.now, snapshot.bell().rings(), |outgoing| {
             let (port, destination, sender, target) = match outgoing {
                 Outgoing::Announce(Announcement { address, port }) => (port, MacAddr::BROADCAST, address, address),
                 Outgoing::Request { target, sender, known: Some(hop), .. } => (Some(hop.port), hop.mac, sender, target),

@@ -1,9 +1,11 @@
 //! Services and their backends, as the packet path sees them: numbered, immutable, one snapshot at a time.
 
+mod current;
 mod mode;
 mod path_mtu;
 mod snapshot;
 
+pub use current::Current;
 pub use mode::{Gue, GueVersion, Mode, Tunnel};
 pub use path_mtu::PathMtu;
 pub use snapshot::{OwnAddress, Parts, Port, Route, Snapshot};
@@ -103,6 +105,12 @@ impl Backend {
     #[inline(always)]
     pub const fn is_abandoned(&self, on_failure: OnFailure) -> bool {
         !self.up && matches!(on_failure, OnFailure::Move)
+    }
+
+    /// Whether it may be given new connections.
+    #[inline(always)]
+    pub const fn takes_connections(&self) -> bool {
+        self.up && self.weight > 0
     }
 
     /// Connections that are open now, over all workers.

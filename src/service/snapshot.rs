@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::{Backend, Encapsulation, Forwarding, Mode, Service, ServiceProtocol, Tunnel};
 use crate::flow::{FlowKey, Protocol};
 use crate::id::{BackendId, PortId, ServiceId};
-use crate::neighbor::{Announcement, Neighbor};
+use crate::neighbor::{Announcement, Bell, Neighbor};
 use crate::wire::MacAddr;
 
 /// One configured way: packets for addresses that start like `network` go to `via`.
@@ -69,12 +69,23 @@ pub struct Parts {
     pub neighbors: Vec<Arc<Neighbor>>,
     /// Every port.
     pub ports: Vec<Port>,
+    /// Rung when a neighbour is to be probed.
+    pub bell: Arc<Bell>,
 }
 
 /// The configuration as workers see it.
 #[derive(Debug)]
 pub struct Snapshot {
     parts: Parts,
+    /// By [`ServiceId`]: whether some backend takes new connections.
+    takes_connections: Vec<bool>,
+    index: Arc<Index>,
+}
+
+/// What is looked up by address or port. It does not depend on who is alive, and snapshots that differ only in that share
+/// one.
+#[derive(Debug)]
+struct Index {
     listeners: HashMap<(Ipv4Addr, Protocol, u16), ServiceId>,
     catch_all: HashMap<Ipv4Addr, ServiceId>,
     local: HashSet<Ipv4Addr>,
@@ -128,7 +139,9 @@ impl From<Parts> for Snapshot {
             port_by_id.resize(port_by_id.len().max(port.id.index() + 1), None);
             port_by_id[port.id.index()] = Some(port.clone());
         }
-        Self { parts, listeners, catch_all, local, addresses, backend_addresses, nat_backends, gue_ports, port_by_id }
+        let index =
+            Index { listeners, catch_all, local, addresses, backend_addresses, nat_backends, gue_ports, port_by_id };
+        Self::with_index(parts, Arc::new(index))
     }
 }
 
@@ -143,7 +156,18 @@ impl Snapshot {
         for service in &mut parts.services {
             service.schedule = service.schedule.with_liveness(&up);
         }
-        Self::from(parts)
+        Self::with_index(parts, Arc::clone(&self.index))
+    }
+
+    fn with_index(parts: Parts, index: Arc<Index>) -> Self {
+        let takes = |id: &BackendId| parts.backends.get(id.index()).is_some_and(Backend::takes_connections);
+        let takes_connections = parts.services.iter().map(|service| service.backends.iter().any(takes)).collect();
+        Self { parts, takes_connections, index }
+    }
+
+    /// Whether the two differ in nothing but who is alive.
+    pub fn is_same_but_for_liveness(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.index, &other.index)
     }
 
     /// All services.
@@ -171,6 +195,17 @@ impl Snapshot {
         self.parts.services.get(id.index())
     }
 
+    /// Whether a new connection of a service would find a backend.
+    #[inline(always)]
+    pub fn takes_connections(&self, id: ServiceId) -> bool {
+        self.takes_connections.get(id.index()).is_some_and(|takes| *takes)
+    }
+
+    /// What to ring when a neighbour is to be probed.
+    pub const fn bell(&self) -> &Arc<Bell> {
+        &self.parts.bell
+    }
+
     /// One backend.
     #[inline(always)]
     pub fn backend(&self, id: BackendId) -> Option<&Backend> {
@@ -180,32 +215,32 @@ impl Snapshot {
     /// One port.
     #[inline(always)]
     pub fn port(&self, id: PortId) -> Option<&Port> {
-        self.port_by_id.get(id.index())?.as_ref()
+        self.index.port_by_id.get(id.index())?.as_ref()
     }
 
     /// The service that a client's packet `key` is for: the exact one before the one of protocol `any`.
     pub fn service_for(&self, key: &FlowKey) -> Option<ServiceId> {
         let exact = match key.protocol {
-            Protocol::Tcp | Protocol::Udp => self.listeners.get(&(key.dst, key.protocol, key.dst_port)),
+            Protocol::Tcp | Protocol::Udp => self.index.listeners.get(&(key.dst, key.protocol, key.dst_port)),
             Protocol::Icmp => None,
         };
-        exact.or_else(|| self.catch_all.get(&key.dst)).copied()
+        exact.or_else(|| self.index.catch_all.get(&key.dst)).copied()
     }
 
     /// The ports of `address` that services listen on: they are nobody's source port.
     pub fn listening_ports(&self, address: Ipv4Addr, protocol: Protocol) -> Vec<u16> {
         let here = |(vip, transport, _): &&(Ipv4Addr, Protocol, u16)| *vip == address && *transport == protocol;
-        self.listeners.keys().filter(here).map(|(.., port)| *port).collect()
+        self.index.listeners.keys().filter(here).map(|(.., port)| *port).collect()
     }
 
     /// Whether backends may send to `address`, because leat talks to them from it.
     pub fn is_local(&self, address: Ipv4Addr) -> bool {
-        self.local.contains(&address)
+        self.index.local.contains(&address)
     }
 
     /// Whether some service has a backend at `address`.
     pub fn is_backend(&self, address: Ipv4Addr) -> bool {
-        self.backend_addresses.contains(&address)
+        self.index.backend_addresses.contains(&address)
     }
 
     /// Whether `address` is that of a backend of `service`.
@@ -217,7 +252,7 @@ impl Snapshot {
     /// For a packet from a backend of a `nat` service to an address that is not leat's: whether it can be an answer to a
     /// client, by its protocol and port. Nothing for any other packet.
     pub fn nat_answers(&self, key: &FlowKey) -> Option<bool> {
-        let endpoints = self.nat_backends.get(&key.src)?;
+        let endpoints = self.index.nat_backends.get(&key.src)?;
         let answers = |(protocol, port): &(ServiceProtocol, u16)| {
             protocol.transports().contains(&key.protocol) && (*port == 0 || *port == key.src_port)
         };
@@ -226,7 +261,7 @@ impl Snapshot {
 
     /// Whether `address` is that of a backend of a `nat` service.
     pub fn is_nat_backend(&self, address: Ipv4Addr) -> bool {
-        self.nat_backends.contains_key(&address)
+        self.index.nat_backends.contains_key(&address)
     }
 
     /// Whether `address` lies where clients of a `nat` service are, as the configuration says.
@@ -236,17 +271,17 @@ impl Snapshot {
 
     /// Whether some service's tunnels go to this UDP port.
     pub fn is_gue_port(&self, port: u16) -> bool {
-        self.gue_ports.contains(&port)
+        self.index.gue_ports.contains(&port)
     }
 
     /// Whether `address` is leat's, whatever for, on `port`.
     pub fn owns(&self, address: Ipv4Addr, port: PortId) -> bool {
-        self.addresses.get(&address).is_some_and(|only| only.is_none_or(|only| only == port))
+        self.index.addresses.get(&address).is_some_and(|only| only.is_none_or(|only| only == port))
     }
 
     /// Whether `address` is leat's on any port.
     pub fn owns_anywhere(&self, address: Ipv4Addr) -> bool {
-        self.addresses.contains_key(&address)
+        self.index.addresses.contains_key(&address)
     }
 
     /// The configured next hop towards `address`; none when replies go back where the requests came from.
@@ -257,7 +292,8 @@ impl Snapshot {
 
     /// The addresses to announce, and where.
     pub fn announcements(&self) -> Vec<Announcement> {
-        let mut all: Vec<_> = self.addresses.iter().map(|(&address, &port)| Announcement { address, port }).collect();
+        let mut all: Vec<_> =
+            self.index.addresses.iter().map(|(&address, &port)| Announcement { address, port }).collect();
         all.sort_by_key(|announcement| announcement.address);
         all
     }

@@ -14,13 +14,13 @@ use super::{HandOver, Worker};
 use crate::config::eal::virtual_devices;
 use crate::config::{Config, MacSetting};
 use crate::conntrack::{self, Conntrack, FlowMemory, Persistence, PortShare};
-use crate::control::{PublishError, publish, wanted_ports};
+use crate::control::{Delivery, PublishError, publish, wanted_ports};
 use crate::counters::{PerWorker, WorkerCounters, per_worker};
 use crate::flow::FlowHasher;
 use crate::id::{PortId, WorkerId};
 use crate::io::BURST;
 use crate::pipeline::{Pipeline, Settings};
-use crate::service::{Mode, Port, Service, Snapshot};
+use crate::service::{Mode, Port, Service};
 use crate::time::Tick;
 use crate::wire::MacAddr;
 
@@ -97,8 +97,8 @@ pub struct Deployment {
     pub ports: Vec<dpdk_wrapper::Port>,
     /// The packet buffers.
     pub pool: Mempool,
-    /// What the workers see.
-    pub snapshot: Arc<Snapshot>,
+    /// What the workers see, and the way to give them something else.
+    pub delivery: Delivery,
     /// What they count.
     pub counters: Arc<PerWorker<WorkerCounters>>,
     /// What there is to say about it.
@@ -160,10 +160,11 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
         queues.push(start(port, count, &pool, &mut notes)?);
     }
     let mut rings = rings(eal, count)?;
+    let (delivery, mailboxes) = Delivery::new(Arc::clone(&snapshot), count);
 
     let ending = Arc::new(Ending::of(count));
     let mut workers = Vec::new();
-    for index in 0..count {
+    for (index, mailbox) in mailboxes.into_iter().enumerate() {
         let id = WorkerId(index as u16);
         let mut receive = Vec::new();
         let mut ways: Vec<Option<Way>> = Vec::new();
@@ -207,13 +208,14 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
             outlet: Outlet::new(id, Arc::clone(&counters), pool.clone(), ways, outgoing),
             pipeline,
             snapshot: Arc::clone(&snapshot),
+            mailbox,
             counters: Arc::clone(&counters),
             clock,
             started,
             ending: Arc::clone(&ending),
         });
     }
-    Ok(Deployment { workers, ports, pool, snapshot, counters, notes })
+    Ok(Deployment { workers, ports, pool, delivery, counters, notes })
 }
 
 /// One port's queues, to be dealt out.

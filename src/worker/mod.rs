@@ -1,7 +1,8 @@
 //! The loop that each lcore runs, to completion: poll, process, send.
 //!
 //! A [`Worker`] owns everything that it writes: its queues of the ports, its ends of the rings, its [`Pipeline`]. It
-//! shares the snapshot and the clock, which it only reads, and its counters, which others only read.
+//! shares the snapshot and the clock, which it only reads, and its counters, which others only read. A new snapshot comes
+//! through its [`Mailbox`]; the old one goes back the same way, to be freed elsewhere.
 
 mod deploy;
 mod ending;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use dpdk_wrapper::{Clock, Consumer, Lcore, Mbuf, RxQueue};
 
+use crate::control::Mailbox;
 use crate::counters::{PerWorker, WorkerCounters};
 use crate::id::{PortId, WorkerId};
 use crate::io::{BURST, Burst};
@@ -45,6 +47,7 @@ pub struct Worker {
     outlet: Outlet,
     pipeline: Pipeline<Mbuf>,
     snapshot: Arc<Snapshot>,
+    mailbox: Mailbox<Snapshot>,
     counters: Arc<PerWorker<WorkerCounters>>,
     clock: Clock,
     started: u64,
@@ -85,7 +88,10 @@ impl Worker {
             let now = self.now();
             let received = self.receive(lcore, now, tracer) + self.take_over(lcore, now, tracer);
             let mut output = self.outlet.on(lcore);
-            self.pipeline.upkeep(&mut Context { snapshot: &self.snapshot, now, output: &mut output, tracer });
+            let context = &mut Context { snapshot: &self.snapshot, now, output: &mut output, tracer };
+            if self.pipeline.upkeep(context) {
+                self.move_on(now);
+            }
             self.outlet.flush(lcore);
             let counters = &self.counters[self.id.index()];
             counters.polls.add(1);
@@ -100,6 +106,16 @@ impl Worker {
                 idle_polls = 0;
             }
         }
+    }
+
+    /// Takes over a new snapshot, if there is one.
+    fn move_on(&mut self, now: Instant) {
+        let pipeline = &mut self.pipeline;
+        self.mailbox.exchange(&mut self.snapshot, |old, new| {
+            if !new.is_same_but_for_liveness(old) {
+                pipeline.adopt(new, now);
+            }
+        });
     }
 
     /// Takes one burst from each queue.

@@ -41,12 +41,14 @@ pub struct Shape {
     pub backends: u8,
     /// A veth end `vethdpdk` for net_af_packet, in place of the tap `tapdpdk`.
     pub veth: bool,
+    /// Hosts hear leat and no other host.
+    pub isolated: bool,
 }
 
 impl Default for Shape {
-    /// One client, two backends, a tap.
+    /// One client, two backends, a tap, and everybody hears everybody.
     fn default() -> Self {
-        Self { clients: 1, backends: 2, veth: false }
+        Self { clients: 1, backends: 2, veth: false, isolated: false }
     }
 }
 
@@ -72,11 +74,14 @@ impl Net {
 
     /// Runs `netns.sh up` once more, which mends what is broken and leaves alone what is whole.
     pub fn up_again(&self) {
-        let Shape { clients, backends, veth } = self.shape;
+        let Shape { clients, backends, veth, isolated } = self.shape;
         let mut script = script(&self.name);
         script.args(["up", "--clients", &clients.to_string(), "--backends", &backends.to_string()]);
         if veth {
             script.arg("--veth");
+        }
+        if isolated {
+            script.arg("--isolated");
         }
         run(&mut script, LIMIT).success();
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 
 mod fullnat;
+mod liveness;
 mod modes;
 
 use super::*;

@@ -1,0 +1,250 @@
+//! The checker with the first worker's resolver beside it: backends that answer, or not, and what is made of it.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::*;
+use crate::config::HealthKind;
+use crate::id::PortId;
+use crate::neighbor::{Outgoing, Resolver};
+use crate::wire::MacAddr;
+use crate::wire::arp::{Message, Operation};
+
+const STEP: Duration = Duration::from_millis(20);
+
+const EVERY_5_S: Health = Health {
+    kind: HealthKind::Arp,
+    interval: Duration::from_secs(5),
+    timeout: Duration::from_secs(3),
+    rise: 1,
+    fall: 1,
+};
+
+/// A control thread, a first worker, and a link with hosts on it.
+struct Link {
+    checker: Checker,
+    resolver: Resolver,
+    neighbors: Vec<Arc<Neighbor>>,
+    bell: Arc<Bell>,
+    /// Hosts that answer nothing.
+    dead: HashSet<Ipv4Addr>,
+    worker_stands_still: bool,
+    now: Instant,
+    /// The second of each question, and who was asked for.
+    questions: Vec<(f64, u8)>,
+    /// The second of each change, the backend, and whether it is up.
+    changes: Vec<(f64, u32, bool)>,
+}
+
+impl Link {
+    /// Backends, each at the neighbour with this last byte.
+    fn new(backends: &[(u8, Health)]) -> Self {
+        let mut neighbors: Vec<Arc<Neighbor>> = Vec::new();
+        let mut subjects = Vec::new();
+        for ((last, health), number) in backends.iter().zip(0..) {
+            let address = Ipv4Addr::new(10, 0, 0, *last);
+            let known = neighbors.iter().find(|neighbor| neighbor.address() == address).cloned();
+            let neighbor = known.unwrap_or_else(|| {
+                let neighbor = Arc::new(Neighbor::new(address, [10, 0, 0, 1].into(), None, 1));
+                neighbors.push(Arc::clone(&neighbor));
+                neighbor
+            });
+            subjects.push(Subject { backend: BackendId(number), neighbor, health: *health });
+        }
+        let bell = Arc::new(Bell::default());
+        let mut resolver = Resolver::default();
+        resolver.adopt(&neighbors, &[], Instant::ZERO);
+        Self {
+            checker: Checker::new(subjects, Arc::clone(&bell), Instant::ZERO),
+            resolver,
+            neighbors,
+            bell,
+            dead: HashSet::new(),
+            worker_stands_still: false,
+            now: Instant::ZERO,
+            questions: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    fn kill(&mut self, last: u8) {
+        self.dead.insert([10, 0, 0, last].into());
+    }
+
+    fn revive(&mut self, last: u8) {
+        self.dead.remove(&Ipv4Addr::from([10, 0, 0, last]));
+    }
+
+    fn run_until(&mut self, second: f64) {
+        while self.seconds() < second {
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        if !self.worker_stands_still {
+            let mut asked = Vec::new();
+            self.resolver.poll(self.now, self.bell.rings(), |outgoing| {
+                let Outgoing::Request { target, .. } = outgoing else { panic!("{outgoing:?}") };
+                asked.push(target);
+            });
+            for target in asked {
+                self.questions.push((self.seconds(), target.octets()[3]));
+                if !self.dead.contains(&target) {
+                    self.resolver.hear(&answer(target), PortId(0), self.now);
+                }
+            }
+        }
+        for Change { backend, is_up, .. } in self.checker.poll(self.now) {
+            self.changes.push((self.seconds(), backend.0, is_up));
+        }
+        self.now = self.now + STEP;
+    }
+
+    fn seconds(&self) -> f64 {
+        self.now.as_nanos() as f64 / 1e9
+    }
+
+    fn health(&self, backend: u32) -> BackendHealth {
+        self.checker.report().of(BackendId(backend)).unwrap()
+    }
+}
+
+fn answer(from: Ipv4Addr) -> Message {
+    Message {
+        operation: Operation::Reply,
+        sender_mac: MacAddr([2, 0, 0, 0, 0, from.octets()[3]]),
+        sender: from,
+        target_mac: MacAddr([2, 0, 0, 0, 0, 0xfe]),
+        target: [10, 0, 0, 1].into(),
+    }
+}
+
+#[test]
+fn two_servers_are_asked_for_once_each_at_the_start_and_then_once_in_five_seconds() {
+    let mut link = Link::new(&[(2, EVERY_5_S), (3, EVERY_5_S)]);
+    link.run_until(61.0);
+    let of = |last| link.questions.iter().filter(|(_, asked)| *asked == last).map(|(at, _)| *at).collect::<Vec<_>>();
+    for last in [2, 3] {
+        let times = of(last);
+        assert!(times[0] < 0.1 && times[1] > 2.5, "{times:?}");
+        assert!(times[1..].windows(2).all(|pair| (pair[1] - pair[0] - 5.0).abs() < 0.05), "{times:?}");
+    }
+    assert_eq!(link.changes, []);
+    assert_eq!(link.health(0).reason, Reason::Answers(HealthKind::Arp));
+}
+
+#[test]
+fn a_dead_server_is_down_within_an_interval_and_a_timeout_and_up_again_at_its_first_answer() {
+    let mut link = Link::new(&[(2, EVERY_5_S), (3, EVERY_5_S)]);
+    link.run_until(20.0);
+    link.kill(2);
+    link.run_until(50.0);
+    let [(at, 0, false)] = link.changes[..] else { panic!("{:?}", link.changes) };
+    assert!((23.0..28.1).contains(&at), "{at}");
+    let health = link.health(0);
+    assert_eq!((health.is_up, health.changes), (false, 1));
+    assert_eq!(health.reason.to_string(), "no answer to ARP for 3s");
+    link.revive(2);
+    link.run_until(80.0);
+    let [_, (at, 0, true)] = link.changes[..] else { panic!("{:?}", link.changes) };
+    assert!((50.0..55.1).contains(&at), "{at}");
+    assert_eq!((link.health(0).is_up, link.health(0).changes), (true, 2));
+    assert_eq!(link.health(1).changes, 0);
+}
+
+#[test]
+fn a_server_that_was_never_there_is_taken_as_up_until_its_first_probe_has_failed() {
+    let mut link = Link::new(&[(2, EVERY_5_S)]);
+    link.kill(2);
+    link.run_until(2.9);
+    assert_eq!((link.health(0).is_up, link.health(0).reason), (true, Reason::Unproven));
+    link.run_until(3.2);
+    assert!(!link.health(0).is_up);
+}
+
+#[test]
+fn single_losses_count_only_as_the_settings_say() {
+    let patient = Health { fall: 3, rise: 2, ..EVERY_5_S };
+    let mut link = Link::new(&[(2, patient), (2, EVERY_5_S)]);
+    link.run_until(21.0);
+    link.kill(2);
+    // Long enough for one or two probes, not for three.
+    link.run_until(30.0);
+    link.revive(2);
+    link.run_until(60.0);
+    let of = |link: &Link, backend| {
+        link.changes.iter().filter(|change| change.1 == backend).map(|change| change.2).collect::<Vec<_>>()
+    };
+    assert!(of(&link, 0).is_empty());
+    assert_eq!(of(&link, 1), [false, true]);
+    link.kill(2);
+    link.run_until(90.0);
+    assert_eq!(of(&link, 0), [false]);
+    assert_eq!(link.health(0).reason.to_string(), "no answer to ARP for 3s, 3 times in a row");
+    link.revive(2);
+    link.run_until(120.0);
+    assert_eq!(of(&link, 0), [false, true]);
+}
+
+#[test]
+fn services_that_share_a_server_and_its_settings_share_its_probes() {
+    let hasty = Health { interval: Duration::from_secs(2), timeout: Duration::from_secs(1), ..EVERY_5_S };
+    let mut link = Link::new(&[(2, EVERY_5_S), (2, EVERY_5_S), (2, hasty)]);
+    assert_eq!(link.checker.targets.len(), 2);
+    link.run_until(40.0);
+    link.kill(2);
+    link.run_until(60.0);
+    let mut down: Vec<_> = link.changes.iter().map(|(_, backend, is_up)| (*backend, *is_up)).collect();
+    assert_eq!(down[0], (2, false), "who asks more often knows sooner");
+    down.sort_unstable();
+    assert_eq!(down, [(0, false), (1, false), (2, false)]);
+}
+
+#[test]
+fn a_hundred_servers_of_which_half_are_dead_see_four_questions_a_second_and_all_are_judged() {
+    let backends: Vec<_> = (2..102).map(|last| (last, EVERY_5_S)).collect();
+    let mut link = Link::new(&backends);
+    link.run_until(60.0);
+    for last in 2..52 {
+        link.kill(last);
+    }
+    let before = link.questions.len();
+    link.run_until(120.0);
+    let after = &link.questions[before..];
+    assert!(after.windows(5).all(|five| five[4].0 - five[0].0 > 1.0), "{after:?}");
+    let mut down: Vec<_> = link.changes.iter().map(|(_, backend, is_up)| (*backend, *is_up)).collect();
+    down.sort_unstable();
+    assert_eq!(down, (0..50).map(|backend| (backend, false)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_worker_that_stands_still_makes_no_server_look_dead() {
+    let mut link = Link::new(&[(2, EVERY_5_S)]);
+    link.run_until(20.0);
+    link.worker_stands_still = true;
+    link.run_until(60.0);
+    link.worker_stands_still = false;
+    link.run_until(80.0);
+    assert_eq!(link.changes, []);
+}
+
+#[test]
+fn an_answer_from_before_the_probe_does_not_count() {
+    let mut link = Link::new(&[(2, EVERY_5_S)]);
+    link.run_until(20.0);
+    link.kill(2);
+    // It says something by itself just before each probe, and nothing afterwards.
+    while link.seconds() < 40.0 {
+        let asked = link.questions.len();
+        link.resolver.hear(&answer([10, 0, 0, 2].into()), PortId(0), link.now);
+        while link.questions.len() == asked {
+            link.step();
+        }
+        let until = link.seconds() + 3.2;
+        link.run_until(until);
+    }
+    assert!(matches!(link.changes[..], [(_, 0, false)]), "{:?}", link.changes);
+    assert_eq!(link.neighbors.len(), 1);
+}
