@@ -39,8 +39,13 @@ impl<P: Packet> Pipeline<P> {
         context: &mut Context<'_, O, T>,
     ) {
         let key = &flow.headers.key;
-        if !may_send(key.src) || context.snapshot.owns_anywhere(key.src) {
+        if !may_send(key.src) {
             return self.drop(packet, DropReason::Ipv4Source, context);
+        }
+        if context.snapshot.owns_anywhere(key.src) {
+            let is_gue = flow.headers.kind == Kind::Udp && context.snapshot.is_gue_port(key.dst_port);
+            let reason = if is_gue { DropReason::Tunnel } else { DropReason::Ipv4Source };
+            return self.drop(packet, reason, context);
         }
         let service = if flow.headers.kind == Kind::EchoReply { None } else { context.snapshot.service_for(key) };
         match service {

@@ -241,12 +241,13 @@ fn a_router_that_cannot_pass_a_tunnel_packet_is_heard_and_the_client_is_told() {
 
 #[test]
 fn what_comes_back_inside_a_tunnel_is_dropped() {
-    let mut leat = Balancer::new(1, &(OWN.to_owned() + &in_mode("ipip", 1, "")));
-    let sent = leat.one(syn()).unwrap();
-    let mut back = sent;
-    back[..6].copy_from_slice(&LEAT.0);
-    assert_eq!(leat.one(back), None);
-    assert_eq!(leat.dropped(DropReason::Tunnel), 1);
+    for mode in ["ipip", "gue"] {
+        let mut leat = Balancer::new(1, &(OWN.to_owned() + &in_mode(mode, 1, "")));
+        let mut back = leat.one(syn()).unwrap();
+        back[..6].copy_from_slice(&LEAT.0);
+        assert_eq!(leat.one(back), None);
+        assert_eq!(leat.dropped(DropReason::Tunnel), 1, "{mode}");
+    }
     let mut leat = Balancer::new(1, &(OWN.to_owned() + &in_mode("gue", 1, "")));
     let mut gue = Vec::new();
     let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 2], LEAT.0).ipv4([10, 0, 0, 2], [10, 0, 0, 254], 64);
