@@ -66,7 +66,7 @@ impl<P: Packet> Pipeline<P> {
                 self.send_quietly(error, client, hop, context);
             }
         }
-        self.drop(packet, DropReason::TooLong, context);
+        self.drop(packet, DropReason::TooBigForTunnel, context);
     }
 
     /// Sends leat's own word to a client, in the middle of telling about a packet of the client's.

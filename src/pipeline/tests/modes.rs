@@ -204,7 +204,7 @@ fn a_packet_too_big_for_the_tunnel_is_refused_to_the_client_or_cut() {
         assert_eq!(icmp.icmp_type(), Icmpv4Type::DestinationUnreachable(expected));
         assert_eq!((ip.header().source(), ip.header().destination()), (VIP, CLIENT.0));
         assert_eq!((&told[..6], &told[6..12]), (&CLIENT_MAC[..], &LEAT.0[..]));
-        assert_eq!(leat.dropped(DropReason::TooLong), 1);
+        assert_eq!(leat.dropped(DropReason::TooBigForTunnel), 1);
 
         let pieces = leat.take(0, vec![datagram(1500, false)], 1);
         assert_eq!(pieces.len(), 2);
