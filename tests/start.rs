@@ -103,9 +103,11 @@ fn sigusr1_prints_tables_and_it_goes_on() {
         "{page}"
     );
     assert!(page.contains("\nservice tcp:10.0.0.10:8080: tcp 10.0.0.10:8080, fullnat, maglev\n"), "{page}");
-    let head = ["backend", "weight", "open", "opened", "packets to", "bytes to", "packets from", "bytes from"];
+    let head =
+        ["backend", "health", "weight", "open", "opened", "packets to", "bytes to", "packets from", "bytes from"];
     assert_eq!(cells("backend"), head, "{page}");
-    assert_eq!(cells("10.0.0.2:8080"), ["10.0.0.2:8080", "7", "1", "1", "1", "54", "1", "54"], "{page}");
+    let row = ["10.0.0.2:8080", "not probed", "7", "1", "1", "1", "54", "1", "54"];
+    assert_eq!(cells("10.0.0.2:8080"), row, "{page}");
     assert_eq!(cells("total"), ["total", "1", "1", "1", "54", "1", "54"], "{page}");
     assert_eq!(cells("reason"), ["reason", "packets", "meaning"], "{page}");
     assert_eq!(cells("frame_truncated"), ["frame_truncated", "1", "shorter than an Ethernet header"], "{page}");
