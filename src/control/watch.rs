@@ -19,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const NOTABLE: &[DropReason] = &[
     DropReason::ArpConflict,
     DropReason::ArpPastLeat,
+    DropReason::TunnelRefused,
     DropReason::NoBackend,
     DropReason::TableFull,
     DropReason::PortsExhausted,

@@ -88,6 +88,7 @@ drop_reasons! {
     IcmpChecksum = "icmp_checksum": "an echo request to leat itself with a wrong ICMP checksum",
     IcmpError = "icmp_error": "an ICMP error about something else than a tunnel, which this version does not translate",
     IcmpConsumed = "icmp_consumed": "an ICMP error about a tunnel, whose MTU it has set",
+    TunnelRefused = "tunnel_refused": "an ICMP error that says a backend does not unpack its tunnel",
     IcmpType = "icmp_type": "an ICMP message that is neither an echo nor an error",
     PortZero = "port_zero": "a TCP or UDP port of 0",
     NotOurAddress = "not_our_address": "a destination address that is not leat's",

@@ -19,6 +19,10 @@ const PLATEAUS: [u16; 3] = [1492, 1006, 576];
 /// ICMP: destination unreachable, fragmentation needed.
 const TOO_BIG: (u8, u8) = (3, 4);
 
+/// ICMP: destination unreachable, by a host that knows no such protocol or has no such port open.
+const PROTOCOL_UNREACHABLE: (u8, u8) = (3, 2);
+const PORT_UNREACHABLE: (u8, u8) = (3, 3);
+
 /// IANA protocol number of UDP.
 const UDP: u8 = 17;
 
@@ -114,8 +118,8 @@ impl<P: Packet> Pipeline<P> {
         context.output.discard(packet);
     }
 
-    /// An ICMP error, whose message starts at `message`. One about a tunnel sets that backend's MTU; the client hears of it
-    /// when it sends too much again (RFC 2003 §5, "soft state").
+    /// An ICMP error, whose message starts at `message`. One about a tunnel may set that backend's MTU; the client hears
+    /// of it when it sends too much again (RFC 2003 §5, "soft state").
     #[cold]
     pub(super) fn icmp_error<O: Output<P>, T: Tracer>(
         &mut self,
@@ -126,11 +130,12 @@ impl<P: Packet> Pipeline<P> {
         if self.id != WorkerId::FIRST {
             return self.hand_over(packet, WorkerId::FIRST, context);
         }
-        let reason = match quoted_tunnel(context.snapshot, &packet, usize::from(message)) {
-            Some((way, mtu)) => {
+        let reason = match about_tunnel(context.snapshot, &packet, usize::from(message)) {
+            Some((way, Report::TooBig(mtu))) => {
                 way.path_mtu.learn(mtu, context.now.tick());
                 DropReason::IcmpConsumed
             }
+            Some((_, Report::Refused)) => DropReason::TunnelRefused,
             None => DropReason::IcmpError,
         };
         self.drop(packet, reason, context);
@@ -156,20 +161,33 @@ fn dont_fragment<P: Packet>(packet: &P) -> bool {
     packet.data().get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new).is_some_and(ipv4::Header::dont_fragment)
 }
 
-/// The tunnel that the ICMP error in `packet` is about, and the MTU that it reports; nothing unless it is a packet of
-/// leat's that was too big.
-fn quoted_tunnel<'a, P: Packet>(
+/// What an ICMP error says about a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Report {
+    /// No more than so many bytes pass.
+    TooBig(u16),
+    /// The backend takes no such packets.
+    Refused,
+}
+
+/// The tunnel that the ICMP error in `packet` is about, and what it says; nothing unless it quotes a packet of leat's.
+fn about_tunnel<'a, P: Packet>(
     snapshot: &'a Snapshot,
     packet: &P,
     message: usize,
-) -> Option<(&'a Encapsulation, u16)> {
+) -> Option<(&'a Encapsulation, Report)> {
     let message = packet.data().get(message..)?;
     let header = icmp::Header::new(message)?;
-    if (header.kind(), header.code()) != TOO_BIG {
-        return None;
-    }
     let quoted = message.get(icmp::HEADER_LEN..)?;
     let outer = ipv4::Header::new(quoted)?;
+    let report = match (header.kind(), header.code()) {
+        TOO_BIG => Report::TooBig(match header.next_hop_mtu() {
+            0 => PLATEAUS.into_iter().find(|plateau| *plateau < outer.total_len())?,
+            mtu => mtu,
+        }),
+        PROTOCOL_UNREACHABLE | PORT_UNREACHABLE => Report::Refused,
+        _ => return None,
+    };
     let ways = snapshot.backends().iter().filter_map(|backend| match &backend.forwarding {
         Forwarding::Encapsulate(way) => Some(way),
         Forwarding::Translate | Forwarding::Direct => None,
@@ -180,9 +198,5 @@ fn quoted_tunnel<'a, P: Packet>(
         Tunnel::Ipip => outer.protocol() == IPIP,
         Tunnel::Gue(gue) => outer.protocol() == UDP && transport.is_some_and(|udp| udp.destination_port() == gue.port),
     })?;
-    let mtu = match header.next_hop_mtu() {
-        0 => PLATEAUS.into_iter().find(|plateau| *plateau < outer.total_len())?,
-        mtu => mtu,
-    };
-    Some((way, mtu))
+    Some((way, report))
 }

@@ -240,6 +240,24 @@ fn a_router_that_cannot_pass_a_tunnel_packet_is_heard_and_the_client_is_told() {
 }
 
 #[test]
+fn a_backend_that_does_not_unpack_is_noticed() {
+    for (mode, code) in [("ipip", 2), ("gue", 3)] {
+        let mut leat = Balancer::new(1, &(OWN.to_owned() + &in_mode(mode, 1, "")));
+        let sent = leat.one(syn()).unwrap();
+        let unreachable = |quoted: &[u8]| {
+            let mut error = Vec::new();
+            let builder = PacketBuilder::ethernet2(BACKEND_MAC.0, LEAT.0).ipv4([10, 0, 0, 2], [10, 0, 0, 254], 64);
+            builder.icmpv4_raw(3, code, [0; 4]).write(&mut error, quoted).unwrap();
+            error
+        };
+        assert_eq!(leat.one(unreachable(&sent[14..14 + 28])), None);
+        assert_eq!(leat.dropped(DropReason::TunnelRefused), 1, "{mode}");
+        assert_eq!(leat.one(unreachable(&syn()[14..14 + 28])), None);
+        assert_eq!(leat.dropped(DropReason::IcmpError), 1, "{mode}: about no packet of leat's");
+    }
+}
+
+#[test]
 fn what_comes_back_inside_a_tunnel_is_dropped() {
     for mode in ["ipip", "gue"] {
         let mut leat = Balancer::new(1, &(OWN.to_owned() + &in_mode(mode, 1, "")));
