@@ -32,17 +32,9 @@ impl EtherType {
     pub const IPV6: Self = Self(0x86dd);
 }
 
-/// A header that is read.
-#[derive(Clone, Copy, Debug)]
-pub struct Header<'a>(&'a [u8; HEADER_LEN]);
+views!();
 
-impl<'a> Header<'a> {
-    /// The header at the start of `frame`.
-    #[inline(always)]
-    pub fn new(frame: &'a [u8]) -> Option<Self> {
-        frame.first_chunk().map(Self)
-    }
-
+impl Header<'_> {
     /// Who it is for.
     #[inline(always)]
     pub const fn destination(self) -> MacAddr {
@@ -64,17 +56,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// A header that is written.
-#[derive(Debug)]
-pub struct HeaderMut<'a>(&'a mut [u8; HEADER_LEN]);
-
-impl<'a> HeaderMut<'a> {
-    /// The header at the start of `frame`.
-    #[inline(always)]
-    pub fn new(frame: &'a mut [u8]) -> Option<Self> {
-        frame.first_chunk_mut().map(Self)
-    }
-
+impl HeaderMut<'_> {
     /// Sets both addresses.
     #[inline(always)]
     pub fn set_addresses(&mut self, destination: MacAddr, source: MacAddr) {

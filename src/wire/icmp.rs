@@ -21,17 +21,9 @@ pub const ECHO_REPLY: u8 = 0;
 /// Type of an echo request.
 pub const ECHO_REQUEST: u8 = 8;
 
-/// A header that is read.
-#[derive(Clone, Copy, Debug)]
-pub struct Header<'a>(&'a [u8; HEADER_LEN]);
+views!();
 
-impl<'a> Header<'a> {
-    /// The header at the start of `message`.
-    #[inline(always)]
-    pub fn new(message: &'a [u8]) -> Option<Self> {
-        message.first_chunk().map(Self)
-    }
-
+impl Header<'_> {
     /// What kind of message it is.
     #[inline(always)]
     pub const fn kind(self) -> u8 {
@@ -63,17 +55,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// A header that is written.
-#[derive(Debug)]
-pub struct HeaderMut<'a>(&'a mut [u8; HEADER_LEN]);
-
-impl<'a> HeaderMut<'a> {
-    /// The header at the start of `message`.
-    #[inline(always)]
-    pub fn new(message: &'a mut [u8]) -> Option<Self> {
-        message.first_chunk_mut().map(Self)
-    }
-
+impl HeaderMut<'_> {
     /// Sets the identifier of an echo message and adjusts the checksum, which covers no pseudo-header.
     #[inline(always)]
     pub fn set_identifier(&mut self, identifier: u16) {

@@ -28,17 +28,9 @@ pub const HEADER_LEN: usize = 20;
 /// Option types that let a sender choose the way (RFC 791 §3.1): loose and strict source routing.
 const SOURCE_ROUTES: [u8; 2] = [131, 137];
 
-/// A header that is read, without its options.
-#[derive(Clone, Copy, Debug)]
-pub struct Header<'a>(&'a [u8; HEADER_LEN]);
+views!();
 
-impl<'a> Header<'a> {
-    /// The header at the start of `packet`.
-    #[inline(always)]
-    pub fn new(packet: &'a [u8]) -> Option<Self> {
-        packet.first_chunk().map(Self)
-    }
-
+impl Header<'_> {
     /// 4 in a right header.
     #[inline(always)]
     pub const fn version(self) -> u8 {
@@ -118,17 +110,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// A header that is written.
-#[derive(Debug)]
-pub struct HeaderMut<'a>(&'a mut [u8; HEADER_LEN]);
-
-impl<'a> HeaderMut<'a> {
-    /// The header at the start of `packet`.
-    #[inline(always)]
-    pub fn new(packet: &'a mut [u8]) -> Option<Self> {
-        packet.first_chunk_mut().map(Self)
-    }
-
+impl HeaderMut<'_> {
     /// The same header, to read.
     #[inline(always)]
     pub const fn as_header(&self) -> Header<'_> {

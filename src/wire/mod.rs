@@ -5,6 +5,35 @@
 //! else that can be wrong with a packet is for the caller to judge. Numbers are in host byte order on this side of the
 //! view and in network byte order in the bytes.
 
+/// Declares `Header` and `HeaderMut`, the two views over a header of `HEADER_LEN` bytes.
+macro_rules! views {
+    () => {
+        /// A header that is read, without what may follow its fixed part.
+        #[derive(Clone, Copy, Debug)]
+        pub struct Header<'a>(&'a [u8; HEADER_LEN]);
+
+        impl<'a> Header<'a> {
+            /// The header at the start of `bytes`.
+            #[inline(always)]
+            pub fn new(bytes: &'a [u8]) -> Option<Self> {
+                bytes.first_chunk().map(Self)
+            }
+        }
+
+        /// A header that is written, without what may follow its fixed part.
+        #[derive(Debug)]
+        pub struct HeaderMut<'a>(&'a mut [u8; HEADER_LEN]);
+
+        impl<'a> HeaderMut<'a> {
+            /// The header at the start of `bytes`.
+            #[inline(always)]
+            pub fn new(bytes: &'a mut [u8]) -> Option<Self> {
+                bytes.first_chunk_mut().map(Self)
+            }
+        }
+    };
+}
+
 pub mod arp;
 pub mod checksum;
 pub mod ethernet;
@@ -14,6 +43,8 @@ pub mod tcp;
 pub mod udp;
 
 pub use ethernet::MacAddr;
+
+use checksum::Delta;
 
 /// Reads two bytes at `at` in network byte order.
 #[inline(always)]
@@ -43,4 +74,13 @@ const fn write_u32<const N: usize>(bytes: &mut [u8; N], at: usize, value: u32) {
     bytes[at + 1] = b;
     bytes[at + 2] = c;
     bytes[at + 3] = d;
+}
+
+/// Writes the ports of TCP or UDP, which stand first in both, and returns what that does to a checksum over them.
+#[inline(always)]
+fn write_ports<const N: usize>(bytes: &mut [u8; N], source: u16, destination: u16) -> Delta {
+    let delta = Delta::NONE.replace(read_u16(bytes, 0), source).replace(read_u16(bytes, 2), destination);
+    write_u16(bytes, 0, source);
+    write_u16(bytes, 2, destination);
+    delta
 }

@@ -19,7 +19,7 @@
 
 use std::fmt;
 
-use super::{read_u16, read_u32, write_u16};
+use super::{read_u16, read_u32, write_ports, write_u16};
 use crate::wire::checksum::Delta;
 
 /// Bytes of the header without options.
@@ -87,17 +87,9 @@ impl fmt::Display for Flags {
     }
 }
 
-/// A header that is read, without its options.
-#[derive(Clone, Copy, Debug)]
-pub struct Header<'a>(&'a [u8; HEADER_LEN]);
+views!();
 
-impl<'a> Header<'a> {
-    /// The header at the start of `segment`.
-    #[inline(always)]
-    pub fn new(segment: &'a [u8]) -> Option<Self> {
-        segment.first_chunk().map(Self)
-    }
-
+impl Header<'_> {
     /// Port of the sender.
     #[inline(always)]
     pub const fn source_port(self) -> u16 {
@@ -141,17 +133,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// A header that is written.
-#[derive(Debug)]
-pub struct HeaderMut<'a>(&'a mut [u8; HEADER_LEN]);
-
-impl<'a> HeaderMut<'a> {
-    /// The header at the start of `segment`.
-    #[inline(always)]
-    pub fn new(segment: &'a mut [u8]) -> Option<Self> {
-        segment.first_chunk_mut().map(Self)
-    }
-
+impl HeaderMut<'_> {
     /// Adjusts the checksum for a change of something else.
     #[inline(always)]
     pub fn adjust_checksum(&mut self, change: Delta) {
@@ -162,11 +144,8 @@ impl<'a> HeaderMut<'a> {
     /// Sets both ports, and adjusts the checksum for them and for `addresses`, the change of the pseudo-header.
     #[inline(always)]
     pub fn forward(&mut self, source: u16, destination: u16, addresses: Delta) {
-        let delta = addresses.replace(read_u16(self.0, 0), source).replace(read_u16(self.0, 2), destination);
-        let checksum = delta.apply(read_u16(self.0, 16));
-        write_u16(self.0, 0, source);
-        write_u16(self.0, 2, destination);
-        write_u16(self.0, 16, checksum);
+        let ports = write_ports(self.0, source, destination);
+        self.adjust_checksum(addresses.and(ports));
     }
 }
 

@@ -11,22 +11,14 @@
 //! ```
 
 use super::checksum::Delta;
-use super::{read_u16, write_u16};
+use super::{read_u16, write_ports, write_u16};
 
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 8;
 
-/// A header that is read.
-#[derive(Clone, Copy, Debug)]
-pub struct Header<'a>(&'a [u8; HEADER_LEN]);
+views!();
 
-impl<'a> Header<'a> {
-    /// The header at the start of `datagram`.
-    #[inline(always)]
-    pub fn new(datagram: &'a [u8]) -> Option<Self> {
-        datagram.first_chunk().map(Self)
-    }
-
+impl Header<'_> {
     /// Port of the sender; 0 when it wants no answer.
     #[inline(always)]
     pub const fn source_port(self) -> u16 {
@@ -46,24 +38,12 @@ impl<'a> Header<'a> {
     }
 }
 
-/// A header that is written.
-#[derive(Debug)]
-pub struct HeaderMut<'a>(&'a mut [u8; HEADER_LEN]);
-
-impl<'a> HeaderMut<'a> {
-    /// The header at the start of `datagram`.
-    #[inline(always)]
-    pub fn new(datagram: &'a mut [u8]) -> Option<Self> {
-        datagram.first_chunk_mut().map(Self)
-    }
-
+impl HeaderMut<'_> {
     /// Sets both ports, and adjusts the checksum for them and for `addresses`, the change of the pseudo-header.
     /// A checksum of 0 says that there is none, and stays; one that becomes 0 is sent as 0xffff.
     #[inline(always)]
     pub fn forward(&mut self, source: u16, destination: u16, addresses: Delta) {
-        let delta = addresses.replace(read_u16(self.0, 0), source).replace(read_u16(self.0, 2), destination);
-        write_u16(self.0, 0, source);
-        write_u16(self.0, 2, destination);
+        let delta = addresses.and(write_ports(self.0, source, destination));
         let old = read_u16(self.0, 6);
         if old != 0 {
             let new = delta.apply(old);
