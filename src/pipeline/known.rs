@@ -12,7 +12,7 @@ use crate::forward;
 use crate::id::{PortId, ServiceId, WorkerId};
 use crate::io::{Output, Packet};
 use crate::neighbor::Hop;
-use crate::service::{Forwarding, Snapshot};
+use crate::service::{Backend, Forwarding, Snapshot};
 use crate::time::Tick;
 use crate::wire::{ethernet, ipv4, tcp};
 
@@ -112,11 +112,7 @@ impl<P: Packet> Pipeline<P> {
         counters.original_packets.add(1);
         counters.original_bytes.add(packet.frame_len() as u64);
         let transport = usize::from(flow.headers.transport);
-        if let Some(most) = backend.mss_clamp
-            && flow.headers.is_syn
-        {
-            forward::clamp_mss(packet.data_mut(), transport, most);
-        }
+        clamp_syn(&mut packet, flow, backend);
         match &backend.forwarding {
             Forwarding::Translate => {
                 forward::translate(packet.data_mut(), transport, &connection.reply_key().reversed());
@@ -141,11 +137,7 @@ impl<P: Packet> Pipeline<P> {
             let counters = &backend.counters[self.id.index()];
             counters.reply_packets.add(1);
             counters.reply_bytes.add(packet.frame_len() as u64);
-            if let Some(most) = backend.mss_clamp
-                && flow.headers.is_syn
-            {
-                forward::clamp_mss(packet.data_mut(), usize::from(flow.headers.transport), most);
-            }
+            clamp_syn(&mut packet, flow, backend);
         }
         let to = connection.original_key().reversed();
         let ClientLink { mac, port } = connection.link();
@@ -229,6 +221,16 @@ impl Epilogue<'_> {
             let hash = self.hasher.hash(&ended.original_key());
             self.flow_memory.insert(hash, ended.backend(), ticks, self.tick);
         }
+    }
+}
+
+/// Lowers the segment size that a SYN announces, where that is configured.
+#[inline(always)]
+fn clamp_syn<P: Packet>(packet: &mut P, flow: Flow<'_>, backend: &Backend) {
+    if let Some(most) = backend.mss_clamp
+        && flow.headers.is_syn
+    {
+        forward::clamp_mss(packet.data_mut(), usize::from(flow.headers.transport), most);
     }
 }
 
