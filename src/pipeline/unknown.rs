@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use super::classify::{Headers, Kind};
 use super::known::{NAT_CLIENTS, link, segment, ttl};
 use super::{Context, Flow, Note, Pipeline, Tracer};
-use crate::conntrack::{OpenError, Opening, Source};
+use crate::conntrack::{OpenError, Opening, Segment, Source};
 use crate::counters::DropReason;
 use crate::id::{BackendId, ServiceId, WorkerId};
 use crate::io::{Output, Packet};
@@ -73,7 +73,8 @@ impl<P: Packet> Pipeline<P> {
             return self.hand_over(packet, owner, context);
         }
         let headers = flow.headers;
-        if let Some(reason) = objection(&packet, headers, beginning, service, snapshot) {
+        let segment = segment(&packet, headers);
+        if let Some(reason) = objection(&packet, headers, segment.as_ref(), beginning, service, snapshot) {
             return self.drop(packet, reason, context);
         }
         let Some(link) = link(&packet) else {
@@ -84,7 +85,6 @@ impl<P: Packet> Pipeline<P> {
         let Some((chosen, backend)) = chosen.and_then(|id| Some((id, snapshot.backend(id)?))) else {
             return self.drop(packet, DropReason::NoBackend, context);
         };
-        let segment = segment(&packet, headers);
         let opening = Opening {
             original: headers.key,
             hash: flow.hash,
@@ -232,6 +232,7 @@ impl<P: Packet> Pipeline<P> {
 fn objection<P: Packet>(
     packet: &P,
     headers: &Headers,
+    segment: Option<&Segment>,
     beginning: Beginning,
     service: &Service,
     snapshot: &Snapshot,
@@ -242,7 +243,7 @@ fn objection<P: Packet>(
     if service.mode == Mode::Nat && snapshot.is_backend_of(headers.key.src, service) {
         return Some(DropReason::BackendAsClient);
     }
-    let flags = tcp::Flags(segment(packet, headers)?.flags);
+    let flags = tcp::Flags(segment?.flags);
     let may_be_picked_up = beginning == Beginning::Moved || service.no_connection == NoConnection::Schedule;
     let can_be_picked_up = flags.contains(tcp::Flags::ACK) && !flags.intersects(tcp::Flags::SYN.or(tcp::Flags::RST));
     let opens = flags.opens() || may_be_picked_up && can_be_picked_up;
