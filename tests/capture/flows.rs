@@ -342,3 +342,21 @@ fn a_full_table_hurts_new_connections_only() {
     );
     assert_eq!(run.unaccounted(), None);
 }
+
+#[test]
+fn source_ports_that_are_gone_are_said_and_hurt_no_connection_that_is_there() {
+    let own = ["--mac", "02:00:00:00:00:fe"];
+    let own: Vec<&str> = own.into_iter().chain(TCP.split(' ')).collect();
+    let mut frames = handshake().to_vec();
+    // With the connection of the handshake there are ten more than ports: 1024 to 65535, without the service's own.
+    frames.extend((0..64_520u32).map(|n| {
+        let [_, _, high, low] = n.to_be_bytes();
+        syn(Host { ip: [10, 1, high, low], ..C4 }, (40_000, 8080))
+    }));
+    frames.push(client("P.").seq(1001).ack(5001).payload(b"still here").frame());
+    let run = pcap_run(&frames, &own);
+    assert_eq!(drops(&run.status), [("ports_exhausted".to_owned(), 10)].into());
+    let last = run.lines().pop().expect("a line for each frame");
+    assert!(last.ends_with("seq 1001:1011, ack 5001, win 64240, length 10: HTTP"), "{last}");
+    assert!(run.finished.stderr.contains("(ports_exhausted)"), "{}", run.finished.stderr);
+}
