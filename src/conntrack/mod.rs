@@ -253,7 +253,7 @@ impl Conntrack {
                 Some(Change::Closed) => self.rest(&connection),
                 Some(Change::Restored) => {
                     if let Some(mut pool) = connection.pool().and_then(|key| self.pools.pool_mut(&key)) {
-                        pool.reclaim(connection.local_port);
+                        pool.reclaim(connection.local_port());
                     }
                 }
                 _ => {}
@@ -266,11 +266,7 @@ impl Conntrack {
     /// [in the window](Tracked::in_window) may say so.
     #[inline]
     pub fn set_link(&mut self, index: ConnectionIndex, link: ClientLink) {
-        let connection = self.table.record_mut(index);
-        // Most packets change nothing, and should not make the line dirty.
-        if connection.link != link {
-            connection.link = link;
-        }
+        self.table.record_mut(index).link = link;
     }
 
     /// Ends the connection at `index`, which must exist, gives its port back, and returns what it was.
@@ -330,7 +326,7 @@ impl Conntrack {
     /// Puts the connection's port at the end of its pool's queue.
     fn rest(&mut self, connection: &Connection) {
         if let Some(mut pool) = connection.pool().and_then(|key| self.pools.pool_mut(&key)) {
-            pool.give_back(connection.local_port);
+            pool.give_back(connection.local_port());
         }
     }
 }

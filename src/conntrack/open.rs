@@ -74,14 +74,8 @@ impl Choice {
         let original = opening.original;
         let sight = if self.reply_hash.is_some() { Sight::Both } else { Sight::OriginalOnly };
         Connection {
-            client: original.src,
-            vip: original.dst,
-            backend_address: self.reply.src,
-            local: self.reply.dst,
-            client_port: original.src_port,
-            vip_port: original.dst_port,
-            backend_port: self.reply.src_port,
-            local_port: self.reply.dst_port,
+            addresses: [[original.src, original.dst], [self.reply.src, self.reply.dst]],
+            ports: [[original.src_port, original.dst_port], [self.reply.src_port, self.reply.dst_port]],
             track: match opening.segment {
                 Some(segment) => Track::tcp(segment, sight),
                 None => Track::datagram(original.protocol, sight),

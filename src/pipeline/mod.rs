@@ -28,6 +28,7 @@ mod tests;
 
 pub use trace::{End, Narrator, Note, Silent, Tracer};
 
+use std::mem;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
@@ -90,15 +91,6 @@ pub struct Settings {
     pub counters: Arc<PerWorker<WorkerCounters>>,
 }
 
-/// A packet between the passes.
-struct Lane {
-    class: Class,
-    /// The hash of its key, if it has one.
-    hash: u64,
-    /// What its connection may be.
-    candidate: Candidate,
-}
-
 /// What the first two passes found out about a packet of a flow.
 #[derive(Clone, Copy)]
 struct Flow<'a> {
@@ -147,42 +139,51 @@ impl<P: Packet> Pipeline<P> {
     /// Takes `burst` through all passes and leaves it empty.
     pub fn process<O: Output<P>, T: Tracer>(&mut self, burst: &mut Burst<P>, context: &mut Context<'_, O, T>) {
         self.release(context);
-        let mut lanes = ArrayVec::<Lane, BURST>::new();
         for packet in burst.iter() {
             packet.prefetch();
         }
+        let mut classes = ArrayVec::<Class, BURST>::new();
         for packet in burst.iter() {
-            let class = classify(packet, mac(context.snapshot, packet.ingress()));
-            lanes.push(Lane { class, hash: 0, candidate: Candidate::NONE });
+            classes.push(classify(packet, mac(context.snapshot, packet.ingress())));
         }
-        self.hasher.hash_each(lanes.iter_mut().filter_map(|Lane { class, hash, .. }| match class {
+        let mut hashes = [0; BURST];
+        self.hasher.hash_each(hashes.iter_mut().zip(&classes).filter_map(|(hash, class)| match class {
             Class::Flow(headers) => Some((hash, &headers.key)),
             Class::Arp | Class::IcmpError { .. } | Class::Drop(_) => None,
         }));
-        for lane in &lanes {
-            self.conntrack.prefetch(lane.hash);
+        let hashes = &hashes[..classes.len()];
+        for hash in hashes {
+            self.conntrack.prefetch(*hash);
         }
-        for lane in &mut lanes {
-            lane.candidate = self.conntrack.find_candidate(lane.hash);
+        let mut candidates: ArrayVec<_, BURST> =
+            hashes.iter().map(|hash| self.conntrack.find_candidate(*hash)).collect();
+        for (candidate, hash) in candidates.iter_mut().zip(hashes) {
+            self.conntrack.find_elsewhere(candidate, *hash);
         }
-        for lane in &mut lanes {
-            self.conntrack.find_elsewhere(&mut lane.candidate, lane.hash);
-        }
-        for (packet, lane) in burst.drain(..).zip(&lanes) {
-            self.finish(packet, lane, context);
+        for (packet, ((class, hash), candidate)) in
+            mem::take(burst).into_iter().zip(classes.iter().zip(hashes).zip(&candidates))
+        {
+            self.finish(packet, class, *hash, *candidate, context);
         }
     }
 
     /// The third pass, for one packet.
     #[inline(always)]
-    fn finish<O: Output<P>, T: Tracer>(&mut self, packet: P, lane: &Lane, context: &mut Context<'_, O, T>) {
+    fn finish<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        class: &Class,
+        hash: u64,
+        candidate: Candidate,
+        context: &mut Context<'_, O, T>,
+    ) {
         if T::ENABLED {
             context.tracer.arrived(packet.data(), packet.ingress());
         }
-        match &lane.class {
+        match class {
             Class::Flow(headers) => {
-                let flow = Flow { headers, hash: lane.hash };
-                match self.conntrack.verify(lane.candidate, &headers.key, lane.hash) {
+                let flow = Flow { headers, hash };
+                match self.conntrack.verify(candidate, &headers.key, hash) {
                     Some((index, direction)) => self.known(packet, flow, index, direction, context),
                     None => self.unknown(packet, flow, Beginning::New, context),
                 }

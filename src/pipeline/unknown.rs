@@ -7,7 +7,7 @@
 use std::net::Ipv4Addr;
 
 use super::classify::{Headers, Kind};
-use super::known::{NAT_CLIENTS, link, segment, ttl};
+use super::known::{NAT_CLIENTS, link, segment};
 use super::{Context, Flow, Note, Pipeline, Tracer};
 use crate::conntrack::{OpenError, Opening, Segment, Source};
 use crate::counters::DropReason;
@@ -74,7 +74,7 @@ impl<P: Packet> Pipeline<P> {
         }
         let headers = flow.headers;
         let segment = segment(&packet, headers);
-        if let Some(reason) = objection(&packet, headers, segment.as_ref(), beginning, service, snapshot) {
+        if let Some(reason) = objection(headers, segment.as_ref(), beginning, service, snapshot) {
             return self.drop(packet, reason, context);
         }
         let Some(link) = link(&packet) else {
@@ -130,7 +130,7 @@ impl<P: Packet> Pipeline<P> {
             let kept = reply.dst_port == headers.key.src_port;
             context.tracer.note(Note::Source { address: reply.dst, port: reply.dst_port, kept });
         }
-        self.forward_original(packet, flow, opened.index, context);
+        self.forward_original(packet, flow, opened.index, backend, context);
     }
 
     /// The backend for a new connection: the one that its client or flow had before, if that is still in service, or
@@ -229,15 +229,14 @@ impl<P: Packet> Pipeline<P> {
 }
 
 /// Why a client's packet must not open a connection, if there is a reason.
-fn objection<P: Packet>(
-    packet: &P,
+fn objection(
     headers: &Headers,
     segment: Option<&Segment>,
     beginning: Beginning,
     service: &Service,
     snapshot: &Snapshot,
 ) -> Option<DropReason> {
-    if service.mode.translates() && ttl(packet) <= 1 {
+    if service.mode.translates() && headers.ttl <= 1 {
         return Some(DropReason::Ipv4Ttl);
     }
     if service.mode == Mode::Nat && snapshot.is_backend_of(headers.key.src, service) {
