@@ -3,6 +3,8 @@
 //! Everything that can be told from the headers alone is decided here, once. What comes out as a [`Class::Flow`] has
 //! complete headers at the places that [`Headers`] names, and lengths that do not lie.
 
+use arrayvec::ArrayVec;
+
 use crate::counters::DropReason;
 use crate::flow::{FlowKey, Protocol};
 use crate::forward;
@@ -67,10 +69,23 @@ pub enum Kind {
     EchoReply,
 }
 
-/// Tells what `packet` is, for a port whose Ethernet address is `mac`.
+/// Tells what `packet` is, for a port whose Ethernet address is `mac`, and puts it behind what `classes` has.
+///
+/// A class is put there where it is found: one that came back as a value would be written twice, and read in wider pieces
+/// than it was written in, for which the processor waits until the writing is done.
 #[inline(always)]
-pub fn classify<P: Packet>(packet: &P, mac: MacAddr) -> Class {
+pub fn classify<P: Packet, const N: usize>(packet: &P, mac: MacAddr, classes: &mut ArrayVec<Class, N>) {
     let data = packet.data();
+    match ordinary(data, packet.frame_len(), mac) {
+        Some(headers) => classes.push(Class::Flow(headers)),
+        None => classes.push(with_care(data, packet.frame_len(), mac)),
+    }
+}
+
+/// The frame of `frame_len` bytes that begins with `data`, which may be anything.
+#[cold]
+#[inline(never)]
+fn with_care(data: &[u8], frame_len: usize, mac: MacAddr) -> Class {
     let Some(ethernet) = ethernet::Header::new(data) else { return Class::Drop(DropReason::FrameTruncated) };
     match ethernet.ether_type() {
         EtherType::IPV4 => {}
@@ -81,16 +96,6 @@ pub fn classify<P: Packet>(packet: &P, mac: MacAddr) -> Class {
         let group = destination.0[0] & 1 != 0;
         return Class::Drop(if group { DropReason::Broadcast } else { DropReason::NotForUs });
     }
-    match ordinary(data, packet.frame_len()) {
-        Some(headers) => Class::Flow(headers),
-        None => classify_carefully(data, packet.frame_len()),
-    }
-}
-
-/// The IPv4 packet in `data`, which may be anything.
-#[cold]
-#[inline(never)]
-fn classify_carefully(data: &[u8], frame_len: usize) -> Class {
     match parse(data, frame_len) {
         Ok(headers) => Class::Flow(headers),
         Err(DropReason::IcmpError) => class_of_icmp_error(data),
@@ -99,7 +104,6 @@ fn classify_carefully(data: &[u8], frame_len: usize) -> Class {
 }
 
 /// The ICMP error in `data`, whose IPv4 header is whole.
-#[cold]
 fn class_of_icmp_error(data: &[u8]) -> Class {
     match data.get(NETWORK..).and_then(ipv4::Header::new) {
         Some(ip) => Class::IcmpError { message: (NETWORK + ip.header_len()) as u8 },
@@ -108,7 +112,6 @@ fn class_of_icmp_error(data: &[u8]) -> Class {
 }
 
 /// A frame that is not IPv4.
-#[cold]
 fn classify_other(ether_type: EtherType, destination: MacAddr, mac: MacAddr) -> Class {
     Class::Drop(match ether_type {
         // Also what others say to each other: nat must know who speaks past it.
@@ -123,12 +126,16 @@ fn classify_other(ether_type: EtherType, destination: MacAddr, mac: MacAddr) -> 
 /// The bytes of the headers of an ordinary frame, and of a UDP datagram's first 12 bytes of payload or padding.
 const ORDINARY: usize = NETWORK + ipv4::HEADER_LEN + tcp::HEADER_LEN;
 
-/// The headers of an ordinary packet: TCP or UDP over IPv4 without options, whole, and with nothing wrong about it. All
-/// that it looks at stands where it nearly always stands, so one check of the length is enough for all. What it does not
-/// take is for [`parse`] to judge; what it takes, that would read alike.
+/// The headers of an ordinary packet: for leat, TCP or UDP over IPv4 without options, whole, and with nothing wrong about
+/// it. All that it looks at stands where it nearly always stands, so one check of the length is enough for all. What it
+/// does not take is for [`with_care`] to judge; what it takes, that would read alike.
 #[inline(always)]
-fn ordinary(data: &[u8], frame_len: usize) -> Option<Headers> {
+fn ordinary(data: &[u8], frame_len: usize, mac: MacAddr) -> Option<Headers> {
     let head: &[u8; ORDINARY] = data.first_chunk()?;
+    let ethernet = ethernet::Header::new(head)?;
+    if ethernet.destination() != mac || ethernet.ether_type() != EtherType::IPV4 {
+        return None;
+    }
     let ip = ipv4::Header::new(&head[NETWORK..])?;
     let total_len = usize::from(ip.total_len());
     let transport_len = total_len.checked_sub(ipv4::HEADER_LEN)?;
@@ -268,7 +275,9 @@ mod tests {
     const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xfe]);
 
     fn of(bytes: &[u8]) -> Class {
-        classify(&Frame::new(bytes.to_vec(), PortId(0)), MAC)
+        let mut classes = ArrayVec::<_, 1>::new();
+        classify(&Frame::new(bytes.to_vec(), PortId(0)), MAC, &mut classes);
+        classes[0]
     }
 
     fn tcp() -> Vec<u8> {
@@ -443,8 +452,8 @@ mod tests {
             // Mends the checksum, without which nearly no changed frame would be looked at closely.
             let mut frame = with(&frame, 0, &[]);
             frame.truncate(len);
-            if let Some(headers) = ordinary(&frame, frame.len()) {
-                prop_assert_eq!(parse(&frame, frame.len()), Ok(headers));
+            if let Some(headers) = ordinary(&frame, frame.len(), MAC) {
+                prop_assert_eq!(with_care(&frame, frame.len(), MAC), Class::Flow(headers));
             }
         }
     }
@@ -452,8 +461,8 @@ mod tests {
     #[test]
     fn segments_and_datagrams_of_every_day_are_ordinary() {
         for frame in [tcp(), [&udp()[..], &[0; 20]].concat()] {
-            assert_eq!(ordinary(&frame, frame.len()), parse(&frame, frame.len()).ok());
-            assert!(ordinary(&frame, frame.len()).is_some());
+            let headers = ordinary(&frame, frame.len(), MAC).unwrap();
+            assert_eq!(with_care(&frame, frame.len(), MAC), Class::Flow(headers));
         }
     }
 }

@@ -143,8 +143,9 @@ impl<P: Packet> Pipeline<P> {
             packet.prefetch();
         }
         let mut classes = ArrayVec::<Class, BURST>::new();
+        let mut local = Local { port: None, mac: MacAddr::default() };
         for packet in burst.iter() {
-            classes.push(classify(packet, mac(context.snapshot, packet.ingress())));
+            classify(packet, local.mac(context.snapshot, packet.ingress()), &mut classes);
         }
         let mut hashes = [0; BURST];
         self.hasher.hash_each(hashes.iter_mut().zip(&classes).filter_map(|(hash, class)| match class {
@@ -155,15 +156,13 @@ impl<P: Packet> Pipeline<P> {
         for hash in hashes {
             self.conntrack.prefetch(*hash);
         }
-        let mut candidates: ArrayVec<_, BURST> =
-            hashes.iter().map(|hash| self.conntrack.find_candidate(*hash)).collect();
-        for (candidate, hash) in candidates.iter_mut().zip(hashes) {
+        let mut sought: ArrayVec<_, BURST> =
+            hashes.iter().map(|&hash| (hash, self.conntrack.find_candidate(hash))).collect();
+        for (hash, candidate) in &mut sought {
             self.conntrack.find_elsewhere(candidate, *hash);
         }
-        for (packet, ((class, hash), candidate)) in
-            mem::take(burst).into_iter().zip(classes.iter().zip(hashes).zip(&candidates))
-        {
-            self.finish(packet, class, *hash, *candidate, context);
+        for (packet, (class, &(hash, candidate))) in mem::take(burst).into_iter().zip(classes.iter().zip(&sought)) {
+            self.finish(packet, class, hash, candidate, context);
         }
     }
 
@@ -215,7 +214,7 @@ impl<P: Packet> Pipeline<P> {
     }
 
     /// Sends `packet` to `neighbor`, but not before those that wait for it.
-    #[inline]
+    #[inline(always)]
     fn send_in_turn<O: Output<P>, T: Tracer>(
         &mut self,
         packet: P,
@@ -223,7 +222,7 @@ impl<P: Packet> Pipeline<P> {
         context: &mut Context<'_, O, T>,
     ) {
         match neighbor.hop() {
-            Some(hop) if !self.waiting.any_for(neighbor) => self.send(packet, hop, context),
+            Some(hop) if self.waiting.is_empty() || !self.waiting.any_for(neighbor) => self.send(packet, hop, context),
             _ => self.hold(packet, neighbor, context),
         }
     }
@@ -268,8 +267,23 @@ impl<P: Packet> Pipeline<P> {
     }
 }
 
+/// leat's Ethernet address on the port that the last packet came in on: nearly always that of the next one, too.
+struct Local {
+    port: Option<PortId>,
+    mac: MacAddr,
+}
+
+impl Local {
+    #[inline(always)]
+    fn mac(&mut self, snapshot: &Snapshot, port: PortId) -> MacAddr {
+        if self.port != Some(port) {
+            *self = Self { port: Some(port), mac: mac(snapshot, port) };
+        }
+        self.mac
+    }
+}
+
 /// leat's Ethernet address on `port`.
-#[inline(always)]
 fn mac(snapshot: &Snapshot, port: PortId) -> MacAddr {
     snapshot.port(port).map_or(MacAddr::default(), |port| port.mac)
 }

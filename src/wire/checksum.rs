@@ -8,33 +8,34 @@ use std::net::Ipv4Addr;
 /// The checksum of `bytes`, ready for the header field; over bytes that include a right checksum it is 0.
 #[inline(always)]
 pub fn of(bytes: &[u8]) -> u16 {
-    !fold(sum(bytes))
+    u16::from_be(!fold(sum(bytes)))
 }
 
-/// The sum of `bytes`, to be folded.
+/// The sum of `bytes` as they lie in memory, to be folded. In which order the bytes of its words are makes no difference
+/// to a sum but to the order of its own bytes (RFC 1071 §2).
 #[inline(always)]
 fn sum(bytes: &[u8]) -> u64 {
     // Two words at a time: 2³² is 1 modulo 2¹⁶ - 1, so it does not matter which half of a sum a word is added to.
     let (pairs, rest) = bytes.as_chunks::<4>();
-    let mut sum = pairs.iter().map(|pair| u64::from(u32::from_be_bytes(*pair))).sum();
+    let mut sum = pairs.iter().map(|pair| u64::from(u32::from_ne_bytes(*pair))).sum();
     let (words, rest) = rest.as_chunks::<2>();
     for word in words {
-        sum += u64::from(u16::from_be_bytes(*word));
+        sum += u64::from(u16::from_ne_bytes(*word));
     }
     if let [last] = rest {
-        sum += u64::from(u16::from_be_bytes([*last, 0]));
+        sum += u64::from(u16::from_ne_bytes([*last, 0]));
     }
     sum
 }
 
-/// A sum that is not finished.
+/// A sum that is not finished, of words as they lie in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Sum(u64);
 
 /// The sum over the pseudo-header of TCP or UDP over IPv4 (RFC 9293 §3.1, RFC 768).
 pub fn pseudo_header(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, length: u16) -> Sum {
-    let [source, destination] = [source, destination].map(|address| u64::from(address.to_bits()));
-    Sum(source + destination + u64::from(protocol) + u64::from(length))
+    let [source, destination] = [source, destination].map(|address| u64::from(address.to_bits().to_be()));
+    Sum(source + destination + u64::from(u16::from(protocol).to_be()) + u64::from(length.to_be()))
 }
 
 impl Sum {
@@ -46,7 +47,7 @@ impl Sum {
 
     /// The checksum of all, as UDP wants it: one that is 0 is written as 0xffff.
     pub fn finish(self) -> u16 {
-        match !fold(self.0) {
+        match u16::from_be(!fold(self.0)) {
             0 => 0xffff,
             sum => sum,
         }
@@ -63,8 +64,7 @@ impl Sum {
 /// assert_eq!(delta.apply(of(&before)), of(&after));
 /// ```
 ///
-/// It sums words as they lie in memory: in which order the bytes of a sum are makes no difference but to the order of its
-/// bytes (RFC 1071 §2), and so nothing that is read from a packet or written into it has to be turned round.
+/// It sums words as they lie in memory, so that nothing that is read from a packet or written into it is turned round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delta(u64);
 
