@@ -10,6 +10,7 @@ use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 mod fullnat;
 mod liveness;
 mod modes;
+mod steering;
 
 use super::*;
 use crate::config;
