@@ -75,6 +75,12 @@ impl PortClasses {
     }
 }
 
+/// Whether, by however many low bits of `hash`, there are classes, and up to ten of them spare no port from 1024 up.
+pub(super) fn deals_all_out(hash: &Linear) -> bool {
+    let by_well_known = PortClasses::new(hash, WELL_KNOWN_BITS);
+    by_well_known.is_ok_and(|classes| classes.spared == 1) && PortClasses::new(hash, 16).is_ok()
+}
+
 /// A port and what the hash makes of it.
 #[derive(Clone, Copy)]
 struct Row {

@@ -9,11 +9,13 @@
 //! - [`Steering::Rss`] computes what the ports' receive-side scaling does. Its hash is linear over GF(2), so the source ports
 //!   whose answers arrive at one worker are known in closed form, without a search and without rules in the card.
 
+mod alignment;
 mod classes;
 mod rss;
 mod share;
 
-pub use rss::{Rss, RssError};
+pub use alignment::Alignment;
+pub use rss::{Rss, RssError, random_key};
 pub use share::{Base, PortShare};
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Flows as a port's receive-side scaling deals them out.
 
-use super::classes::{PortClasses, RankDeficient};
+use super::classes::{PortClasses, RankDeficient, deals_all_out};
 use crate::flow::{FlowKey, Toeplitz, ToeplitzKey};
 use crate::id::WorkerId;
 
@@ -14,6 +14,22 @@ pub struct Rss {
     /// By entry: of a length that is a power of two, and as short as it can be.
     table: Box<[WorkerId]>,
     workers: u16,
+}
+
+/// A hash key for cards, that nobody knows and that deals every port from 1024 up out, whatever the redirection table.
+///
+/// # Errors
+///
+/// When the operating system has no randomness to give.
+pub fn random_key() -> Result<[u8; 40], getrandom::Error> {
+    loop {
+        let mut bytes = [0; 40];
+        getrandom::fill(&mut bytes)?;
+        // About every fourth is one.
+        if ToeplitzKey::new(&bytes).is_some_and(|key| deals_all_out(Toeplitz::new(key).destination_port())) {
+            return Ok(bytes);
+        }
+    }
 }
 
 /// Why leat cannot follow a port's receive-side scaling.
@@ -161,6 +177,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_port_is_dealt_out_with_a_key_of_leats_own() {
+        for _ in 0..20 {
+            let key = random_key().unwrap();
+            for entries in [2, 64, 128, 512, 1024] {
+                let rss = Rss::new(&key, &round_robin(entries, 2), 2).unwrap();
+                assert_eq!(rss.classes().len() as usize * rss.entries(), 64_512);
+            }
+            assert!(Rss::new(&key, &round_robin(1 << 12, 3), 3).is_ok());
+        }
+        assert_ne!(random_key().unwrap(), random_key().unwrap());
     }
 
     #[test]
