@@ -132,11 +132,11 @@ impl Conntrack {
             backend_port: if protocol == Protocol::Icmp { 0 } else { opening.backend_port },
         };
         let Self { table, pools, hasher, .. } = self;
-        let mut pool = pools.pool_mut(&key)?;
         let (path, backend_port) = match key.backend_port {
             0 => (Path::LocalToAnyPort, opening.original.dst_port),
             port => (Path::Local, port),
         };
+        let mut pool = pools.pool_mut(&key, backend_port)?;
         let look = |port: u16| {
             let reply = FlowKey { src_port: backend_port, dst_port: port, ..key.answers() };
             let reply_hash = hasher.hash(&reply);

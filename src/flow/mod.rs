@@ -1,8 +1,14 @@
 //! What identifies a flow: protocol, addresses and ports, as they stand in a packet.
 
 mod hash;
+mod linear;
+mod toeplitz;
 
 pub use hash::FlowHasher;
+pub use linear::Linear;
+#[cfg(test)]
+pub(crate) use toeplitz::known;
+pub use toeplitz::{Toeplitz, ToeplitzKey};
 
 use std::fmt;
 use std::net::Ipv4Addr;

@@ -42,6 +42,7 @@ use crate::io::{BURST, Burst, Output, Packet};
 use crate::neighbor::{Hop, Neighbor, Resolver, Waiting};
 use crate::scheduler::Turn;
 use crate::service::Snapshot;
+use crate::steering::Steering;
 use crate::time::Instant;
 use crate::wire::{MacAddr, ethernet};
 use classify::{Class, Headers, classify};
@@ -52,6 +53,7 @@ use unknown::Beginning;
 pub struct Pipeline<P> {
     id: WorkerId,
     workers: u16,
+    steering: Steering,
     hasher: FlowHasher,
     counters: Arc<PerWorker<WorkerCounters>>,
     conntrack: Conntrack,
@@ -73,8 +75,8 @@ pub struct Pipeline<P> {
 pub struct Settings {
     /// Which worker it is for.
     pub id: WorkerId,
-    /// How many workers there are.
-    pub workers: u16,
+    /// Which worker owns which flows; the same for all workers.
+    pub steering: Steering,
     /// The hash of flows; the same for all workers.
     pub hasher: FlowHasher,
     /// Its connection table.
@@ -115,11 +117,12 @@ pub struct Context<'a, O, T> {
 impl<P: Packet> Pipeline<P> {
     /// A pipeline that must [`adopt`](Self::adopt) a snapshot before it can do anything.
     pub fn new(settings: Settings) -> Self {
-        let Settings { id, workers, hasher, conntrack, persistence, flow_memory, clients, client_idle, counters } =
+        let Settings { id, steering, hasher, conntrack, persistence, flow_memory, clients, client_idle, counters } =
             settings;
         Self {
             id,
-            workers,
+            workers: steering.workers(),
+            steering,
             hasher,
             counters,
             conntrack,
