@@ -1,14 +1,15 @@
 //! The packet path: the passes over a burst.
 //!
 //! ```text
-//!             pass 1                pass 2                     pass 3, packet by packet
-//! burst → classify, hash,   →  fetch the records  →  look up ─┬─ known:   track → rewrite → next hop → output
-//!         fetch buckets        that may match                 ├─ unknown: service → scheduler → open, then as known
-//!                                                             └─ local:   ARP and echo, answered here
+//!             pass 1            pass 2, some packets ahead            pass 3
+//! burst → classify, hash  →  fetch the bucket, fetch the  →  look up ─┬─ known:   track → rewrite → next hop → output
+//!                            record that may match                    ├─ unknown: service → scheduler → open, then as known
+//!                                                                     └─ local:   ARP and echo, answered here
 //! ```
 //!
-//! The first two passes read and change nothing, so that memory is fetched for many packets at once. All that changes
-//! anything happens in the third, one packet after the other: what leaves is as if the packets had come one by one.
+//! The first two passes read and change nothing; they have memory fetched for packets whose turn comes later. All that
+//! changes anything happens in the third, one packet after the other: what leaves is as if the packets had come one by
+//! one.
 //!
 //! A [`Pipeline`] belongs to one worker. It is given bursts, the time, an [`Output`] and a [`Tracer`]; it reads no
 //! clock and knows no port.
@@ -18,6 +19,7 @@ mod headline;
 mod known;
 mod limiter;
 mod local;
+mod lookahead;
 mod trace;
 mod tunnel;
 mod unknown;
@@ -47,6 +49,7 @@ use crate::time::Instant;
 use crate::wire::{MacAddr, ethernet};
 use classify::{Class, Headers, classify};
 use limiter::Limiter;
+use lookahead::Lookahead;
 use unknown::Beginning;
 
 /// One worker's part of the packet path.
@@ -155,16 +158,9 @@ impl<P: Packet> Pipeline<P> {
             Class::Flow(headers) => Some((hash, &headers.key)),
             Class::Arp | Class::IcmpError { .. } | Class::Drop(_) => None,
         }));
-        let hashes = &hashes[..classes.len()];
-        for hash in hashes {
-            self.conntrack.prefetch(*hash);
-        }
-        let mut sought: ArrayVec<_, BURST> =
-            hashes.iter().map(|&hash| (hash, self.conntrack.find_candidate(hash))).collect();
-        for (hash, candidate) in &mut sought {
-            self.conntrack.find_elsewhere(candidate, *hash);
-        }
-        for (packet, (class, &(hash, candidate))) in mem::take(burst).into_iter().zip(classes.iter().zip(&sought)) {
+        let mut ahead = Lookahead::start(&hashes[..classes.len()], &self.conntrack);
+        for (at, (packet, class)) in mem::take(burst).into_iter().zip(&classes).enumerate() {
+            let (hash, candidate) = ahead.candidate(at, &self.conntrack);
             self.finish(packet, class, hash, candidate, context);
         }
     }

@@ -1,0 +1,72 @@
+//! The second pass: finds what connection each packet may belong to, some packets before that is needed.
+//!
+//! A lookup waits for memory twice, for the index's bucket and for the connection's record. Both are asked for early
+//! enough to be there when their turn comes, and not much earlier: a processor keeps track of a dozen or so lines on
+//! their way, and makes whoever asks for more wait. So the second pass runs through the burst with the third, a few
+//! packets before it:
+//!
+//! ```text
+//! packet   i            i + 8                        i + 16               i + 32
+//!          third pass   look into the other bucket   look into the        fetch the
+//!                       of those that need it,       bucket, fetch        bucket
+//!                       fetch the record             the record
+//! ```
+
+use arrayvec::ArrayVec;
+
+use crate::conntrack::{Candidate, Conntrack};
+use crate::io::BURST;
+
+/// How many packets before the third pass a bucket is looked into; it is fetched as many before that.
+const AHEAD: usize = 16;
+
+/// The lookups of one burst.
+pub(super) struct Lookahead<'a> {
+    hashes: &'a [u64],
+    candidates: ArrayVec<Candidate, BURST>,
+}
+
+impl<'a> Lookahead<'a> {
+    /// The lookups of the packets whose keys have these hashes. What is looked at in vain for a packet without a key does
+    /// no harm.
+    #[inline(always)]
+    pub(super) fn start(hashes: &'a [u64], conntrack: &Conntrack) -> Self {
+        let mut ahead = Self { hashes, candidates: ArrayVec::new() };
+        for hash in hashes.iter().take(2 * AHEAD) {
+            conntrack.prefetch(*hash);
+        }
+        for _ in 0..AHEAD {
+            ahead.look(conntrack);
+        }
+        for at in 0..AHEAD / 2 {
+            ahead.look_elsewhere(at, conntrack);
+        }
+        ahead
+    }
+
+    /// What packet number `at` may belong to. To be asked for one packet after the other.
+    #[inline(always)]
+    pub(super) fn candidate(&mut self, at: usize, conntrack: &Conntrack) -> (u64, Candidate) {
+        if let Some(hash) = self.hashes.get(at + 2 * AHEAD) {
+            conntrack.prefetch(*hash);
+        }
+        self.look(conntrack);
+        self.look_elsewhere(at + AHEAD / 2, conntrack);
+        (self.hashes[at], self.candidates[at])
+    }
+
+    /// Looks into the next bucket.
+    #[inline(always)]
+    fn look(&mut self, conntrack: &Conntrack) {
+        if let Some(hash) = self.hashes.get(self.candidates.len()) {
+            self.candidates.push(conntrack.find_candidate(*hash));
+        }
+    }
+
+    #[inline(always)]
+    fn look_elsewhere(&mut self, at: usize, conntrack: &Conntrack) {
+        if let (Some(hash), Some(candidate)) = (self.hashes.get(at), self.candidates.get_mut(at)) {
+            conntrack.find_elsewhere(candidate, *hash);
+        }
+    }
+}
