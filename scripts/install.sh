@@ -3,7 +3,7 @@
 #
 #   install.sh [--dev] [--check]
 #
-#   --dev     also what the checks before a change need: clippy, rustfmt, shellcheck
+#   --dev     also what the checks before a change need: clippy, rustfmt, shellcheck, valgrind
 #   --check   installs nothing: says what is missing, exit status 1 if anything is
 #
 # On Debian 12 and 13 packages are installed with apt. Elsewhere it names what is missing and stops. When nothing is
@@ -47,6 +47,7 @@ needs='
 '
 needs_dev='
     command:shellcheck                           shellcheck
+    command:valgrind                             valgrind
     subcommand:clippy                            rust-web-clippy
     subcommand:fmt                               rustfmt-web
 '

@@ -136,6 +136,14 @@ impl Known {
         Cost { make: make / sent as f64, forward: (both - make) / sent as f64 }
     }
 
+    /// Sends `packets` packets in each direction that there is.
+    pub(crate) fn walk(&mut self, mode: Mode, packets: u64) {
+        self.run(Direction::Original, Sizes::Short, packets, true);
+        if !mode.is_one_way() {
+            self.run(Direction::Reply, Sizes::Short, packets, true);
+        }
+    }
+
     /// Makes packets, and sends them if so asked; the time on the CPU that it took, and how many bursts there were.
     fn run(&mut self, direction: Direction, sizes: Sizes, packets: u64, send: bool) -> (f64, u64) {
         let Self { balancer, frames, transport, flows, answers } = self;

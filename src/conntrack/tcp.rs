@@ -123,6 +123,11 @@ impl Track {
         if !segment.has(Segment::ACK) || !self.accepts(direction, segment) {
             return Observed::FOREIGN;
         }
+        if self.state == State::Established && !segment.has(Segment::FIN) {
+            // Nearly every segment: all below is done already, or for those that end a connection.
+            self.learn(direction, segment);
+            return Observed::ORDINARY;
+        }
         if self.state == State::TimeWait || self.state == State::Reset && !self.refutes_reset(direction, segment) {
             return Observed::ORDINARY;
         }

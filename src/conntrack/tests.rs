@@ -309,6 +309,22 @@ fn a_full_table_makes_room_where_a_connection_is_over() {
 }
 
 #[test]
+fn a_full_table_makes_room_behind_a_crowd_of_young_connections() {
+    let mut conntrack = worker(0, 1, 2000);
+    let all: Vec<_> = (0..2000).map(|client| open_tcp(&mut conntrack, client, 40_000).index).collect();
+    // The first thousand are over; each that is opened takes the place of one, and the search goes on behind it.
+    for index in &all[..1000] {
+        refuse(&mut conntrack, *index);
+    }
+    for client in 2000..3000 {
+        open_tcp(&mut conntrack, client, 40_000);
+    }
+    // Now a thousand young ones lie between the last that was found and the next that is over.
+    refuse(&mut conntrack, all[1999]);
+    assert_eq!(open_tcp(&mut conntrack, 3000, 40_000).ended.unwrap().original_key(), key(Protocol::Tcp, 1999, 40_000));
+}
+
+#[test]
 fn without_a_pool_there_is_no_port() {
     let mut conntrack = worker(0, 1, 50);
     let mut opening = opening(&conntrack, key(Protocol::Udp, 1, 40_000), None);
