@@ -119,11 +119,11 @@ impl Outlet {
 /// Gives as much of `buffer` to the port as it takes.
 #[inline(always)]
 fn send(counters: &WorkerCounters, lcore: Lcore, queue: &mut TxQueue, buffer: &mut ArrayVec<Mbuf, BUFFER>) {
-    let before: u64 = buffer.iter().map(|packet| packet.frame_len() as u64).sum();
+    let bytes = |buffer: &[Mbuf]| buffer.iter().map(|packet| packet.frame_len() as u64).sum::<u64>();
+    let before = bytes(buffer);
     let sent = queue.tx_burst(lcore, buffer);
-    let left: u64 = buffer.iter().map(|packet| packet.frame_len() as u64).sum();
     counters.transmitted.add(sent as u64);
-    counters.transmitted_bytes.add(before - left);
+    counters.transmitted_bytes.add(before - bytes(buffer));
 }
 
 impl Output<Mbuf> for OnLcore<'_> {
