@@ -26,7 +26,7 @@ WARM_UP = 0.15
 
 def run(run):
     need("dpdk-testpmd")
-    seconds = 0.4 if run.quick else 1.0
+    seconds = 0.3 if run.quick else 1.0
     for flows in FLOWS:
         capture = run.directory / f"{flows}.pcap"
         captures.write(capture, flows)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import driver
@@ -25,6 +26,8 @@ LEVELS = {"driver": driver, "pipeline": pipeline, "lcores": lcores, "endtoend": 
 # Where a whole run leaves its results, and where a part of one does.
 RESULTS = REPOSITORY / "docs/benchmarks"
 WORK = REPOSITORY / "target/bench"
+# By which a run is interrupted.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main():
@@ -33,17 +36,20 @@ def main():
         _report(arguments.report, arguments.out or arguments.report.parent)
         return
     out = arguments.out or (WORK / "report" if arguments.level else RESULTS)
-    # A plain `kill` must end programs, namespaces and hugepages in order as well.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(130))
-    try:
-        measured = _measure(arguments)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    for number in _SIGNALS:
+        signal.signal(number, _stop)
+    measured = _measure(arguments)
     out.mkdir(parents=True, exist_ok=True)
     results = out / "results.csv"
     shutil.copyfile(measured, results)
     _report(results, out)
+
+
+def _stop(*_):
+    """Programs, namespaces and hugepages are put in order on the way out; a second signal does not disturb that."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(130)
 
 
 def _measure(arguments):
@@ -73,10 +79,12 @@ def _measure(arguments):
 def _run(level, run, writer, started):
     """A level that fails leaves a row that says so, and the next one runs."""
     try:
-        for row in level.run(run):
-            writer.write(row)
-            if row.note:
-                _say(started, f"{row.subject} {row.measure}: {row.note}")
+        # Closed here, so that an interruption finds its namespaces and programs in order.
+        with closing(level.run(run)) as measured:
+            for row in measured:
+                writer.write(row)
+                if row.note:
+                    _say(started, f"{row.subject} {row.measure}: {row.note}")
     except run.FAILURES as error:
         _say(started, f"{level.NAME} failed: {error}")
         writer.write(rows.Row(level.NAME, "all", "leat", note=str(error)))
@@ -84,6 +92,7 @@ def _run(level, run, writer, started):
 
 def _report(path, out):
     facts, measured = rows.read(path)
+    out.mkdir(parents=True, exist_ok=True)
     report.write(facts, measured, out)
     print(report.table(facts, measured))
     print(f"Written to {out}: README.md, results.csv and its pictures", file=sys.stderr)

@@ -48,6 +48,8 @@ class Network:
         return run(["ip", "-n", self.namespace(role), *arguments])
 
     def up(self):
+        # What an earlier run left that was killed.
+        run([self._netns, "down", "--orphans"], seconds=60)
         run([self._netns, "--name", self._name, "up", "--clients", "1", "--backends", "3"], seconds=60)
         for role in ("client", *BACKENDS, "forwarder"):
             # All source ports, and no table of neighbours that stops at 128 addresses.

@@ -29,7 +29,7 @@ def _throughput(figures):
     # Packets a second on one core are the inverse of the cost.
     values = {(f.row.subject, f.row.flows): (1e3 / f.median, 1e3 / f.most, 1e3 / f.least) for f in measured}
     subjects = list(dict.fromkeys(figure.row.subject for figure in chosen))
-    groups = [(subject, [values.get((subject, count)) for count in flows]) for subject in subjects]
+    groups = [(subject, not subject.startswith("leat"), [values.get((subject, count)) for count in flows]) for subject in subjects]
     shades = [f"{count:,} flow{'s' if count > 1 else ''}" for count in flows]
     subtitle = "net_pcap infinite_rx, 60-byte frames, packets per second of on-CPU time: median, least and most. More is better"
     return values and svg.bars(TITLES["throughput-modes.svg"], subtitle, groups, shades, "Mpps")
@@ -51,7 +51,7 @@ def _cost_pipeline(figures):
 
 def _requests(figures):
     chosen = _of(figures, "end to end", "requests")
-    groups = [(f"{f.row.subject}, {f.row.setting}", [_spread(f) if f.values else None]) for f in chosen]
+    groups = [(f"{f.row.subject}, {f.row.setting}", f.row.what != "leat", [_spread(f) if f.values else None]) for f in chosen]
     subtitle = "wrk, 64 at a time, through one port on a bridge; all on the same CPUs. More is better"
     drawable = any(figure.values for figure in chosen)
     return drawable and svg.bars(TITLES["requests.svg"], subtitle, groups, [""], "requests/s")

@@ -1,5 +1,6 @@
 """The report: one table for the terminal; a page with tables and pictures for the repository. Both from the rows alone."""
 
+import textwrap
 from pathlib import Path
 
 import plots
@@ -92,4 +93,4 @@ def _facts_table(facts):
 
 
 def _facts_line(facts):
-    return "; ".join(f"{name} {value}" for name, value in facts.items())
+    return textwrap.fill("; ".join(f"{name} {value}" for name, value in facts.items()), 120)

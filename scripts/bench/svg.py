@@ -6,6 +6,8 @@ from xml.sax.saxutils import escape
 WIDTH = 860
 # Told apart by people who see fewer colours, too (Okabe and Ito, 2008), without the yellow that vanishes on white.
 COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555", "#7a5195"]
+# From light to dark, for what grows: of what is looked at, and of what it is compared to.
+SHADES, OTHERS = ["#9ecae1", "#4292c6", "#08519c"], ["#cdd2d7", "#9aa2aa", "#626b74"]
 _STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#333}.title{font-size:16px;font-weight:600;fill:#111}"
     ".small{font-size:12px;fill:#666}.grid{stroke:#e3e3e3}.axis{stroke:#999}.end{text-anchor:end}.middle{text-anchor:middle}"
@@ -77,17 +79,17 @@ def lines(title, subtitle, series, unit):
             picture.dot(x_of(x), y_of(y), color)
         ends.append((y_of(points[-1][1]), name, color, x_of(points[-1][0])))
     for (y, name, color, x), label in zip(sorted(ends), _apart([end[0] for end in sorted(ends)], 18, bottom)):
-        picture.line(x + 6, y, right + 12, label, f'stroke="{color}" stroke-opacity="0.35"')
+        picture.line(x + 6, y, right + 12, label, f'stroke="{color}" stroke-opacity="0.6"')
         picture.text(right + 16, label + 4, name)
     return str(picture)
 
 
 def bars(title, subtitle, groups, shades, unit):
-    """`groups`: (name, [(median, least, most) for each shade, or None]). Longer is more."""
-    left, right, top, thick = 40 + 7.2 * max(len(name) for name, _ in groups), WIDTH - 90, 92, 15
+    """`groups`: (name, is other, [(median, least, most) for each shade, or None]). Longer is more."""
+    left, right, top, thick = 52 + 7.2 * max(len(name) for name, *_ in groups), WIDTH - 90, 92, 15
     step = thick * len(shades) + 16
     picture = Picture(title, subtitle, top + step * len(groups) + 46)
-    most = max(value[2] for _, values in groups for value in values if value)
+    most = max(value[2] for *_, values in groups for value in values if value)
     ticks = _ticks(most)
     x_of = lambda x: left + x / ticks[-1] * (right - left)  # noqa: E731
     bottom = top + step * len(groups)
@@ -97,15 +99,15 @@ def bars(title, subtitle, groups, shades, unit):
     picture.text((left + right) / 2, bottom + 36, unit, "small middle")
 
     x = left
-    for shade, color in zip(shades, COLORS) if len(shades) > 1 else ():
+    for shade, color in zip(shades, SHADES) if len(shades) > 1 else ():
         picture.bar(x, 64, 12, 12, color)
         picture.text(x + 18, 75, shade, "small")
         x += 40 + 7.2 * len(shade)
-    for row, (name, values) in enumerate(groups):
+    for row, (name, is_other, values) in enumerate(groups):
         y = top + row * step
         picture.text(left - 12, y + thick * len(shades) / 2 + 5, name, "end")
         for i, value in enumerate(values):
-            _bar(picture, x_of, left, y + i * thick, thick - 2, COLORS[i % len(COLORS)], value)
+            _bar(picture, x_of, left, y + i * thick, thick - 2, (OTHERS if is_other else SHADES)[i - len(shades)], value)
     return str(picture)
 
 
