@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # bench.sh: measures leat beside its peers on this machine, prints one table, and writes docs/benchmarks/. Run it as root.
 #
-#   bench.sh [--quick] [--level NAME] [--rounds N] [--out DIRECTORY]
+#   bench.sh [--quick] [--level NAME] [--rounds N] [--no-hugepages] [--out DIRECTORY]
 #   bench.sh --report FILE [--out DIRECTORY]
 #
-#   --quick      in three minutes, less sure; without it about twenty-five
-#   --level      one part only: driver, pipeline, lcores, endtoend or micro; then the report is in target/bench/report/
-#   --rounds     how often each thing is measured, where that is not the level's own choice
-#   --out        where the report goes: README.md, results.csv and pictures
-#   --report     measures nothing: makes the report again from a results.csv
+#   --quick          in three minutes, less sure; without it about twenty-five
+#   --level NAME     one part only: driver, pipeline, lcores, endtoend or micro; then the report is in target/bench/report/
+#   --rounds N       how often each thing is measured, where that is not the level's own choice
+#   --no-hugepages   as on a machine that has none to spare
+#   --out DIRECTORY  where the report goes: README.md, results.csv and pictures
+#   --report FILE    measures nothing: makes the report again from a results.csv
 #
 # It installs what is missing, builds, and sets hugepages aside while it runs, where the kernel has memory for them. What each
 # part measures, and what that says, is in the page that it writes. All networking is in namespaces, which are gone
@@ -22,7 +23,7 @@ main() {
     while [[ $# -gt 0 ]]; do
         case $1 in
             -h | --help) help "$0"; exit 0 ;;
-            --quick) ;;
+            --quick | --no-hugepages) ;;
             --level)
                 [[ ${2:-} =~ ^(driver|pipeline|lcores|endtoend|micro)$ ]] || usage_error "--level '${2:-}' is none of them"
                 shift

@@ -59,18 +59,26 @@ class Memory:
 
 
 @contextmanager
-def hugepages():
-    """Sets hugepages aside for as long as it lasts, where the kernel lets us; yields the Memory that there is."""
+def hugepages(count):
+    """Sets hugepages aside for as long as it lasts, where the kernel lets us; yields the Memory that there is.
+
+    With a count of 0 the run does without, also where there are some.
+    """
+    if count == 0:
+        yield Memory(is_huge=False)
+        return
     before = int(NR_HUGEPAGES.read_text())
-    missing = HUGEPAGES - int(_field("/proc/meminfo", r"HugePages_Free:\s+(\d+)") or 0)
+    missing = count - _free_hugepages()
+    # As much again, and more, stays for everybody else.
+    is_possible = int(_field("/proc/meminfo", r"MemAvailable:\s+(\d+)") or 0) > 4 << 20
+    if missing <= 0 or not is_possible:
+        yield Memory(is_huge=missing <= 0)
+        return
     try:
-        if missing > 0:
-            _set_hugepages(before + missing)
-        free = int(_field("/proc/meminfo", r"HugePages_Free:\s+(\d+)") or 0)
-        yield Memory(is_huge=free >= HUGEPAGES)
+        _set_hugepages(before + missing)
+        yield Memory(is_huge=_free_hugepages() >= count)
     finally:
-        if missing > 0:
-            _set_hugepages(before)
+        _set_hugepages(before)
 
 
 def _set_hugepages(count):
@@ -79,6 +87,10 @@ def _set_hugepages(count):
     except OSError:
         # Then there are none, and the rows say so.
         pass
+
+
+def _free_hugepages():
+    return int(_field("/proc/meminfo", r"HugePages_Free:\s+(\d+)") or 0)
 
 
 def _siblings(cpu):

@@ -63,7 +63,7 @@ def _measure(arguments):
     levels = [LEVELS[arguments.level]] if arguments.level else list(LEVELS.values())
 
     writer = rows.Writer(path, facts)
-    with machine.hugepages() as memory:
+    with machine.hugepages(0 if arguments.no_hugepages else machine.HUGEPAGES) as memory:
         run = Run(REPOSITORY, directory, memory, machine.cpus(), arguments.quick, arguments.rounds)
         try:
             for level in levels:
@@ -107,6 +107,7 @@ def _arguments():
     parser = argparse.ArgumentParser(prog="bench.sh", add_help=False, allow_abbrev=False)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--level", choices=LEVELS)
+    parser.add_argument("--no-hugepages", action="store_true")
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--report", type=Path)
