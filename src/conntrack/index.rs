@@ -28,6 +28,17 @@ const ELSEWHERE: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
+/// What a look at one bucket says about an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hint {
+    /// It may have this value.
+    Likely(u32),
+    /// It is not in its home bucket, but may be in the other.
+    Elsewhere,
+    /// It is not there.
+    Absent,
+}
+
 /// From hashes to values below 2³¹. Several entries may have the same hash; the caller tells them apart.
 #[derive(Debug)]
 pub(super) struct Index {
@@ -49,19 +60,25 @@ impl Index {
         arch::prefetch_read(self.line(self.home(hash)));
     }
 
-    /// The value of the first entry at home that looks like `hash`. Where one may be elsewhere, fetches that bucket.
+    /// What the home bucket of `hash` says, which should have been fetched. Each value that it may be is shown to `seen`;
+    /// where none is, and the entry may be elsewhere, that bucket is fetched.
     #[inline]
-    pub(super) fn hint(&self, hash: u64) -> Option<u32> {
+    pub(super) fn look(&self, hash: u64, seen: impl FnMut(u32)) -> Hint {
         let (home, tag) = (self.home(hash), tag(hash));
         let line = self.line(home);
-        let matches = matching(line, tag);
-        if matches != 0 {
-            return Some(stored(line, matches.trailing_zeros() as usize) >> 1);
-        }
-        if entries_elsewhere(line) != 0 {
+        let first = show_matches(line, tag, seen);
+        if first == Hint::Absent && entries_elsewhere(line) != 0 {
             arch::prefetch_read(self.line(self.other(home, tag)));
+            return Hint::Elsewhere;
         }
-        None
+        first
+    }
+
+    /// What the other bucket of `hash` says, after [`Self::look`] said that the entry may be there.
+    #[inline]
+    pub(super) fn look_elsewhere(&self, hash: u64, seen: impl FnMut(u32)) -> Hint {
+        let (home, tag) = (self.home(hash), tag(hash));
+        show_matches(self.line(self.other(home, tag)), tag, seen)
     }
 
     /// The first value under `hash` that `accept` takes.
@@ -216,6 +233,21 @@ const fn tag(hash: u64) -> u8 {
 #[inline]
 fn matching(line: &Line, tag: u8) -> u16 {
     arch::matching_bytes([line[0], line[1]], tag) & ALL_SLOTS
+}
+
+/// Shows the values of all entries that look like `tag`; the first is the answer.
+#[inline]
+fn show_matches(line: &Line, tag: u8, mut seen: impl FnMut(u32)) -> Hint {
+    let mut matches = matching(line, tag);
+    if matches == 0 {
+        return Hint::Absent;
+    }
+    let first = stored(line, matches.trailing_zeros() as usize) >> 1;
+    while matches != 0 {
+        seen(stored(line, matches.trailing_zeros() as usize) >> 1);
+        matches &= matches - 1;
+    }
+    Hint::Likely(first)
 }
 
 #[inline]

@@ -1,7 +1,8 @@
-//! Memory in whole cache lines, zeroed, and committed only where it is touched.
+//! Memory in whole cache lines, zeroed, and committed from the start.
 //!
-//! A large vector of zeros comes from the operating system without being written, so its pages cost nothing until
-//! used. It is aligned for its elements only; one line more than asked leaves room to begin at a line's start.
+//! A vector is aligned for its elements only; one line more than asked leaves room to begin at a line's start.
+
+use crate::arch;
 
 /// Words in a line.
 const WORDS: usize = 8;
@@ -20,7 +21,8 @@ pub(super) struct Lines {
 impl Lines {
     /// `count` lines, all zero.
     pub(super) fn zeroed(count: usize) -> Self {
-        let words = vec![0_u64; (count + 1) * WORDS];
+        let mut words = vec![0_u64; (count + 1) * WORDS];
+        arch::commit(&mut words);
         let misaligned = words.as_ptr().addr() / size_of::<u64>() % WORDS;
         Self { words, first: (WORDS - misaligned) % WORDS }
     }

@@ -1,8 +1,8 @@
 //! Connections: which are open, in what state, and which source port each one has towards its backend.
 //!
 //! One lcore owns one [`Conntrack`] and shares nothing of it. A packet's key goes in through a lookup in three passes
-//! over a burst, so that no pass waits for memory: [`Conntrack::prefetch`], [`Conntrack::find_candidate`],
-//! [`Conntrack::verify`]. What is found takes the packet in ([`Conntrack::track`]); what is not may be opened
+//! over a burst, so that no pass waits for memory: [`Conntrack::prefetch`], [`Conntrack::find_candidate`] with
+//! [`Conntrack::find_elsewhere`], [`Conntrack::verify`]. What is found takes the packet in ([`Conntrack::track`]); what is not may be opened
 //! ([`Conntrack::open`]). Between bursts [`Conntrack::sweep`] forgets the connections whose time is over.
 //!
 //! The states and timeouts are those of RFC 9293, RFC 5382, RFC 4787, RFC 5508 and RFC 7857; each rule cites its own.
@@ -34,8 +34,10 @@ use ports::Pools;
 use table::Table;
 use timeouts::TimeoutTicks;
 
-/// How many records a full table is searched for a connection that is over.
+/// How many records a full table is searched for a connection that is over, each time that one is to be opened…
 const ROOM_TRIES: usize = 64;
+/// … to which are added those that earlier searches did not need, up to so many: young connections can lie side by side.
+const MOST_ROOM_TRIES: usize = 4096;
 
 /// What a [`Conntrack`] is made from.
 #[derive(Clone, Debug)]
@@ -98,6 +100,8 @@ pub struct Conntrack {
     sweep_at: usize,
     /// The record that the next search for room begins with.
     room_at: usize,
+    /// Records that earlier searches for room did not need to look at.
+    room_tries_left: usize,
 }
 
 impl Conntrack {
@@ -111,6 +115,7 @@ impl Conntrack {
             timeouts: TimeoutTicks::new(&settings.timeouts),
             sweep_at: 0,
             room_at: 0,
+            room_tries_left: 0,
         }
     }
 
@@ -161,6 +166,12 @@ impl Conntrack {
     #[inline]
     pub fn find_candidate(&self, hash: u64) -> Candidate {
         self.table.find_candidate(hash)
+    }
+
+    /// Second pass again, after it was made for all packets: does the same for the few that need one more step.
+    #[inline]
+    pub fn find_elsewhere(&self, candidate: &mut Candidate, hash: u64) {
+        self.table.find_elsewhere(candidate, hash);
     }
 
     /// Third pass: the connection that has `key` in either direction. The answer is that of [`Self::find`], now; the
@@ -296,12 +307,18 @@ impl Conntrack {
 
     /// A connection that rests or whose time is over, among the next records of a full table.
     fn find_over(&mut self, now: Tick) -> Option<ConnectionIndex> {
-        (0..ROOM_TRIES.min(self.table.used())).find_map(|_| {
+        let tries = (self.room_tries_left + ROOM_TRIES).min(MOST_ROOM_TRIES);
+        self.room_tries_left = 0;
+        (0..tries.min(self.table.used())).find_map(|tried| {
             let index = ConnectionIndex(self.room_at as u32);
             self.room_at = if self.room_at + 1 < self.table.used() { self.room_at + 1 } else { 0 };
             let connection = self.table.record(index);
             let rests = matches!(connection.state(), State::TimeWait | State::Reset);
-            (rests || self.has_expired(connection, now)).then_some(index)
+            let over = rests || self.has_expired(connection, now);
+            over.then(|| {
+                self.room_tries_left = tries - tried - 1;
+                index
+            })
         })
     }
 

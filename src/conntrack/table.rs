@@ -1,10 +1,10 @@
 //! The connection table of one lcore: records, and the index that finds each by the keys of both its directions.
 //!
-//! All of it is allocated once. Records are used from the front, and a freed one is the next to be used again, so memory
-//! beyond the most connections there ever were is never touched.
+//! All of it is allocated and committed once. Records are used from the front, and a freed one, whose line is likely to
+//! be in the cache still, is the next to be used again.
 
 use super::connection::{Connection, ConnectionIndex};
-use super::index::Index;
+use super::index::{Hint, Index};
 use super::track::{Direction, State};
 use crate::arch;
 use crate::flow::FlowKey;
@@ -14,7 +14,12 @@ const NONE: u32 = u32::MAX;
 
 /// A record that a packet's hash points to, to be verified once it has arrived from memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Candidate(Option<u32>);
+pub struct Candidate(Hint);
+
+impl Candidate {
+    /// For what is in no table.
+    pub const NONE: Self = Self(Hint::Absent);
+}
 
 /// There is no room for another connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +39,9 @@ impl Table {
     /// A table for `capacity` connections, at most 2³⁰.
     pub(super) fn new(capacity: usize) -> Self {
         assert!(capacity <= 1 << 30, "an index of 30 bits");
-        Self { index: Index::new(2 * capacity), records: Vec::with_capacity(capacity), capacity, freed: NONE, len: 0 }
+        let mut records = Vec::with_capacity(capacity);
+        arch::commit(records.spare_capacity_mut());
+        Self { index: Index::new(2 * capacity), records, capacity, freed: NONE, len: 0 }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -54,11 +61,22 @@ impl Table {
     /// Second pass: fetches the record that the bucket's tags point to.
     #[inline]
     pub(super) fn find_candidate(&self, hash: u64) -> Candidate {
-        let value = self.index.hint(hash);
-        if let Some(record) = value.and_then(|value| self.records.get(value as usize >> 1)) {
+        Candidate(self.index.look(hash, |value| self.prefetch_record(value)))
+    }
+
+    /// Second pass again, for the few whose entry is not in its first bucket.
+    #[inline]
+    pub(super) fn find_elsewhere(&self, candidate: &mut Candidate, hash: u64) {
+        if candidate.0 == Hint::Elsewhere {
+            candidate.0 = self.index.look_elsewhere(hash, |value| self.prefetch_record(value));
+        }
+    }
+
+    #[inline]
+    fn prefetch_record(&self, value: u32) {
+        if let Some(record) = self.records.get(value as usize >> 1) {
             arch::prefetch_read(record);
         }
-        Candidate(value)
     }
 
     /// Third pass: what [`Self::find`] says now, and quickly where the candidate is it.
@@ -70,8 +88,8 @@ impl Table {
         hash: u64,
     ) -> Option<(ConnectionIndex, Direction)> {
         match candidate.0 {
-            Some(value) if self.value_is(value, key) => Some(unpack(value)),
-            _ => self.find(key, hash),
+            Hint::Likely(value) if self.value_is(value, key) => Some(unpack(value)),
+            Hint::Likely(_) | Hint::Elsewhere | Hint::Absent => self.find(key, hash),
         }
     }
 

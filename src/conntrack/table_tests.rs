@@ -1,18 +1,20 @@
 use super::*;
+
 use crate::conntrack::{Path, Sight};
+use std::sync::LazyLock;
 
 use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use crate::conntrack::ClientLink;
 use crate::conntrack::track::Track;
+use crate::conntrack::{ClientLink, Path, Sight};
 use crate::flow::{FlowHasher, Protocol};
 use crate::id::BackendId;
 use crate::time::Tick;
 use crate::wire::MacAddr;
 
-const HASHER: FlowHasher = FlowHasher::with_key((3, 4));
+static HASHER: LazyLock<FlowHasher> = LazyLock::new(|| FlowHasher::with_key((3, 4)));
 
 fn connection(number: u32) -> Connection {
     Connection {

@@ -93,7 +93,10 @@ pub struct Settings {
 /// A packet between the passes.
 struct Lane {
     class: Class,
+    /// The hash of its key, if it has one.
     hash: u64,
+    /// What its connection may be.
+    candidate: Candidate,
 }
 
 /// What the first two passes found out about a packet of a flow.
@@ -150,36 +153,36 @@ impl<P: Packet> Pipeline<P> {
         }
         for packet in burst.iter() {
             let class = classify(packet, mac(context.snapshot, packet.ingress()));
-            let hash = match &class {
-                Class::Flow(headers) => self.hasher.hash(&headers.key),
-                Class::Arp | Class::IcmpError { .. } | Class::Drop(_) => 0,
-            };
-            self.conntrack.prefetch(hash);
-            lanes.push(Lane { class, hash });
+            lanes.push(Lane { class, hash: 0, candidate: Candidate::NONE });
         }
-        let candidates: ArrayVec<_, BURST> =
-            lanes.iter().map(|lane| self.conntrack.find_candidate(lane.hash)).collect();
-        for ((packet, lane), candidate) in burst.drain(..).zip(&lanes).zip(candidates) {
-            self.finish(packet, lane, candidate, context);
+        self.hasher.hash_each(lanes.iter_mut().filter_map(|Lane { class, hash, .. }| match class {
+            Class::Flow(headers) => Some((hash, &headers.key)),
+            Class::Arp | Class::IcmpError { .. } | Class::Drop(_) => None,
+        }));
+        for lane in &lanes {
+            self.conntrack.prefetch(lane.hash);
+        }
+        for lane in &mut lanes {
+            lane.candidate = self.conntrack.find_candidate(lane.hash);
+        }
+        for lane in &mut lanes {
+            self.conntrack.find_elsewhere(&mut lane.candidate, lane.hash);
+        }
+        for (packet, lane) in burst.drain(..).zip(&lanes) {
+            self.finish(packet, lane, context);
         }
     }
 
     /// The third pass, for one packet.
     #[inline(always)]
-    fn finish<O: Output<P>, T: Tracer>(
-        &mut self,
-        packet: P,
-        lane: &Lane,
-        candidate: Candidate,
-        context: &mut Context<'_, O, T>,
-    ) {
+    fn finish<O: Output<P>, T: Tracer>(&mut self, packet: P, lane: &Lane, context: &mut Context<'_, O, T>) {
         if T::ENABLED {
             context.tracer.arrived(packet.data(), packet.ingress());
         }
         match &lane.class {
             Class::Flow(headers) => {
                 let flow = Flow { headers, hash: lane.hash };
-                match self.conntrack.verify(candidate, &headers.key, lane.hash) {
+                match self.conntrack.verify(lane.candidate, &headers.key, lane.hash) {
                     Some((index, direction)) => self.known(packet, flow, index, direction, context),
                     None => self.unknown(packet, flow, Beginning::New, context),
                 }

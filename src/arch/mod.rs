@@ -1,8 +1,14 @@
-//! What the instruction set offers and the language does not: fetching a cache line early, comparing many bytes at
-//! once. Each has a plain counterpart for the machines that lack it.
+//! What the machine offers and the language does not: fetching a cache line early, comparing many bytes at once, AES
+//! rounds, huge pages. Each has a plain counterpart for the machines that lack it.
 //!
 //! The only module of this crate that may hold `unsafe` code.
 #![allow(unsafe_code)]
+
+mod aes;
+mod pages;
+
+pub use aes::AesHash;
+pub use pages::commit;
 
 /// Asks for the cache line in which `value` begins, to be read soon. Only speed depends on it.
 #[inline(always)]

@@ -1,0 +1,200 @@
+//! The cost of a packet of a known flow.
+
+use leat::io::{BURST, Burst};
+use leat::service::Mode;
+
+use crate::balancer::{Balancer, original};
+use crate::clock::on_cpu;
+use crate::frame::{Frame, Frames};
+use crate::template::{Template, Transport, Tuple, answer_to};
+
+/// Which way the packets go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Original,
+    Reply,
+}
+
+/// The lengths of the frames, FCS not counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sizes {
+    /// The shortest of Ethernet.
+    Short,
+    /// The simple IMIX: seven of 64 bytes, four of 594, one of 1518, FCS counted.
+    Imix,
+}
+
+impl Sizes {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Short => "60",
+            Self::Imix => "imix",
+        }
+    }
+
+    const fn lengths(self) -> &'static [usize] {
+        match self {
+            Self::Short => &[60],
+            Self::Imix => &[60, 590, 60, 590, 60, 60, 1514, 60, 590, 60, 590, 60],
+        }
+    }
+}
+
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+/// The sequence numbers with which clients and backends begin.
+const CLIENT: u32 = 1000;
+const BACKEND: u32 = 5000;
+
+/// Flows that a packet path knows.
+pub(crate) struct Known {
+    balancer: Balancer,
+    frames: Frames,
+    transport: Transport,
+    flows: u64,
+    /// By flow: what its backend sends; empty where answers do not come by.
+    answers: Vec<Tuple>,
+}
+
+/// Nanoseconds that one packet took.
+pub(crate) struct Cost {
+    /// To be made.
+    pub(crate) make: f64,
+    /// To go through the packet path.
+    pub(crate) forward: f64,
+}
+
+impl Known {
+    /// Opens `flows` flows.
+    pub(crate) fn open(mode: Mode, transport: Transport, flows: u64) -> Self {
+        let balancer = Balancer::new(mode, transport, flows as usize);
+        let mut known = Self { balancer, frames: Frames::new(), transport, flows, answers: Vec::new() };
+        if !mode.is_one_way() {
+            known.answers.reserve_exact(flows as usize);
+            leat::arch::commit(known.answers.spare_capacity_mut());
+        }
+        let mut first = 0;
+        while first < flows {
+            let last = flows.min(first + BURST as u64);
+            known.open_burst(first..last, mode.is_one_way());
+            first = last;
+        }
+        assert_eq!(known.balancer.drops(), [], "every packet belongs to a flow");
+        known
+    }
+
+    fn open_burst(&mut self, flows: std::ops::Range<u64>, one_way: bool) {
+        let Self { balancer, frames, transport, answers, .. } = self;
+        let template = Template::new(*transport, 60);
+        let mut burst = Burst::new();
+        for flow in flows.clone() {
+            let tuple = original(flow);
+            let head = match transport {
+                Transport::Tcp => template.segment(tuple, SYN, CLIENT, 0),
+                Transport::Udp => template.datagram(tuple),
+            };
+            frames.make(&head, 60, &mut burst);
+        }
+        frames.read_sent(
+            |frames| balancer.process(&mut burst, frames),
+            |frame| {
+                if !one_way {
+                    answers.push(answer_to(frame));
+                }
+            },
+        );
+        if !one_way {
+            for answer in &answers[flows.start as usize..] {
+                let head = match transport {
+                    Transport::Tcp => template.segment(*answer, SYN | ACK, BACKEND, CLIENT + 1),
+                    Transport::Udp => template.datagram(*answer),
+                };
+                frames.make(&head, 60, &mut burst);
+            }
+            balancer.process(&mut burst, frames);
+        }
+        if *transport == Transport::Tcp {
+            for flow in flows {
+                frames.make(&template.segment(original(flow), ACK, CLIENT + 1, BACKEND + 1), 60, &mut burst);
+            }
+            balancer.process(&mut burst, frames);
+        }
+    }
+
+    /// Bytes that this benchmark needs to know the flows' answers.
+    pub(crate) const fn noted_bytes(&self) -> u64 {
+        (self.answers.capacity() * size_of::<Tuple>()) as u64
+    }
+
+    /// Sends `packets` packets of flows chosen at random through the packet path.
+    pub(crate) fn measure(&mut self, direction: Direction, sizes: Sizes, packets: u64) -> Cost {
+        let before = self.frames.transmitted;
+        let (make, _) = self.run(direction, sizes, packets, false);
+        let (both, bursts) = self.run(direction, sizes, packets, true);
+        let sent = bursts * BURST as u64;
+        assert_eq!(self.frames.transmitted - before, sent, "every packet is sent on: {:?}", self.balancer.drops());
+        Cost { make: make / sent as f64, forward: (both - make) / sent as f64 }
+    }
+
+    /// Makes packets, and sends them if so asked; the time on the CPU that it took, and how many bursts there were.
+    fn run(&mut self, direction: Direction, sizes: Sizes, packets: u64, send: bool) -> (f64, u64) {
+        let Self { balancer, frames, transport, flows, answers } = self;
+        let lengths = sizes.lengths();
+        let templates: Vec<_> = lengths.iter().map(|len| Template::new(*transport, *len)).collect();
+        let (mut burst, mut picks, mut turn) = (Burst::<Frame>::new(), Picks::new(*flows), 0);
+        let bursts = packets.div_ceil(BURST as u64);
+        let start = on_cpu();
+        for _ in 0..bursts {
+            // What is known of the next burst's flows is on its way from memory while this one is processed.
+            for flow in picks.next_burst(|next| {
+                if direction == Direction::Reply {
+                    leat::arch::prefetch_read(&answers[next as usize]);
+                }
+            }) {
+                turn = if turn + 1 == lengths.len() { 0 } else { turn + 1 };
+                let template = &templates[turn];
+                let (tuple, sequence, acknowledgment) = match direction {
+                    Direction::Original => (original(flow), CLIENT + 1, BACKEND + 1),
+                    Direction::Reply => (answers[flow as usize], BACKEND + 1, CLIENT + 1),
+                };
+                let head = match transport {
+                    Transport::Tcp => template.segment(tuple, ACK, sequence, acknowledgment),
+                    Transport::Udp => template.datagram(tuple),
+                };
+                frames.make(&head, lengths[turn], &mut burst);
+            }
+            if send {
+                balancer.process(&mut burst, frames);
+            } else {
+                frames.take_back(std::hint::black_box(&mut burst));
+            }
+        }
+        ((on_cpu() - start) as f64, bursts)
+    }
+}
+
+/// Flows at random, a burst ahead.
+struct Picks {
+    flows: u64,
+    random: u64,
+    next: [u64; BURST],
+}
+
+impl Picks {
+    const fn new(flows: u64) -> Self {
+        Self { flows, random: 1, next: [0; BURST] }
+    }
+
+    /// The flows of this burst; those of the next are shown to `announce`.
+    #[inline(always)]
+    fn next_burst(&mut self, mut announce: impl FnMut(u64)) -> [u64; BURST] {
+        let burst = self.next;
+        for next in &mut self.next {
+            self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            let bits = self.random ^ self.random >> 29;
+            *next = ((u128::from(bits) * u128::from(self.flows)) >> 64) as u64;
+            announce(*next);
+        }
+        burst
+    }
+}
