@@ -13,6 +13,9 @@ PATIENCE = 20
 class Failure(Exception):
     """Something did not work; the text is for the row that has no value because of it."""
 
+    # What a command that failed had written to standard output before.
+    stdout = ""
+
 
 class Programs:
     """All that were started and not yet ended."""
@@ -116,16 +119,27 @@ def run(command, seconds=PATIENCE, **options):
     )  # fmt: skip
     try:
         stdout, stderr = process.communicate(timeout=seconds)
+        said = _reason(stderr.strip() or stdout.strip() or f"exit status {process.returncode}")
+        is_done = process.returncode == 0 or not check
     except BaseException as error:
+        # Its children are in its group, and have its pipes.
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise Failure(f"{' '.join(command[:6])}: not done within {seconds:.0f} s") from None
-        raise
-    if check and process.returncode != 0:
-        said = (stderr.strip() or stdout.strip() or f"exit status {process.returncode}").splitlines()
-        raise Failure(f"{' '.join(command[:6])}: {said[-1]}")
-    return stdout
+        stdout, _ = process.communicate()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+        said, is_done = f"not done within {seconds:.0f} s", False
+    if is_done:
+        return stdout
+    failure = Failure(f"{' '.join(command[:6])}: {said}")
+    failure.stdout = stdout
+    raise failure
+
+
+def _reason(text):
+    """The line that says why a program failed: its last, or what follows the place of a panic in Rust."""
+    lines = text.splitlines()
+    panic = next((i for i, line in enumerate(lines[:-1]) if " panicked at " in line), -2)
+    return lines[panic + 1].strip()
 
 
 def need(*commands):

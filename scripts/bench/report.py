@@ -9,16 +9,21 @@ from figures import figures
 TEMPLATE = Path(__file__).with_name("README.template.md")
 
 HEAD = ["what", "how", "flows", "median", "min", "max", "unit", "runs", "as good as"]
-# In the file and on the page only: on a quiet machine they say what the cost says.
+# In the file and on the page only: on a quiet machine it says what the cost says.
 _DETAILS = {"clock rate"}
+# What it took to make the packets that are forwarded: on the terminal it stands beside that.
+_MAKING = ("forward-", "make-")
 
 
 def table(facts, rows):
     """Everything, for a terminal."""
     lines = [HEAD]
-    for level, group in _by_level(figures(rows)).items():
+    everything = figures(rows)
+    making = {_packets(figure.row): figure for figure in everything if figure.row.measure.startswith(_MAKING[1])}
+    for level, group in _by_level(everything).items():
         lines.append([level])
-        lines += [_cells(figure) for figure in group if figure.row.measure not in _DETAILS]
+        shown = [f for f in group if f.row.measure not in _DETAILS and f not in making.values()]
+        lines += [_with_making(_cells(figure), making.get(_packets(figure.row))) for figure in shown]
     widths = [max(len(line[i]) for line in lines if len(line) == len(HEAD)) for i in range(len(HEAD))]
     text = [_facts_line(facts), ""]
     for line in lines:
@@ -53,6 +58,18 @@ def number(value):
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _with_making(cells, made):
+    *others, remarks = cells
+    making = f"making it took {number(made.median)} ns more" if made and made.values else ""
+    return [*others, "; ".join(filter(None, (remarks, making)))]
+
+
+def _packets(row):
+    """Which packets they were, the same for forwarding them and for making them."""
+    word = next((word for word in _MAKING if row.measure.startswith(word)), None)
+    return word and (row.level, row.measure.removeprefix(word), row.mode, row.setting, row.flows, row.frame)
 
 
 def _by_level(all_figures):

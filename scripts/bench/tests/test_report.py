@@ -36,6 +36,11 @@ class TheTable(unittest.TestCase):
         self.assertTrue(self.line("nftables").endswith("1 local address failed 0 of 1 nft: Operation not supported"))
         self.assertTrue(self.line("leat: all").endswith("failed 0 of 1 no bench target named `micro`"))
 
+    def test_what_making_the_packets_took_stands_beside_forwarding_them(self):
+        line = self.line("leat fullnat: forward-udp original, 60 bytes 1,000")
+        self.assertTrue(line.endswith("ns/packet = 42.6 Mpps 1 making it took 7.25 ns more"), line)
+        self.assertNotIn("make-udp", self.table)
+
     def test_of_rates_more_is_better(self):
         self.assertTrue(self.line("leat fullnat, tap: requests").endswith("20,000 requests/s 1 0.50 × direct"))
 

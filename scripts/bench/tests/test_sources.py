@@ -7,10 +7,12 @@ from pathlib import Path
 
 import captures
 import pipeline
+import process
 import samples
 from context import Run
 from machine import Memory
 from network import parse_wrk
+from process import Failure
 
 
 class ACapture(unittest.TestCase):
@@ -47,6 +49,23 @@ class ThePipelineProgram(unittest.TestCase):
                 ("memory", "memory", "fullnat", "both", 1048576, None, 0, 79.5),
             ],
         )
+
+
+class ACommandThatFails(unittest.TestCase):
+    def test_says_its_last_words_and_hands_over_what_it_wrote(self):
+        with self.assertRaises(Failure) as caught:
+            process.run(["sh", "-c", "echo row; echo first >&2; echo last >&2; exit 3"])
+        self.assertTrue(str(caught.exception).endswith(": last"), caught.exception)
+        self.assertEqual(caught.exception.stdout, "row\n")
+
+    def test_of_a_panic_says_what_panicked(self):
+        script = "printf 'thread main panicked at a.rs:1:\\nno packet is dropped\\nstack backtrace:\\n' >&2; exit 101"
+        with self.assertRaisesRegex(Failure, ": no packet is dropped$"):
+            process.run(["sh", "-c", script])
+
+    def test_that_is_not_there_is_named(self):
+        with self.assertRaisesRegex(Failure, "no-such-program is not installed"):
+            process.need("sh", "no-such-program")
 
 
 class Wrk(unittest.TestCase):
