@@ -3,7 +3,7 @@
 //! Modules depend on each other in one direction only, in the order in which a packet meets them:
 //!
 //! ```text
-//! wire → flow → {scheduler, service, conntrack, neighbor} → forward → pipeline → worker → the binary
+//! wire → flow → steering → {scheduler, service, conntrack, neighbor} → forward → pipeline → worker → the binary
 //! ```
 //!
 //! `config` turns the command line or a file into a validated [`config::Config`]; `control` makes snapshots of it
@@ -27,6 +27,7 @@ pub mod neighbor;
 pub mod pipeline;
 pub mod scheduler;
 pub mod service;
+pub mod steering;
 pub mod time;
 pub mod wire;
 #[cfg(feature = "dpdk")]

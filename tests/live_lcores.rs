@@ -57,6 +57,7 @@ fn everything_works_on(lcores: &[&str], count: usize) {
     for worker in workers {
         assert!(worker["polls"].as_u64() > Some(0) && worker["transmitted"].as_u64() > Some(0), "{worker}");
     }
+    assert_eq!(status["ports"][0]["steering"], "port mod lcores", "a tap does not tell how it spreads packets");
     let (given, taken) = (sum(&status, "handed_over"), sum(&status, "taken_over"));
     assert!(given > 0 && given.abs_diff(taken) < 1000, "{given} packets handed over, {taken} taken");
     assert_nothing_lost(&leat);

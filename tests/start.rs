@@ -90,9 +90,23 @@ fn sigusr1_prints_tables_and_it_goes_on() {
             .filter(|cell| !cell.is_empty())
             .collect()
     };
-    let head = ["port", "name", "mac", "link", "received", "bytes", "sent", "bytes", "missed", "no buffer", "errors"];
+    let head = [
+        "port",
+        "name",
+        "mac",
+        "link",
+        "steering",
+        "received",
+        "bytes",
+        "sent",
+        "bytes",
+        "missed",
+        "no buffer",
+        "errors",
+    ];
     assert_eq!(cells("port  "), head, "{page}");
-    assert_eq!(cells("0     net_pcap0")[..6], ["0", "net_pcap0", "02:00:00:00:00:fe", "up", "5", "225"], "{page}");
+    let row = ["0", "net_pcap0", "02:00:00:00:00:fe", "up", "one lcore", "5", "225"];
+    assert_eq!(cells("0     net_pcap0")[..7], row, "{page}");
     let head =
         ["lcore", "worker", "received", "sent", "dropped", "handed over", "taken over", "connections", "of", "busy"];
     assert_eq!(cells("lcore  "), head, "{page}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leat::config;
-use leat::conntrack::{Conntrack, FlowMemory, Persistence, PortShare, Settings as ConntrackSettings};
+use leat::conntrack::{Conntrack, FlowMemory, Persistence, Settings as ConntrackSettings};
 use leat::control::publish;
 use leat::counters::{DropReason, PerWorker, WorkerCounters, per_worker};
 use leat::flow::FlowHasher;
@@ -13,6 +13,7 @@ use leat::id::{PortId, WorkerId};
 use leat::io::Burst;
 use leat::pipeline::{Context, Pipeline, Settings, Silent};
 use leat::service::{Mode, Port, Snapshot};
+use leat::steering::{PortShare, Steering};
 use leat::time::Instant;
 use leat::wire::MacAddr;
 
@@ -50,11 +51,12 @@ impl Balancer {
         let port = Port { id: PortId(0), name: "memory".to_owned(), mac: MacAddr(LEAT), mtu: 9000 };
         let snapshot = publish(&config, vec![port], 1).unwrap_or_else(|error| panic!("{error}"));
         let hasher = FlowHasher::random().expect("the system has random numbers");
-        let share = PortShare::new(0, 1).expect("the only worker");
+        let steering = Steering::Modulo { workers: 1 };
+        let share = PortShare::new(&steering, WorkerId(0)).expect("the only worker");
         let counters = Arc::new(per_worker(1));
         let mut pipeline = Pipeline::new(Settings {
             id: WorkerId(0),
-            workers: 1,
+            steering,
             hasher,
             conntrack: Conntrack::new(&ConntrackSettings { connections, hasher, timeouts: config.timeouts, share }),
             persistence: Persistence::new(1024, hasher),

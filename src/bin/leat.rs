@@ -97,7 +97,8 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
 
     let arguments: Vec<String> = std::iter::once("leat".to_owned()).chain(completed.args).collect();
     let eal = Eal::init(arguments.iter().map(String::as_str))?;
-    let Deployment { workers, ports, pool, delivery, counters, notes } = deploy(&eal, &run.config, &arguments)?;
+    let Deployment { workers, ports, alignments, pool, delivery, counters, notes } =
+        deploy(&eal, &run.config, &arguments)?;
     for note in notes {
         log::warn!("{note}");
     }
@@ -107,6 +108,7 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
         current: Arc::clone(liveness.current()),
         health: Arc::clone(liveness.report()),
         counters,
+        alignments,
         lcores: eal.lcores().iter().map(|lcore| lcore.id.index()).collect(),
         capacity: run.config.connections,
         started,

@@ -44,14 +44,10 @@ pub enum Path {
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct Connection {
-    pub(super) client: Ipv4Addr,
-    pub(super) vip: Ipv4Addr,
-    pub(super) backend_address: Ipv4Addr,
-    pub(super) local: Ipv4Addr,
-    pub(super) client_port: u16,
-    pub(super) vip_port: u16,
-    pub(super) backend_port: u16,
-    pub(super) local_port: u16,
+    /// By [`Direction`], source and destination of arriving packets: `C`, `V`; `B`, `L`.
+    pub(super) addresses: [[Ipv4Addr; 2]; 2],
+    /// By [`Direction`], source and destination of arriving packets: `c`, `v`; `b`, `l`.
+    pub(super) ports: [[u16; 2]; 2],
     pub(super) track: Track,
     pub(super) last_seen: Tick,
     pub(super) backend: BackendId,
@@ -65,14 +61,8 @@ impl Connection {
     /// A record without a connection; `next` is the free list's.
     pub(super) const fn vacant(next: u32) -> Self {
         Self {
-            client: Ipv4Addr::UNSPECIFIED,
-            vip: Ipv4Addr::UNSPECIFIED,
-            backend_address: Ipv4Addr::UNSPECIFIED,
-            local: Ipv4Addr::UNSPECIFIED,
-            client_port: 0,
-            vip_port: 0,
-            backend_port: 0,
-            local_port: 0,
+            addresses: [[Ipv4Addr::UNSPECIFIED; 2]; 2],
+            ports: [[0; 2]; 2],
             track: Track::blank(Protocol::Tcp, State::Vacant),
             last_seen: Tick(0),
             backend: BackendId(next),
@@ -82,42 +72,36 @@ impl Connection {
     }
 
     /// The 5-tuple of the client's packets: `C:c → V:v`.
-    #[inline]
+    #[inline(always)]
     pub const fn original_key(&self) -> FlowKey {
-        FlowKey {
-            src: self.client,
-            dst: self.vip,
-            src_port: self.client_port,
-            dst_port: self.vip_port,
-            protocol: self.track.protocol,
-        }
+        self.key(Direction::Original)
     }
 
     /// The 5-tuple of the backend's answers as they arrive: `B:b → L:l`.
-    #[inline]
+    #[inline(always)]
     pub const fn reply_key(&self) -> FlowKey {
-        FlowKey {
-            src: self.backend_address,
-            dst: self.local,
-            src_port: self.backend_port,
-            dst_port: self.local_port,
-            protocol: self.track.protocol,
-        }
+        self.key(Direction::Reply)
     }
 
     /// The 5-tuple of arriving packets in `direction`.
-    #[inline]
+    #[inline(always)]
     pub const fn key(&self, direction: Direction) -> FlowKey {
-        match direction {
-            Direction::Original => self.original_key(),
-            Direction::Reply => self.reply_key(),
-        }
+        let [src, dst] = self.addresses[direction as usize];
+        let [src_port, dst_port] = self.ports[direction as usize];
+        FlowKey { src, dst, src_port, dst_port, protocol: self.track.protocol }
     }
 
     /// Whether packets with `key` belong to this connection, in `direction`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is(&self, direction: Direction, key: &FlowKey) -> bool {
-        self.track.state != State::Vacant && self.key(direction) == *key
+        // A vacant record has ports of 0, which no TCP segment that is looked for has.
+        self.key(direction).is_the_same_as(key)
+    }
+
+    /// The source port towards the backend.
+    #[inline]
+    pub(super) const fn local_port(&self) -> u16 {
+        self.ports[Direction::Reply as usize][1]
     }
 
     /// Where it stands.
@@ -164,11 +148,12 @@ impl Connection {
 
     /// The pool that its source port belongs to, if it is from one.
     pub(super) const fn pool(&self) -> Option<PoolKey> {
+        let answers = self.reply_key();
         let backend_port = match self.path {
-            Path::Local => self.backend_port,
+            Path::Local => answers.src_port,
             Path::LocalToAnyPort => 0,
             Path::Client | Path::OneWay => return None,
         };
-        Some(PoolKey { local: self.local, protocol: self.track.protocol, backend: self.backend_address, backend_port })
+        Some(PoolKey { local: answers.dst, protocol: answers.protocol, backend: answers.src, backend_port })
     }
 }

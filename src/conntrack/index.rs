@@ -62,7 +62,7 @@ impl Index {
 
     /// What the home bucket of `hash` says, which should have been fetched. Each value that it may be is shown to `seen`;
     /// where none is, and the entry may be elsewhere, that bucket is fetched.
-    #[inline]
+    #[inline(always)]
     pub(super) fn look(&self, hash: u64, seen: impl FnMut(u32)) -> Hint {
         let (home, tag) = (self.home(hash), tag(hash));
         let line = self.line(home);
@@ -198,13 +198,13 @@ impl Index {
         *word = word.wrapping_add_signed(change << 32);
     }
 
-    #[inline]
+    #[inline(always)]
     fn line(&self, bucket: u32) -> &Line {
         self.lines.line(bucket as usize)
     }
 
     /// The bucket of an entry's first choice: the hash's upper half, scaled to the number of buckets.
-    #[inline]
+    #[inline(always)]
     const fn home(&self, hash: u64) -> u32 {
         self.scale((hash >> 32) as u32)
     }
@@ -216,7 +216,7 @@ impl Index {
         if sum >= bucket { sum - bucket } else { sum + (self.buckets - bucket) }
     }
 
-    #[inline]
+    #[inline(always)]
     const fn scale(&self, bits: u32) -> u32 {
         ((bits as u64 * self.buckets as u64) >> 32) as u32
     }
@@ -230,22 +230,25 @@ const fn tag(hash: u64) -> u8 {
 }
 
 /// The slots whose tag is `tag`, one bit each.
-#[inline]
+#[inline(always)]
 fn matching(line: &Line, tag: u8) -> u16 {
     arch::matching_bytes([line[0], line[1]], tag) & ALL_SLOTS
 }
 
 /// Shows the values of all entries that look like `tag`; the first is the answer.
-#[inline]
+#[inline(always)]
 fn show_matches(line: &Line, tag: u8, mut seen: impl FnMut(u32)) -> Hint {
-    let mut matches = matching(line, tag);
+    let matches = matching(line, tag);
     if matches == 0 {
         return Hint::Absent;
     }
-    let first = stored(line, matches.trailing_zeros() as usize) >> 1;
-    while matches != 0 {
-        seen(stored(line, matches.trailing_zeros() as usize) >> 1);
-        matches &= matches - 1;
+    let value = |matches: u16| stored(line, matches.trailing_zeros() as usize) >> 1;
+    let first = value(matches);
+    seen(first);
+    let mut others = matches & (matches - 1);
+    while others != 0 {
+        seen(value(others));
+        others &= others - 1;
     }
     Hint::Likely(first)
 }
@@ -266,7 +269,7 @@ const fn tag_of(line: &Line, slot: usize) -> u8 {
     (line[slot / 8] >> (slot % 8 * 8)) as u8
 }
 
-#[inline]
+#[inline(always)]
 const fn stored(line: &Line, slot: usize) -> u32 {
     (line[2 + slot / 2] >> (slot % 2 * 32)) as u32
 }

@@ -1,44 +1,38 @@
 //! Memory in whole cache lines, zeroed, and committed from the start.
-//!
-//! A vector is aligned for its elements only; one line more than asked leaves room to begin at a line's start.
 
 use crate::arch;
 
-/// Words in a line.
-const WORDS: usize = 8;
-
 /// One cache line of 64 bytes.
-pub(super) type Line = [u64; WORDS];
+pub(super) type Line = [u64; 8];
 
 /// A fixed number of cache lines.
 #[derive(Debug)]
-pub(super) struct Lines {
-    words: Vec<u64>,
-    /// Where the first line begins in `words`.
-    first: usize,
-}
+pub(super) struct Lines(Vec<Aligned>);
+
+/// A line that begins where the processor's begin.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Aligned(Line);
 
 impl Lines {
     /// `count` lines, all zero.
     pub(super) fn zeroed(count: usize) -> Self {
-        let mut words = vec![0_u64; (count + 1) * WORDS];
-        arch::commit(&mut words);
-        let misaligned = words.as_ptr().addr() / size_of::<u64>() % WORDS;
-        Self { words, first: (WORDS - misaligned) % WORDS }
+        let mut lines = Vec::with_capacity(count);
+        arch::commit(lines.spare_capacity_mut());
+        lines.resize(count, Aligned([0; 8]));
+        Self(lines)
     }
 
     /// Line number `index`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn line(&self, index: usize) -> &Line {
-        let (lines, _) = self.words[self.first..].as_chunks();
-        &lines[index]
+        &self.0[index].0
     }
 
     /// Line number `index`, to be changed.
     #[inline]
     pub(super) fn line_mut(&mut self, index: usize) -> &mut Line {
-        let (lines, _) = self.words[self.first..].as_chunks_mut();
-        &mut lines[index]
+        &mut self.0[index].0
     }
 }
 
@@ -52,9 +46,9 @@ mod tests {
             let mut lines = Lines::zeroed(count);
             for index in [0, count - 1] {
                 assert_eq!(std::ptr::from_ref(lines.line(index)).addr() % 64, 0);
-                assert_eq!(*lines.line(index), [0; WORDS]);
-                *lines.line_mut(index) = [index as u64; WORDS];
-                assert_eq!(*lines.line(index), [index as u64; WORDS]);
+                assert_eq!(*lines.line(index), [0; 8]);
+                *lines.line_mut(index) = [index as u64; 8];
+                assert_eq!(*lines.line(index), [index as u64; 8]);
             }
         }
     }

@@ -22,15 +22,16 @@ mod track;
 pub use connection::{ClientLink, Connection, ConnectionIndex, Path};
 pub use memory::{FlowMemory, Persistence};
 pub use open::{Opening, Source};
-pub use ports::{PoolKey, PortShare};
+pub use ports::PoolKey;
 pub use table::Candidate;
 pub use tcp::{Segment, Sight};
 pub use timeouts::Timeouts;
 pub use track::{Change, Direction, Observed, State, Track};
 
 use crate::flow::{FlowHasher, FlowKey};
+use crate::steering::PortShare;
 use crate::time::Tick;
-use ports::Pools;
+use ports::{PoolMut, Pools};
 use table::Table;
 use timeouts::TimeoutTicks;
 
@@ -110,7 +111,7 @@ impl Conntrack {
         Self {
             // One more than asked: a new connection is put in before the one that it replaces goes.
             table: Table::new(settings.connections + 1),
-            pools: Pools::new(settings.share, settings.hasher),
+            pools: Pools::new(settings.share.clone(), settings.hasher),
             hasher: settings.hasher,
             timeouts: TimeoutTicks::new(&settings.timeouts),
             sweep_at: 0,
@@ -252,8 +253,8 @@ impl Conntrack {
             match change {
                 Some(Change::Closed) => self.rest(&connection),
                 Some(Change::Restored) => {
-                    if let Some(mut pool) = connection.pool().and_then(|key| self.pools.pool_mut(&key)) {
-                        pool.reclaim(connection.local_port);
+                    if let Some(mut pool) = self.pool_of(&connection) {
+                        pool.reclaim(connection.local_port());
                     }
                 }
                 _ => {}
@@ -266,11 +267,7 @@ impl Conntrack {
     /// [in the window](Tracked::in_window) may say so.
     #[inline]
     pub fn set_link(&mut self, index: ConnectionIndex, link: ClientLink) {
-        let connection = self.table.record_mut(index);
-        // Most packets change nothing, and should not make the line dirty.
-        if connection.link != link {
-            connection.link = link;
-        }
+        self.table.record_mut(index).link = link;
     }
 
     /// Ends the connection at `index`, which must exist, gives its port back, and returns what it was.
@@ -329,9 +326,14 @@ impl Conntrack {
 
     /// Puts the connection's port at the end of its pool's queue.
     fn rest(&mut self, connection: &Connection) {
-        if let Some(mut pool) = connection.pool().and_then(|key| self.pools.pool_mut(&key)) {
-            pool.give_back(connection.local_port);
+        if let Some(mut pool) = self.pool_of(connection) {
+            pool.give_back(connection.local_port());
         }
+    }
+
+    /// The pool that the connection's source port is from, if it is from one.
+    fn pool_of(&mut self, connection: &Connection) -> Option<PoolMut<'_>> {
+        self.pools.pool_mut(&connection.pool()?, connection.reply_key().src_port)
     }
 }
 

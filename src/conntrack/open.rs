@@ -74,14 +74,8 @@ impl Choice {
         let original = opening.original;
         let sight = if self.reply_hash.is_some() { Sight::Both } else { Sight::OriginalOnly };
         Connection {
-            client: original.src,
-            vip: original.dst,
-            backend_address: self.reply.src,
-            local: self.reply.dst,
-            client_port: original.src_port,
-            vip_port: original.dst_port,
-            backend_port: self.reply.src_port,
-            local_port: self.reply.dst_port,
+            addresses: [[original.src, original.dst], [self.reply.src, self.reply.dst]],
+            ports: [[original.src_port, original.dst_port], [self.reply.src_port, self.reply.dst_port]],
             track: match opening.segment {
                 Some(segment) => Track::tcp(segment, sight),
                 None => Track::datagram(original.protocol, sight),
@@ -138,11 +132,11 @@ impl Conntrack {
             backend_port: if protocol == Protocol::Icmp { 0 } else { opening.backend_port },
         };
         let Self { table, pools, hasher, .. } = self;
-        let mut pool = pools.pool_mut(&key)?;
         let (path, backend_port) = match key.backend_port {
             0 => (Path::LocalToAnyPort, opening.original.dst_port),
             port => (Path::Local, port),
         };
+        let mut pool = pools.pool_mut(&key, backend_port)?;
         let look = |port: u16| {
             let reply = FlowKey { src_port: backend_port, dst_port: port, ..key.answers() };
             let reply_hash = hasher.hash(&reply);

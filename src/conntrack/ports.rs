@@ -11,66 +11,17 @@
 //!
 //! The queue is a ring of nodes, linked both ways, each link a distance from where it would point in a fresh queue.
 //! Zeroed memory is thus a full queue in the order of the ports, and pages of ports that are never reached cost nothing.
+//!
+//! A node stands for a number within the worker's part, and [`PortShare`] makes a port of it. Where that depends on the
+//! port that the backend answers from, the nodes of a pool for all ports of a backend *float*: each stands for another port
+//! with each port of the backend, so a reserved port has no node of its own, and is passed over when it is met.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::net::Ipv4Addr;
 
 use crate::flow::{FlowHasher, FlowKey, Protocol};
-
-/// The first port that is given out: those below are the well-known ones' (RFC 6335 §6).
-const FIRST_PORT: u16 = 1024;
-
-/// A worker's part of every pool: of the ports from 1024 to 65535 those that leave `worker` when divided by `workers`.
-///
-/// Only this type knows which ports that are; a pool counts them from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PortShare {
-    first: u32,
-    workers: u32,
-}
-
-impl PortShare {
-    /// The part of number `worker` of `workers`; `None` if there is no such worker.
-    pub const fn new(worker: u16, workers: u16) -> Option<Self> {
-        if worker >= workers {
-            return None;
-        }
-        let (base, worker, workers) = (FIRST_PORT as u32, worker as u32, workers as u32);
-        Some(Self { first: base + (worker + workers - base % workers) % workers, workers })
-    }
-
-    /// How many ports are in it.
-    pub const fn len(&self) -> usize {
-        (1 + u16::MAX as u32).saturating_sub(self.first).div_ceil(self.workers) as usize
-    }
-
-    /// Whether there are more workers than ports, and none is left for this one.
-    pub const fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Whether `port` is in it.
-    #[inline]
-    pub const fn contains(&self, port: u16) -> bool {
-        self.part(port).is_some()
-    }
-
-    /// The number of `port` within this part.
-    #[inline]
-    const fn part(&self, port: u16) -> Option<u32> {
-        match (port as u32).checked_sub(self.first) {
-            Some(distance) if distance.is_multiple_of(self.workers) => Some(distance / self.workers),
-            _ => None,
-        }
-    }
-
-    /// The port with number `part`, which is below [`Self::len`].
-    #[inline]
-    const fn port(&self, part: u32) -> u16 {
-        (self.first + part * self.workers) as u16
-    }
-}
+use crate::steering::{Base, PortShare};
 
 /// What a pool of source ports is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,8 +94,9 @@ impl Pools {
     pub(super) fn ensure(&mut self, key: PoolKey, reserved: &[u16]) {
         let start = self.hasher.hash(&key.answers());
         let Self { pools, slabs, share, .. } = self;
-        let pool = pools.entry(key).or_insert_with(|| Pool::new(slabs.take(), *share, start));
-        PoolMut { nodes: slabs.nodes(pool.place), pool }.reserve_only(reserved);
+        let pool = pools.entry(key).or_insert_with(|| Pool::new(slabs.take(), share, &key, start));
+        let base = share.base_with_source_port(pool.base, key.backend_port);
+        PoolMut { nodes: slabs.nodes(pool.place), share, base, pool }.reserve_only(reserved);
     }
 
     /// Forgets the pools that `is_wanted` refuses, but for those that have a port in use.
@@ -164,10 +116,13 @@ impl Pools {
         self.pools.get(key)
     }
 
+    /// The pool for `key`, to be used for connections with `backend_port`: the key's, where that has one.
     #[inline]
-    pub(super) fn pool_mut(&mut self, key: &PoolKey) -> Option<PoolMut<'_>> {
-        let pool = self.pools.get_mut(key)?;
-        Some(PoolMut { nodes: self.slabs.nodes(pool.place), pool })
+    pub(super) fn pool_mut(&mut self, key: &PoolKey, backend_port: u16) -> Option<PoolMut<'_>> {
+        let Self { pools, slabs, share, .. } = self;
+        let pool = pools.get_mut(key)?;
+        let base = share.base_with_source_port(pool.base, backend_port);
+        Some(PoolMut { nodes: slabs.nodes(pool.place), share, base, pool })
     }
 }
 
@@ -246,7 +201,10 @@ mod absence {
 #[derive(Debug)]
 pub(super) struct Pool {
     place: Place,
-    share: PortShare,
+    /// Of answers from port 0 of the backend.
+    base: Base,
+    /// Whether which port a node stands for depends on the port that the backend answers from.
+    floats: bool,
     /// The number within the part that node 1 stands for.
     start: u32,
     waiting: usize,
@@ -256,11 +214,12 @@ pub(super) struct Pool {
 
 impl Pool {
     /// All of `share` in the queue, beginning at a port that `start` selects. Its nodes are at `place`, and zero.
-    fn new(place: Place, share: PortShare, start: u64) -> Self {
+    fn new(place: Place, share: &PortShare, key: &PoolKey, start: u64) -> Self {
         let ports = share.len();
         Self {
             place,
-            share,
+            base: share.base(&FlowKey { src_port: 0, ..key.answers() }),
+            floats: key.backend_port == 0 && share.depends_on_base(),
             start: if ports == 0 { 0 } else { (start % ports as u64) as u32 },
             waiting: ports,
             in_use: 0,
@@ -278,6 +237,8 @@ impl Pool {
 #[derive(Debug)]
 pub(super) struct PoolMut<'a> {
     pool: &'a mut Pool,
+    share: &'a PortShare,
+    base: Base,
     /// Node 0 is the ring's head: its next is the port to be given out first, its previous the last.
     nodes: &'a mut [Links],
 }
@@ -285,37 +246,41 @@ pub(super) struct PoolMut<'a> {
 impl PoolMut<'_> {
     /// Takes the port that has waited longest.
     pub(super) fn take_oldest(&mut self) -> Option<u16> {
-        let node = self.next(0);
-        if node == 0 {
-            return None;
+        // Nodes that stand for a reserved port go to the end, and there are no more of them than such ports.
+        for _ in 0..=self.pool.reserved.len() {
+            let node = self.next(0);
+            if node == 0 {
+                return None;
+            }
+            let port = self.port(node);
+            if !self.is_passed_over(port) {
+                self.use_node(node);
+                return Some(port);
+            }
+            self.unlink(node);
+            self.append(node);
         }
-        self.use_node(node);
-        Some(self.port(node))
+        None
     }
 
-    /// Whether `port` waits in the queue.
+    /// Whether `port` waits in the queue to be given out.
     pub(super) fn is_waiting(&self, port: u16) -> bool {
-        self.node(port).is_some_and(|node| self.next(node) != node)
+        self.waiting_node(port).is_some() && !self.is_passed_over(port)
     }
 
-    /// Takes `port`, wherever in the queue it stands; whether it was there. For a resting connection that goes on, it
-    /// also takes back a port that was reserved meanwhile.
+    /// Takes `port`, wherever in the queue it stands; whether it was there to be given out.
     pub(super) fn take(&mut self, port: u16) -> bool {
-        let Some(node) = self.node(port) else { return false };
-        if self.next(node) == node {
-            return false;
-        }
+        let Some(node) = self.waiting_node(port).filter(|_| !self.is_passed_over(port)) else { return false };
         self.use_node(node);
         true
     }
 
     /// Takes `port` back for a resting connection that goes on, even if it was reserved meanwhile.
     pub(super) fn reclaim(&mut self, port: u16) {
-        if self.take(port) {
-            return;
-        }
         let Some(node) = self.node(port) else { return };
-        if self.absence(node) == absence::RESERVED {
+        if self.next(node) != node {
+            self.use_node(node);
+        } else if self.absence(node) == absence::RESERVED {
             self.set_absent(node, absence::BOTH);
             self.pool.in_use += 1;
         }
@@ -337,7 +302,11 @@ impl PoolMut<'_> {
 
     /// From now on exactly `reserved` is kept out of the queue. A connection that has such a port keeps it.
     fn reserve_only(&mut self, reserved: &[u16]) {
-        for port in std::mem::replace(&mut self.pool.reserved, reserved.to_vec()) {
+        let before = std::mem::replace(&mut self.pool.reserved, reserved.to_vec());
+        if self.pool.floats {
+            return;
+        }
+        for port in before {
             let Some(node) = self.node(port).filter(|_| !reserved.contains(&port)) else { continue };
             match self.absence(node) {
                 absence::BOTH => self.set_absent(node, absence::IN_USE),
@@ -377,20 +346,31 @@ impl PoolMut<'_> {
         self.pool.waiting -= 1;
     }
 
+    /// Whether `port` is reserved and stands in the queue nevertheless.
+    fn is_passed_over(&self, port: u16) -> bool {
+        self.pool.floats && self.pool.reserved.contains(&port)
+    }
+
+    /// The node of `port`, if it is in the queue.
+    #[inline]
+    fn waiting_node(&self, port: u16) -> Option<u32> {
+        self.node(port).filter(|&node| self.next(node) != node)
+    }
+
     /// The node of `port`, if it is this worker's.
     #[inline]
     fn node(&self, port: u16) -> Option<u32> {
-        let part = self.pool.share.part(port)?;
+        let part = self.share.number(port, self.base)?;
         let distance =
             if part >= self.pool.start { part - self.pool.start } else { part + self.ring() - 1 - self.pool.start };
         Some(distance + 1)
     }
 
     #[inline]
-    const fn port(&self, node: u32) -> u16 {
+    fn port(&self, node: u32) -> u16 {
         let part = self.pool.start + node - 1;
         let ports = self.ring() - 1;
-        self.pool.share.port(if part >= ports { part - ports } else { part })
+        self.share.port(if part >= ports { part - ports } else { part }, self.base)
     }
 
     /// Nodes in the ring, the head included.

@@ -2,48 +2,49 @@ use super::*;
 
 use std::collections::VecDeque;
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
+use crate::id::WorkerId;
+use crate::steering::{Rss, Steering};
+
 fn share(worker: u16, workers: u16) -> PortShare {
-    PortShare::new(worker, workers).unwrap()
+    PortShare::new(&Steering::Modulo { workers }, WorkerId(worker)).unwrap()
+}
+
+fn key(last: u8) -> PoolKey {
+    PoolKey {
+        local: [10, 0, 0, 10].into(),
+        protocol: Protocol::Tcp,
+        backend: [10, 0, 0, last].into(),
+        backend_port: 80,
+    }
 }
 
 /// A pool with nodes of its own.
 struct Alone {
     pool: Pool,
+    share: PortShare,
     nodes: Vec<Links>,
 }
 
 impl Alone {
     fn new(share: PortShare, start: u64) -> Self {
-        Self { pool: Pool::new(Place { slab: 0, first: 0 }, share, start), nodes: vec![0; share.len() + 1] }
+        Self {
+            pool: Pool::new(Place { slab: 0, first: 0 }, &share, &key(2), start),
+            nodes: vec![0; share.len() + 1],
+            share,
+        }
     }
 
     fn with_nodes(&mut self) -> PoolMut<'_> {
-        PoolMut { pool: &mut self.pool, nodes: &mut self.nodes }
+        PoolMut { pool: &mut self.pool, share: &self.share, base: Base::default(), nodes: &mut self.nodes }
     }
 }
 
 fn drain(pool: &mut Alone) -> Vec<u16> {
     std::iter::from_fn(|| pool.with_nodes().take_oldest()).collect()
-}
-
-#[test]
-fn every_port_from_1024_belongs_to_exactly_one_worker() {
-    for workers in [1, 2, 3, 4, 7, 64, 1000, u16::MAX] {
-        let shares: Vec<_> = (0..workers.min(100)).map(|worker| share(worker, workers)).collect();
-        for (worker, share) in shares.iter().enumerate() {
-            let ports: Vec<u16> = (0..share.len() as u32).map(|part| share.port(part)).collect();
-            let expected: Vec<u16> = (FIRST_PORT..=u16::MAX).filter(|port| port % workers == worker as u16).collect();
-            assert_eq!(ports, expected, "{worker} of {workers}");
-            assert!(
-                (0..=u16::MAX)
-                    .all(|port| share.contains(port) == (port >= FIRST_PORT && port % workers == worker as u16))
-            );
-        }
-    }
-    assert_eq!(PortShare::new(4, 4), None);
-    assert_eq!(PortShare::new(0, 0), None);
 }
 
 #[test]
@@ -135,22 +136,78 @@ fn a_resting_connection_that_goes_on_has_its_port_again() {
 
 #[test]
 fn pools_that_no_backend_needs_go_once_they_are_unused() {
-    let key = |last| PoolKey {
-        local: [10, 0, 0, 10].into(),
-        protocol: Protocol::Tcp,
-        backend: [10, 0, 0, last].into(),
-        backend_port: 80,
-    };
     let mut pools = Pools::new(share(0, 1), FlowHasher::with_key((1, 2)));
     for last in 1..=3 {
         pools.ensure(key(last), &[8080]);
     }
-    assert!(pools.pool_mut(&key(2)).unwrap().take(5000));
+    assert!(pools.pool_mut(&key(2), 80).unwrap().take(5000));
     pools.retain(|pool| *pool == key(1));
     assert!(pools.pool(&key(1)).is_some() && pools.pool(&key(2)).is_some() && pools.pool(&key(3)).is_none());
-    pools.pool_mut(&key(2)).unwrap().give_back(5000);
+    pools.pool_mut(&key(2), 80).unwrap().give_back(5000);
     pools.retain(|pool| *pool == key(1));
     assert!(pools.pool(&key(2)).is_none());
+}
+
+/// Pools of worker 1 of 3 on a port that hashes with the standard key and has 128 entries in its redirection table.
+fn pools_by_rss() -> (Pools, Steering) {
+    let table: Vec<u16> = (0..3).cycle().take(128).collect();
+    let steering = Steering::Rss(Arc::new(Rss::new(&crate::flow::known::MICROSOFT, &table, 3).unwrap()));
+    let share = PortShare::new(&steering, WorkerId(1)).unwrap();
+    (Pools::new(share, FlowHasher::with_key((1, 2))), steering)
+}
+
+#[test]
+fn every_port_that_a_pool_gives_out_brings_its_answers_to_the_worker() {
+    let (mut pools, steering) = pools_by_rss();
+    let whole = PoolKey { backend_port: 0, ..key(3) };
+    for pool in [key(2), whole] {
+        pools.ensure(pool, &[8080]);
+    }
+    let mut given = Vec::new();
+    for (pool, backend_ports) in [(key(2), vec![80]), (whole, vec![80, 443, 5000])] {
+        for n in 0.. {
+            let backend_port = backend_ports[n % backend_ports.len()];
+            let Some(port) = pools.pool_mut(&pool, backend_port).unwrap().take_oldest() else { break };
+            let answer = FlowKey { src_port: backend_port, dst_port: port, ..pool.answers() };
+            assert_eq!(steering.owner_of_reply(&answer), WorkerId(1), "{answer}");
+            assert!(port >= 1024 && port != 8080);
+            given.push((pool, backend_port, port));
+        }
+    }
+    let (fixed, floating) = given.split_at(given.iter().position(|(pool, ..)| *pool == whole).unwrap());
+    // 43 of the 128 entries are the worker's, each with 504 ports; 8080 may be one of those.
+    assert!((43 * 504 - 1..=43 * 504).contains(&fixed.len()) && floating.len() >= 43 * 504 - 1);
+    for (pool, backend_port, port) in given {
+        pools.pool_mut(&pool, backend_port).unwrap().give_back(port);
+    }
+    pools.retain(|_| false);
+    assert!(pools.pool(&key(2)).is_none() && pools.pool(&whole).is_none(), "all ports came back");
+}
+
+/// With each port of the backend, another node stands for it.
+#[test]
+fn a_reserved_port_is_passed_over_in_a_pool_for_all_ports_of_a_backend() {
+    let (mut pools, _) = pools_by_rss();
+    let whole = PoolKey { backend_port: 0, ..key(3) };
+    pools.ensure(whole, &[]);
+    for backend_port in 1..100 {
+        let port = pools.pool_mut(&whole, backend_port).unwrap().take_oldest().unwrap();
+        pools.pool_mut(&whole, backend_port).unwrap().give_back(port);
+        pools.ensure(whole, &[port]);
+        let mut pool = pools.pool_mut(&whole, backend_port).unwrap();
+        assert!(!pool.is_waiting(port) && !pool.take(port));
+        // A resting connection keeps what it had.
+        pool.reclaim(port);
+        assert_eq!(pool.pool.in_use, 1);
+        pool.give_back(port);
+        let given: Vec<u16> = std::iter::from_fn(|| pool.take_oldest()).collect();
+        assert_eq!((given.len(), given.contains(&port)), (43 * 504 - 1, false));
+        for port in given {
+            pool.give_back(port);
+        }
+        pools.ensure(whole, &[]);
+        assert!(pools.pool_mut(&whole, backend_port).unwrap().is_waiting(port));
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -178,8 +235,9 @@ proptest! {
     #[test]
     fn the_queue_is_the_one_that_a_simple_list_would_be(start: u64, steps in prop::collection::vec(step(), 1..200)) {
         let share = share(7, 2000);
-        let mut pool = Alone::new(share, start);
-        let mut waiting: VecDeque<u16> = (0..share.len() as u32).map(|part| share.port(part)).collect();
+        let mut pool = Alone::new(share.clone(), start);
+        let mut waiting: VecDeque<u16> =
+            (0..share.len() as u32).map(|number| share.port(number, Base::default())).collect();
         waiting.rotate_left((start % share.len() as u64) as usize);
         let mut in_use: Vec<u16> = Vec::new();
         let mut reserved: Vec<u16> = Vec::new();
@@ -218,7 +276,7 @@ proptest! {
                     let was_reserved = reserved.contains(&port);
                     reserved.retain(|&p| p != port);
                     pool.with_nodes().reserve_only(&reserved);
-                    if was_reserved && share.contains(port) && !in_use.contains(&port) {
+                    if was_reserved && share.number(port, Base::default()).is_some() && !in_use.contains(&port) {
                         waiting.push_back(port);
                     }
                 }

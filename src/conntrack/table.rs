@@ -16,11 +16,6 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate(Hint);
 
-impl Candidate {
-    /// For what is in no table.
-    pub const NONE: Self = Self(Hint::Absent);
-}
-
 /// There is no room for another connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TableFull;

@@ -1,9 +1,7 @@
 use super::*;
 
-use crate::conntrack::{Path, Sight};
-use std::sync::LazyLock;
-
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
@@ -18,14 +16,11 @@ static HASHER: LazyLock<FlowHasher> = LazyLock::new(|| FlowHasher::with_key((3, 
 
 fn connection(number: u32) -> Connection {
     Connection {
-        client: (0x0a00_0000 + number).into(),
-        vip: [10, 0, 0, 10].into(),
-        backend_address: [10, 0, 0, 2].into(),
-        local: (0x0b00_0000 + number).into(),
-        client_port: number as u16,
-        vip_port: 8080,
-        backend_port: 80,
-        local_port: number as u16,
+        addresses: [
+            [(0x0a00_0000 + number).into(), [10, 0, 0, 10].into()],
+            [[10, 0, 0, 2].into(), (0x0b00_0000 + number).into()],
+        ],
+        ports: [[number as u16, 8080], [80, number as u16]],
         track: Track::datagram(Protocol::Udp, Sight::Both),
         last_seen: Tick(0),
         backend: BackendId(number),

@@ -7,7 +7,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::flow::Protocol;
-use crate::id::BackendId;
+use crate::id::{BackendId, WorkerId};
+use crate::steering::Steering;
 use crate::wire::MacAddr;
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
@@ -20,12 +21,16 @@ fn after(duration: Duration) -> Tick {
     Tick(START.0.wrapping_add(Tick::count(duration)))
 }
 
+fn share(worker: u16, workers: u16) -> PortShare {
+    PortShare::new(&Steering::Modulo { workers }, WorkerId(worker)).unwrap()
+}
+
 fn worker(worker: u16, workers: u16, connections: usize) -> Conntrack {
     let mut conntrack = Conntrack::new(&Settings {
         connections,
         hasher: FlowHasher::with_key((5, 6)),
         timeouts: Timeouts::default(),
-        share: PortShare::new(worker, workers).unwrap(),
+        share: share(worker, workers),
     });
     for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Icmp] {
         conntrack.ensure_pool(pool(protocol), &[8080]);
@@ -253,7 +258,7 @@ fn a_second_local_address_takes_over_when_the_first_has_no_port() {
         used.insert(conntrack.connection(opened.index).reply_key().dst);
         count += 1;
     }
-    assert_eq!(count, 2 * PortShare::new(5000, 30_000).unwrap().len());
+    assert_eq!(count, 2 * share(5000, 30_000).len());
     assert_eq!(used, HashSet::from([VIP, OTHER_LOCAL]));
 }
 
@@ -317,7 +322,7 @@ fn without_a_pool_there_is_no_port() {
 #[test]
 fn the_longest_resting_port_is_reused_first_and_its_connection_ends() {
     let mut conntrack = worker(5000, 16_384, 100);
-    let ports = PortShare::new(5000, 16_384).unwrap().len() as u32;
+    let ports = share(5000, 16_384).len() as u32;
     assert_eq!(ports, 4);
     let all: Vec<_> = (0..ports).map(|client| open_tcp(&mut conntrack, client, 40_000).index).collect();
     for client in [2, 0] {

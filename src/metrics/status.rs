@@ -10,6 +10,7 @@ use crate::counters::{DropReason, PerWorker, WorkerCounters};
 use crate::health::{BackendHealth, Report};
 use crate::id::BackendId;
 use crate::service::{Current, Service, Snapshot};
+use crate::steering::Alignment;
 
 /// Where the figures come from.
 pub struct Source {
@@ -19,6 +20,8 @@ pub struct Source {
     pub health: Arc<Report>,
     /// What the workers count.
     pub counters: Arc<PerWorker<WorkerCounters>>,
+    /// How each port goes together with the steering, in the order of the snapshot's ports.
+    pub alignments: Vec<Alignment>,
     /// DPDK's number of each worker's lcore.
     pub lcores: Vec<usize>,
     /// The most connections of one worker.
@@ -95,6 +98,8 @@ pub struct PortStatus {
     pub mac: String,
     /// The longest payload of a frame, in bytes.
     pub mtu: u16,
+    /// How its packets come to the lcores that own their flows: `one lcore`, `rss`, `hand-over` or `port mod lcores`.
+    pub steering: &'static str,
     /// What the port counts.
     #[serde(flatten)]
     pub figures: PortFigures,
@@ -220,11 +225,13 @@ impl Source {
     pub fn status(&self) -> Status {
         let (figures, buffers) = (self.ask_ports)();
         let snapshot = self.current.load();
-        let ports = snapshot.ports().iter().zip(figures).map(|(port, figures)| PortStatus {
+        let ports = snapshot.ports().iter().zip(&self.alignments).zip(figures);
+        let ports = ports.map(|((port, alignment), figures)| PortStatus {
             port: port.id.0,
             name: port.name.clone(),
             mac: port.mac.to_string(),
             mtu: port.mtu,
+            steering: alignment.name(),
             figures,
         });
         let workers = self.counters.iter().zip(&self.lcores).enumerate();

@@ -17,7 +17,20 @@ pub fn tables(status: &Status) -> String {
 fn write_tables(page: &mut String, status: &Status) -> fmt::Result {
     writeln!(page, "leat {} on {}, up for {} s", status.version, status.dpdk, status.uptime_seconds)?;
     writeln!(page, "\nports")?;
-    let head = ["port", "name", "mac", "link", "received", "bytes", "sent", "bytes", "missed", "no buffer", "errors"];
+    let head = [
+        "port",
+        "name",
+        "mac",
+        "link",
+        "steering",
+        "received",
+        "bytes",
+        "sent",
+        "bytes",
+        "missed",
+        "no buffer",
+        "errors",
+    ];
     let rows = status.ports.iter().map(|port| {
         let figures = &port.figures;
         vec![
@@ -25,6 +38,7 @@ fn write_tables(page: &mut String, status: &Status) -> fmt::Result {
             port.name.clone(),
             port.mac.clone(),
             if figures.link_up { "up" } else { "down" }.to_owned(),
+            port.steering.to_owned(),
             figures.received.to_string(),
             figures.received_bytes.to_string(),
             figures.transmitted.to_string(),

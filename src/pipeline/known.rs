@@ -14,7 +14,7 @@ use crate::io::{Output, Packet};
 use crate::neighbor::Hop;
 use crate::service::{Backend, Forwarding, Snapshot};
 use crate::time::Tick;
-use crate::wire::{ethernet, ipv4, tcp};
+use crate::wire::{ethernet, tcp};
 
 /// Under which service number the clients of `nat` are known: they are known to the worker, whatever the service.
 pub(super) const NAT_CLIENTS: ServiceId = ServiceId(0);
@@ -30,23 +30,26 @@ impl<P: Packet> Pipeline<P> {
         direction: Direction,
         context: &mut Context<'_, O, T>,
     ) {
-        let connection = self.conntrack.connection(index);
+        let (connection, snapshot) = (self.conntrack.connection(index), context.snapshot);
         // The one-way modes leave the packet as it is.
-        if connection.has_replies() && ttl(&packet) <= 1 {
+        if connection.has_replies() && flow.headers.ttl <= 1 {
             return self.drop(packet, DropReason::Ipv4Ttl, context);
         }
         let tick = context.now.tick();
         if self.conntrack.is_expired(index, tick) {
-            self.end(index, context.snapshot, tick);
+            self.end(index, snapshot, tick);
             return self.unknown(packet, flow, Beginning::New, context);
         }
-        if direction == Direction::Original && is_abandoned(context.snapshot, connection) {
-            let service = context.snapshot.service_for(&flow.headers.key);
-            if !service.is_some_and(|service| context.snapshot.takes_connections(service)) {
+        let Some(backend) = snapshot.backend(connection.backend()) else {
+            return self.drop(packet, DropReason::NoBackend, context);
+        };
+        if direction == Direction::Original && !backend.up && is_abandoned(snapshot, backend) {
+            let service = snapshot.service_for(&flow.headers.key);
+            if !service.is_some_and(|service| snapshot.takes_connections(service)) {
                 // It is kept for when some backend is back: no client would begin it anew by itself.
                 return self.drop(packet, DropReason::NoBackend, context);
             }
-            self.end(index, context.snapshot, tick);
+            self.end(index, snapshot, tick);
             context.tracer.note(Note::Moved);
             return self.unknown(packet, flow, Beginning::Moved, context);
         }
@@ -54,8 +57,8 @@ impl<P: Packet> Pipeline<P> {
         let tracked = self.conntrack.track(index, direction, segment.as_ref(), tick);
         match tracked.change {
             None => {}
-            Some(Change::Closed) => self.count_open(context.snapshot, index, -1),
-            Some(Change::Restored) => self.count_open(context.snapshot, index, 1),
+            Some(Change::Closed) => backend.counters[self.id.index()].open.subtract(1),
+            Some(Change::Restored) => backend.counters[self.id.index()].open.add(1),
             Some(Change::Reopen { keep_port }) => {
                 let port = self.conntrack.connection(index).reply_key().dst_port;
                 self.end(index, context.snapshot, tick);
@@ -65,8 +68,7 @@ impl<P: Packet> Pipeline<P> {
         }
         if T::ENABLED {
             let connection = self.conntrack.connection(index);
-            let backend = context.snapshot.backend(connection.backend());
-            if let Some(service) = backend.and_then(|backend| context.snapshot.service(backend.service)) {
+            if let Some(service) = snapshot.service(backend.service) {
                 context.tracer.note(Note::Service(service));
             }
             context.tracer.note(Note::Known {
@@ -79,43 +81,56 @@ impl<P: Packet> Pipeline<P> {
                 context.tracer.note(Note::OutOfWindow);
             }
         }
-        if tracked.in_window
-            && direction == Direction::Original
-            && let Some(link) = link(&packet)
-        {
-            self.conntrack.set_link(index, link);
-        }
         // Once a tick is often enough to say that the client is still there.
         if tracked.first_in_tick {
-            self.touch_client(context.snapshot, index, tick);
+            self.touch_client(snapshot, index, tick);
         }
         match direction {
-            Direction::Original => self.forward_original(packet, flow, index, context),
-            Direction::Reply => self.forward_reply(packet, flow, index, context),
+            Direction::Original => {
+                if tracked.in_window {
+                    self.follow(&packet, index);
+                }
+                self.forward_original(packet, flow, index, backend, context);
+            }
+            Direction::Reply => self.forward_reply(packet, flow, index, backend, context),
         }
     }
 
-    /// Sends a client's packet to its backend.
+    /// Notes where the client of the connection at `index` sends from now.
+    #[inline(always)]
+    fn follow(&mut self, packet: &P, index: ConnectionIndex) {
+        let known = self.conntrack.connection(index).link();
+        let source = ethernet::Header::new(packet.data()).map(ethernet::Header::source);
+        if source != Some(known.mac) || packet.ingress().0 != u16::from(known.port) {
+            self.follow_elsewhere(packet, index);
+        }
+    }
+
+    #[cold]
+    fn follow_elsewhere(&mut self, packet: &P, index: ConnectionIndex) {
+        if let Some(link) = link(packet) {
+            self.conntrack.set_link(index, link);
+        }
+    }
+
+    /// Sends a client's packet to `backend`.
     #[inline(always)]
     pub(super) fn forward_original<O: Output<P>, T: Tracer>(
         &mut self,
         mut packet: P,
         flow: Flow<'_>,
         index: ConnectionIndex,
+        backend: &Backend,
         context: &mut Context<'_, O, T>,
     ) {
-        let (connection, snapshot) = (self.conntrack.connection(index), context.snapshot);
-        let Some(backend) = snapshot.backend(connection.backend()) else {
-            return self.drop(packet, DropReason::NoBackend, context);
-        };
         let counters = &backend.counters[self.id.index()];
         counters.original_packets.add(1);
         counters.original_bytes.add(packet.frame_len() as u64);
-        let transport = usize::from(flow.headers.transport);
         clamp_syn(&mut packet, flow, backend);
         match &backend.forwarding {
             Forwarding::Translate => {
-                forward::translate(packet.data_mut(), transport, &connection.reply_key().reversed());
+                let to = self.conntrack.connection(index).reply_key().reversed();
+                forward::translate(packet.data_mut(), usize::from(flow.headers.transport), &to);
             }
             Forwarding::Direct => {}
             Forwarding::Encapsulate(way) => return self.encapsulate(packet, flow, way, &backend.neighbor, context),
@@ -123,22 +138,21 @@ impl<P: Packet> Pipeline<P> {
         self.send_in_turn(packet, &backend.neighbor, context);
     }
 
-    /// Sends a backend's packet to its client.
+    /// Sends a packet of `backend` to its client.
     #[inline(always)]
     fn forward_reply<O: Output<P>, T: Tracer>(
         &mut self,
         mut packet: P,
         flow: Flow<'_>,
         index: ConnectionIndex,
+        backend: &Backend,
         context: &mut Context<'_, O, T>,
     ) {
-        let (connection, snapshot) = (self.conntrack.connection(index), context.snapshot);
-        if let Some(backend) = snapshot.backend(connection.backend()) {
-            let counters = &backend.counters[self.id.index()];
-            counters.reply_packets.add(1);
-            counters.reply_bytes.add(packet.frame_len() as u64);
-            clamp_syn(&mut packet, flow, backend);
-        }
+        let counters = &backend.counters[self.id.index()];
+        counters.reply_packets.add(1);
+        counters.reply_bytes.add(packet.frame_len() as u64);
+        clamp_syn(&mut packet, flow, backend);
+        let connection = self.conntrack.connection(index);
         let to = connection.original_key().reversed();
         let ClientLink { mac, port } = connection.link();
         let client = Hop { mac, port: PortId(port.into()) };
@@ -188,17 +202,6 @@ impl<P> Pipeline<P> {
         Epilogue { snapshot, worker: self.id, hasher: &self.hasher, flow_memory: &mut self.flow_memory, tick }
             .speak(ended);
     }
-
-    /// Adds to the open connections of the backend of the connection at `index`.
-    fn count_open(&self, snapshot: &Snapshot, index: ConnectionIndex, change: i8) {
-        let Some(backend) = snapshot.backend(self.conntrack.connection(index).backend()) else { return };
-        let open = &backend.counters[self.id.index()].open;
-        if change > 0 {
-            open.add(1);
-        } else {
-            open.subtract(1);
-        }
-    }
 }
 
 /// What is done when a connection has left the table: it is taken out of the counts, and its flow is remembered where its
@@ -234,11 +237,10 @@ fn clamp_syn<P: Packet>(packet: &mut P, flow: Flow<'_>, backend: &Backend) {
     }
 }
 
-/// Whether the connection's backend has failed, and its service gives such connections to others.
-#[inline(always)]
-fn is_abandoned(snapshot: &Snapshot, connection: &Connection) -> bool {
-    let Some(backend) = snapshot.backend(connection.backend()) else { return true };
-    !backend.up && snapshot.service(backend.service).is_some_and(|service| backend.is_abandoned(service.on_failure))
+/// Whether `backend` has failed, and its service gives its connections to others.
+#[cold]
+fn is_abandoned(snapshot: &Snapshot, backend: &Backend) -> bool {
+    snapshot.service(backend.service).is_some_and(|service| backend.is_abandoned(service.on_failure))
 }
 
 /// Where a client's packet came from; nothing when that is no station's address.
@@ -247,12 +249,6 @@ pub(super) fn link<P: Packet>(packet: &P) -> Option<ClientLink> {
     let mac = ethernet::Header::new(packet.data())?.source();
     // DPDK has at most 32 ports.
     mac.is_unicast().then_some(ClientLink { mac, port: packet.ingress().0 as u8 })
-}
-
-/// The packet's time to live.
-#[inline(always)]
-pub(super) fn ttl<P: Packet>(packet: &P) -> u8 {
-    packet.data().get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new).map_or(0, ipv4::Header::ttl)
 }
 
 /// What the connection's state needs to know of a TCP segment; nothing for other protocols.

@@ -28,6 +28,7 @@ mod tests;
 
 pub use trace::{End, Narrator, Note, Silent, Tracer};
 
+use std::mem;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
@@ -41,6 +42,7 @@ use crate::io::{BURST, Burst, Output, Packet};
 use crate::neighbor::{Hop, Neighbor, Resolver, Waiting};
 use crate::scheduler::Turn;
 use crate::service::Snapshot;
+use crate::steering::Steering;
 use crate::time::Instant;
 use crate::wire::{MacAddr, ethernet};
 use classify::{Class, Headers, classify};
@@ -51,6 +53,7 @@ use unknown::Beginning;
 pub struct Pipeline<P> {
     id: WorkerId,
     workers: u16,
+    steering: Steering,
     hasher: FlowHasher,
     counters: Arc<PerWorker<WorkerCounters>>,
     conntrack: Conntrack,
@@ -72,8 +75,8 @@ pub struct Pipeline<P> {
 pub struct Settings {
     /// Which worker it is for.
     pub id: WorkerId,
-    /// How many workers there are.
-    pub workers: u16,
+    /// Which worker owns which flows; the same for all workers.
+    pub steering: Steering,
     /// The hash of flows; the same for all workers.
     pub hasher: FlowHasher,
     /// Its connection table.
@@ -88,15 +91,6 @@ pub struct Settings {
     pub client_idle: u32,
     /// The counters of all workers; it writes its own part.
     pub counters: Arc<PerWorker<WorkerCounters>>,
-}
-
-/// A packet between the passes.
-struct Lane {
-    class: Class,
-    /// The hash of its key, if it has one.
-    hash: u64,
-    /// What its connection may be.
-    candidate: Candidate,
 }
 
 /// What the first two passes found out about a packet of a flow.
@@ -123,11 +117,12 @@ pub struct Context<'a, O, T> {
 impl<P: Packet> Pipeline<P> {
     /// A pipeline that must [`adopt`](Self::adopt) a snapshot before it can do anything.
     pub fn new(settings: Settings) -> Self {
-        let Settings { id, workers, hasher, conntrack, persistence, flow_memory, clients, client_idle, counters } =
+        let Settings { id, steering, hasher, conntrack, persistence, flow_memory, clients, client_idle, counters } =
             settings;
         Self {
             id,
-            workers,
+            workers: steering.workers(),
+            steering,
             hasher,
             counters,
             conntrack,
@@ -147,42 +142,50 @@ impl<P: Packet> Pipeline<P> {
     /// Takes `burst` through all passes and leaves it empty.
     pub fn process<O: Output<P>, T: Tracer>(&mut self, burst: &mut Burst<P>, context: &mut Context<'_, O, T>) {
         self.release(context);
-        let mut lanes = ArrayVec::<Lane, BURST>::new();
         for packet in burst.iter() {
             packet.prefetch();
         }
+        let mut classes = ArrayVec::<Class, BURST>::new();
+        let mut local = Local { port: None, mac: MacAddr::default() };
         for packet in burst.iter() {
-            let class = classify(packet, mac(context.snapshot, packet.ingress()));
-            lanes.push(Lane { class, hash: 0, candidate: Candidate::NONE });
+            classify(packet, local.mac(context.snapshot, packet.ingress()), &mut classes);
         }
-        self.hasher.hash_each(lanes.iter_mut().filter_map(|Lane { class, hash, .. }| match class {
+        let mut hashes = [0; BURST];
+        self.hasher.hash_each(hashes.iter_mut().zip(&classes).filter_map(|(hash, class)| match class {
             Class::Flow(headers) => Some((hash, &headers.key)),
             Class::Arp | Class::IcmpError { .. } | Class::Drop(_) => None,
         }));
-        for lane in &lanes {
-            self.conntrack.prefetch(lane.hash);
+        let hashes = &hashes[..classes.len()];
+        for hash in hashes {
+            self.conntrack.prefetch(*hash);
         }
-        for lane in &mut lanes {
-            lane.candidate = self.conntrack.find_candidate(lane.hash);
+        let mut sought: ArrayVec<_, BURST> =
+            hashes.iter().map(|&hash| (hash, self.conntrack.find_candidate(hash))).collect();
+        for (hash, candidate) in &mut sought {
+            self.conntrack.find_elsewhere(candidate, *hash);
         }
-        for lane in &mut lanes {
-            self.conntrack.find_elsewhere(&mut lane.candidate, lane.hash);
-        }
-        for (packet, lane) in burst.drain(..).zip(&lanes) {
-            self.finish(packet, lane, context);
+        for (packet, (class, &(hash, candidate))) in mem::take(burst).into_iter().zip(classes.iter().zip(&sought)) {
+            self.finish(packet, class, hash, candidate, context);
         }
     }
 
     /// The third pass, for one packet.
     #[inline(always)]
-    fn finish<O: Output<P>, T: Tracer>(&mut self, packet: P, lane: &Lane, context: &mut Context<'_, O, T>) {
+    fn finish<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        class: &Class,
+        hash: u64,
+        candidate: Candidate,
+        context: &mut Context<'_, O, T>,
+    ) {
         if T::ENABLED {
             context.tracer.arrived(packet.data(), packet.ingress());
         }
-        match &lane.class {
+        match class {
             Class::Flow(headers) => {
-                let flow = Flow { headers, hash: lane.hash };
-                match self.conntrack.verify(lane.candidate, &headers.key, lane.hash) {
+                let flow = Flow { headers, hash };
+                match self.conntrack.verify(candidate, &headers.key, hash) {
                     Some((index, direction)) => self.known(packet, flow, index, direction, context),
                     None => self.unknown(packet, flow, Beginning::New, context),
                 }
@@ -214,7 +217,7 @@ impl<P: Packet> Pipeline<P> {
     }
 
     /// Sends `packet` to `neighbor`, but not before those that wait for it.
-    #[inline]
+    #[inline(always)]
     fn send_in_turn<O: Output<P>, T: Tracer>(
         &mut self,
         packet: P,
@@ -222,7 +225,7 @@ impl<P: Packet> Pipeline<P> {
         context: &mut Context<'_, O, T>,
     ) {
         match neighbor.hop() {
-            Some(hop) if !self.waiting.any_for(neighbor) => self.send(packet, hop, context),
+            Some(hop) if self.waiting.is_empty() || !self.waiting.any_for(neighbor) => self.send(packet, hop, context),
             _ => self.hold(packet, neighbor, context),
         }
     }
@@ -267,8 +270,23 @@ impl<P: Packet> Pipeline<P> {
     }
 }
 
+/// leat's Ethernet address on the port that the last packet came in on: nearly always that of the next one, too.
+struct Local {
+    port: Option<PortId>,
+    mac: MacAddr,
+}
+
+impl Local {
+    #[inline(always)]
+    fn mac(&mut self, snapshot: &Snapshot, port: PortId) -> MacAddr {
+        if self.port != Some(port) {
+            *self = Self { port: Some(port), mac: mac(snapshot, port) };
+        }
+        self.mac
+    }
+}
+
 /// leat's Ethernet address on `port`.
-#[inline(always)]
 fn mac(snapshot: &Snapshot, port: PortId) -> MacAddr {
     snapshot.port(port).map_or(MacAddr::default(), |port| port.mac)
 }

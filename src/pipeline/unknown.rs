@@ -1,13 +1,15 @@
 //! Packets that belong to no connection: new ones are opened, the rest is told apart and dropped.
 //!
-//! With several workers, each flow belongs to one. Which one is a function of the packet: of the client's 5-tuple (of
-//! its address alone where persistence ties its connections together) on the way to a backend, of the source port that
-//! leat chose on the way back. A packet that arrives on another worker is handed over before anything is looked up twice.
+//! With several workers, each flow belongs to one. Which one is a function of the packet: of its 5-tuple, as [`Steering`]
+//! says, or of the client's address alone where that ties its connections together. A packet that arrives on another
+//! worker is handed over before anything is looked up twice.
+//!
+//! [`Steering`]: crate::steering::Steering
 
 use std::net::Ipv4Addr;
 
 use super::classify::{Headers, Kind};
-use super::known::{NAT_CLIENTS, link, segment, ttl};
+use super::known::{NAT_CLIENTS, link, segment};
 use super::{Context, Flow, Note, Pipeline, Tracer};
 use crate::conntrack::{OpenError, Opening, Segment, Source};
 use crate::counters::DropReason;
@@ -74,7 +76,7 @@ impl<P: Packet> Pipeline<P> {
         }
         let headers = flow.headers;
         let segment = segment(&packet, headers);
-        if let Some(reason) = objection(&packet, headers, segment.as_ref(), beginning, service, snapshot) {
+        if let Some(reason) = objection(headers, segment.as_ref(), beginning, service, snapshot) {
             return self.drop(packet, reason, context);
         }
         let Some(link) = link(&packet) else {
@@ -130,7 +132,7 @@ impl<P: Packet> Pipeline<P> {
             let kept = reply.dst_port == headers.key.src_port;
             context.tracer.note(Note::Source { address: reply.dst, port: reply.dst_port, kept });
         }
-        self.forward_original(packet, flow, opened.index, context);
+        self.forward_original(packet, flow, opened.index, backend, context);
     }
 
     /// The backend for a new connection: the one that its client or flow had before, if that is still in service, or
@@ -189,7 +191,7 @@ impl<P: Packet> Pipeline<P> {
         if !snapshot.is_local(key.dst) || !snapshot.is_backend(key.src) {
             return self.drop(packet, DropReason::NoService, context);
         }
-        match WorkerId(key.dst_port % self.workers) {
+        match self.steering.owner_of_reply(key) {
             owner if owner == self.id => self.drop(packet, DropReason::StrayReply, context),
             owner => self.hand_over(packet, owner, context),
         }
@@ -214,30 +216,24 @@ impl<P: Packet> Pipeline<P> {
         if service.persistence.is_some() || service.mode == Mode::Nat {
             return self.owner_of_client(flow.headers.key.src);
         }
-        self.owner_of_hash(flow.hash)
+        self.steering.owner_of_original(&flow.headers.key, flow.hash)
     }
 
     /// The worker that has what belongs to a client's address.
     pub(super) fn owner_of_client(&self, client: Ipv4Addr) -> WorkerId {
-        self.owner_of_hash(self.hasher.hash_address(client))
-    }
-
-    fn owner_of_hash(&self, hash: u64) -> WorkerId {
-        // The high half: the table takes its buckets from the low one.
-        WorkerId(((hash >> 32) % u64::from(self.workers)) as u16)
+        self.steering.owner_of_hash(self.hasher.hash_address(client))
     }
 }
 
 /// Why a client's packet must not open a connection, if there is a reason.
-fn objection<P: Packet>(
-    packet: &P,
+fn objection(
     headers: &Headers,
     segment: Option<&Segment>,
     beginning: Beginning,
     service: &Service,
     snapshot: &Snapshot,
 ) -> Option<DropReason> {
-    if service.mode.translates() && ttl(packet) <= 1 {
+    if service.mode.translates() && headers.ttl <= 1 {
         return Some(DropReason::Ipv4Ttl);
     }
     if service.mode == Mode::Nat && snapshot.is_backend_of(headers.key.src, service) {

@@ -97,6 +97,12 @@ impl Header<'_> {
         read_u16(self.0, 10)
     }
 
+    /// Whether the checksum is right, for a header without options.
+    #[inline(always)]
+    pub fn checksum_is_right(self) -> bool {
+        checksum::of(self.0) == 0
+    }
+
     /// Where it says it comes from.
     #[inline(always)]
     pub const fn source(self) -> Ipv4Addr {
@@ -124,10 +130,10 @@ impl HeaderMut<'_> {
         let old = self.as_header();
         let addresses =
             Delta::NONE.replace_address(old.source(), source).replace_address(old.destination(), destination);
-        let ttl = Delta::NONE.replace(read_u16(self.0, 8), read_u16(self.0, 8) - 0x0100);
-        let checksum = addresses.and(ttl).apply(old.checksum());
-        self.0[8] -= 1;
-        write_u16(self.0, 10, checksum);
+        let hop = old.0[8];
+        let checksum = addresses.and(Delta::NONE.replace(u16::from(hop) << 8, u16::from(hop.wrapping_sub(1)) << 8));
+        write_u16(self.0, 10, checksum.apply(old.checksum()));
+        self.0[8] = hop.wrapping_sub(1);
         write_u32(self.0, 12, source.to_bits());
         write_u32(self.0, 16, destination.to_bits());
         addresses
@@ -194,7 +200,6 @@ impl Fields {
 }
 
 /// Whether the checksum of `header`, options included, is right.
-#[inline(always)]
 pub fn checksum_is_right(header: &[u8]) -> bool {
     checksum::of(header) == 0
 }

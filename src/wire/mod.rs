@@ -79,8 +79,8 @@ const fn write_u32<const N: usize>(bytes: &mut [u8; N], at: usize, value: u32) {
 /// Writes the ports of TCP or UDP, which stand first in both, and returns what that does to a checksum over them.
 #[inline(always)]
 fn write_ports<const N: usize>(bytes: &mut [u8; N], source: u16, destination: u16) -> Delta {
-    let delta = Delta::NONE.replace(read_u16(bytes, 0), source).replace(read_u16(bytes, 2), destination);
-    write_u16(bytes, 0, source);
-    write_u16(bytes, 2, destination);
+    let ports = u32::from(source) << 16 | u32::from(destination);
+    let delta = Delta::NONE.replace_pair(read_u32(bytes, 0), ports);
+    write_u32(bytes, 0, ports);
     delta
 }

@@ -8,12 +8,13 @@ use dpdk_wrapper::{
 };
 use siphasher::sip::SipHasher13;
 
+use super::align::align;
 use super::ending::Ending;
 use super::outlet::{Outlet, Way};
 use super::{HandOver, Worker};
 use crate::config::eal::virtual_devices;
 use crate::config::{Config, MacSetting};
-use crate::conntrack::{self, Conntrack, FlowMemory, Persistence, PortShare};
+use crate::conntrack::{self, Conntrack, FlowMemory, Persistence};
 use crate::control::{Delivery, PublishError, publish, wanted_ports};
 use crate::counters::{PerWorker, WorkerCounters, per_worker};
 use crate::flow::FlowHasher;
@@ -21,6 +22,7 @@ use crate::id::{PortId, WorkerId};
 use crate::io::BURST;
 use crate::pipeline::{Pipeline, Settings};
 use crate::service::{Mode, Port, Service};
+use crate::steering::{Alignment, PortShare};
 use crate::time::Tick;
 use crate::wire::MacAddr;
 
@@ -85,7 +87,7 @@ pub enum DeployError {
     #[error("too many lcores: each needs a part of the source ports")]
     TooManyLcores,
     /// The operating system has no randomness.
-    #[error("no random key for the connection table: {0}")]
+    #[error("no random keys for hashes: {0}")]
     Random(#[from] getrandom::Error),
 }
 
@@ -95,6 +97,8 @@ pub struct Deployment {
     pub workers: Vec<Worker>,
     /// The ports, for their counters and for the end.
     pub ports: Vec<dpdk_wrapper::Port>,
+    /// How each port goes together with the steering, in their order.
+    pub alignments: Vec<Alignment>,
     /// The packet buffers.
     pub pool: Mempool,
     /// What the workers see, and the way to give them something else.
@@ -159,6 +163,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
     for port in &mut ports {
         queues.push(start(port, count, &pool, &mut notes)?);
     }
+    let (steering, alignments) = align(&mut ports, count as u16)?;
     let mut rings = rings(eal, count)?;
     let (delivery, mailboxes) = Delivery::new(Arc::clone(&snapshot), count);
 
@@ -182,7 +187,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
             connections,
             hasher,
             timeouts: config.timeouts,
-            share: PortShare::new(index as u16, count as u16).ok_or(DeployError::TooManyLcores)?,
+            share: PortShare::new(&steering, id).ok_or(DeployError::TooManyLcores)?,
         });
         // What no service asks for takes no memory.
         let needs = |needs: fn(&Service) -> bool| {
@@ -191,7 +196,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
         };
         let pipeline = Pipeline::new(Settings {
             id,
-            workers: count as u16,
+            steering: steering.clone(),
             hasher,
             conntrack,
             persistence: Persistence::new(needs(|service| service.persistence.is_some()), hasher),
@@ -215,7 +220,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
             ending: Arc::clone(&ending),
         });
     }
-    Ok(Deployment { workers, ports, pool, delivery, counters, notes })
+    Ok(Deployment { workers, ports, alignments, pool, delivery, counters, notes })
 }
 
 /// One port's queues, to be dealt out.

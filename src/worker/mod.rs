@@ -4,6 +4,7 @@
 //! shares the snapshot and the clock, which it only reads, and its counters, which others only read. A new snapshot comes
 //! through its [`Mailbox`]; the old one goes back the same way, to be freed elsewhere.
 
+mod align;
 mod deploy;
 mod ending;
 mod outlet;

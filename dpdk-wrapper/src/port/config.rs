@@ -160,6 +160,10 @@ flags! {
         IPV6 = sys::DPDK_SYS_RTE_ETH_RSS_IPV6
             | sys::DPDK_SYS_RTE_ETH_RSS_FRAG_IPV6
             | sys::DPDK_SYS_RTE_ETH_RSS_NONFRAG_IPV6_OTHER;
+        /// The addresses and ports of TCP segments over IPv4.
+        IPV4_TCP = sys::DPDK_SYS_RTE_ETH_RSS_NONFRAG_IPV4_TCP;
+        /// The addresses and ports of UDP datagrams over IPv4.
+        IPV4_UDP = sys::DPDK_SYS_RTE_ETH_RSS_NONFRAG_IPV4_UDP;
         /// The addresses and ports of TCP segments.
         TCP = sys::DPDK_SYS_RTE_ETH_RSS_NONFRAG_IPV4_TCP | sys::DPDK_SYS_RTE_ETH_RSS_NONFRAG_IPV6_TCP;
         /// The addresses and ports of UDP datagrams.

@@ -10,14 +10,16 @@ use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 mod fullnat;
 mod liveness;
 mod modes;
+mod steering;
 
 use super::*;
 use crate::config;
-use crate::conntrack::{PortShare, Settings as ConntrackSettings};
+use crate::conntrack::Settings as ConntrackSettings;
 use crate::control::publish;
 use crate::counters::per_worker;
 use crate::io::memory::{Frame, Recorder};
 use crate::service::Port;
+use crate::steering::{PortShare, Steering};
 
 const LEAT: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xfe]);
 const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
@@ -49,16 +51,21 @@ impl Balancer {
     }
 
     fn with_connections(workers: u16, connections: usize, toml: &str) -> Self {
+        Self::steered(&Steering::Modulo { workers }, connections, toml)
+    }
+
+    fn steered(steering: &Steering, connections: usize, toml: &str) -> Self {
+        let workers = steering.workers();
         let config = config::file::load("test.toml", toml.as_bytes()).unwrap_or_else(|error| panic!("{error}")).config;
         let port = Port { id: PortId(0), name: "test".to_owned(), mac: LEAT, mtu: 1500 };
         let snapshot = publish(&config, vec![port], usize::from(workers)).unwrap();
         let counters = Arc::new(per_worker(usize::from(workers)));
         let hasher = FlowHasher::with_key((1, 2));
         let pipelines = (0..workers).map(|worker| {
-            let share = PortShare::new(worker, workers).unwrap();
+            let share = PortShare::new(steering, WorkerId(worker)).unwrap();
             let mut pipeline = Pipeline::new(Settings {
                 id: WorkerId(worker),
-                workers,
+                steering: steering.clone(),
                 hasher,
                 conntrack: Conntrack::new(&ConntrackSettings { connections, hasher, timeouts: config.timeouts, share }),
                 persistence: Persistence::new(1000, hasher),
