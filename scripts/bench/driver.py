@@ -26,7 +26,7 @@ WARM_UP = 0.15
 
 def run(run):
     need("dpdk-testpmd")
-    seconds = 0.3 if run.quick else 1.0
+    seconds = 0.25 if run.quick else 1.0
     for flows in FLOWS:
         capture = run.directory / f"{flows}.pcap"
         captures.write(capture, flows)
@@ -41,7 +41,7 @@ def run(run):
 def _rounds(run, contestants, flows, seconds):
     for contestant in contestants:
         yield from contestant.wait_until_ready(flows, run)
-    for round in range(1, run.rounds(quick=3, full=11) + 1):
+    for round in range(1, run.rounds(quick=3, full=9) + 1):
         for contestant in contestants:
             yield from contestant.measure(round, flows, seconds, run)
 

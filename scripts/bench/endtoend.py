@@ -54,7 +54,7 @@ def _guarded(run, row, measured, network, contestant):
 
 
 def _requests(run, network, contestant):
-    rate, _, note = net.requests(network, contestant.web, seconds=2 if run.quick else 10, connections=64)
+    rate, _, note = net.requests(network, contestant.web, seconds=1 if run.quick else 8, connections=64)
     yield {"measure": "requests", "value": rate, "unit": "requests/s", "note": note}
 
 

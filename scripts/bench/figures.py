@@ -65,7 +65,7 @@ def _key(row):
 
 def _ground(row):
     """What two rows must share to be compared: not the setting, which is often what differs."""
-    return (row.level, row.measure, row.frame, row.unit, row.flows if row.level == "driver" else None)
+    return (row.level, row.measure, row.frame, row.unit, row.flows)
 
 
 def _references(groups):
