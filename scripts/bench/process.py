@@ -136,10 +136,11 @@ def run(command, seconds=PATIENCE, **options):
 
 
 def _reason(text):
-    """The line that says why a program failed: its last, or what follows the place of a panic in Rust."""
+    """The line that says why a program failed: what follows the place of a panic in Rust, an `error:`, or its last."""
     lines = text.splitlines()
-    panic = next((i for i, line in enumerate(lines[:-1]) if " panicked at " in line), -2)
-    return lines[panic + 1].strip()
+    panics = [after for line, after in zip(lines, lines[1:]) if " panicked at " in line]
+    errors = [line for line in lines if line.startswith("error:")]
+    return [*panics[:1], *errors[:1], lines[-1]][0].strip()
 
 
 def need(*commands):
