@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # install.sh: installs what leat needs to be built, tested and shown, as far as it is missing.
 #
-#   install.sh [--dev] [--check]
+#   install.sh [--dev] [--bench] [--check]
 #
-#   --dev     also what the checks before a change need: clippy, rustfmt, shellcheck, valgrind
+#   --dev     also what the checks before a change need: clippy, rustfmt, shellcheck, valgrind, Python
+#   --bench   also what scripts/bench.sh needs: Python, and what leat is compared to
 #   --check   installs nothing: says what is missing, exit status 1 if anything is
 #
 # On Debian 12 and 13 packages are installed with apt. Elsewhere it names what is missing and stops. When nothing is
@@ -50,6 +51,14 @@ needs_dev='
     command:valgrind                             valgrind
     subcommand:clippy                            rust-web-clippy
     subcommand:fmt                               rustfmt-web
+    command:python3                              python3
+'
+needs_bench='
+    command:python3                              python3
+    command:dpdk-testpmd                         dpdk-dev
+    command:haproxy                              haproxy
+    command:nft                                  nftables
+    command:conntrack                            conntrack
 '
 
 main() {
@@ -58,6 +67,7 @@ main() {
         case $1 in
             -h | --help) help "$0"; exit 0 ;;
             --dev) needs+=$needs_dev ;;
+            --bench) needs+=$needs_bench ;;
             --check) check=yes ;;
             *) usage_error "unknown argument '$1'" ;;
         esac
@@ -149,15 +159,19 @@ on_debian() {
 }
 
 install() {
-    local nginx_is_new=''
-    command -v nginx >/dev/null || nginx_is_new=yes
+    local server new=()
+    for server in nginx haproxy; do
+        command -v "$server" >/dev/null || new+=("$server")
+    done
     no_services
     # Always: old lists name packages that are gone, or a Rust that is too old. Where one of many sources is out of
     # reach, the others may be enough.
     quietly "package lists" apt_get update || say "going on with the lists that are there"
     quietly "packages" apt_get install "$@"
-    # nginx is here for demonstrations and tests, which start their own: no web server is to come with leat.
-    [[ -z $nginx_is_new || ! -x /usr/bin/systemctl ]] || systemctl --quiet disable nginx 2>/dev/null || true
+    # These are here for demonstrations, tests and benchmarks, which start their own: no server is to come with leat.
+    for server in "${new[@]}"; do
+        [[ ! -x /usr/bin/systemctl ]] || systemctl --quiet disable "$server" 2>/dev/null || true
+    done
 }
 
 apt_get() {

@@ -222,6 +222,26 @@ fn a_device_that_fails_ends_it_with_status_1_and_nothing_half_started() {
 }
 
 #[test]
+fn a_port_that_keeps_many_buffers_starts_when_there_are_enough() {
+    let directory = TempDir::new("buffers");
+    let capture = directory.join("in.pcap");
+    pcap::write(&capture, &vec![syn(C1, (40_000, 8080)); 5000]);
+    let device = format!("--vdev=net_pcap0,rx_pcap={},infinite_rx=1", capture.display());
+    let eal = ["-l", "0", "--no-pci", &device];
+
+    let mut leat = command(binary());
+    leat.args(eal).args(["--file-prefix", &unique("buffers"), "--"]).args(SERVICE);
+    let mut refused = Process::spawn(leat.arg("--api").arg(format!("unix:{}", directory.join("leat.sock").display())));
+    let finished = refused.wait(LIMIT).code_is(1);
+    assert!(finished.stderr.contains("At least 5000 mbufs per queue is required"), "{finished}");
+
+    let leat = Leat::start(&eal, &[SERVICE, &["--buffers", "8000"]].concat());
+    let buffers = leat.status()["buffers"].clone();
+    assert!(buffers["in_use"].as_u64() >= Some(5000), "{buffers}");
+    leat.stop().success();
+}
+
+#[test]
 fn an_interface_whose_port_is_not_there_is_a_mistake_in_the_file() {
     let rows = [("net_tap9", "net_tap9", 8), ("3", "3", 8)];
     for (port, shown, column) in rows {

@@ -96,6 +96,10 @@ struct Options {
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Service")]
     connections: Option<String>,
 
+    /// The least number of packet buffers, when ports keep more of them than leat reckons with (default 0)
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Service")]
+    buffers: Option<String>,
+
     /// Ethernet address to send from and answer ARP with (default: the port's); overrides the file
     #[arg(long, value_name = "MAC", help_heading = "Running")]
     mac: Option<String>,
@@ -238,6 +242,7 @@ fn from_file(
         ("--local-address", !options.local_address.is_empty()),
         ("--address", !options.address.is_empty()),
         ("--connections", options.connections.is_some()),
+        ("--buffers", options.buffers.is_some()),
     ];
     if let Some((name, _)) = excluded.iter().find(|(_, given)| *given) {
         return Err(Failure::new(format_args!(
@@ -270,13 +275,17 @@ fn from_options(options: &Options) -> Result<Loaded, Failure> {
         return Err(Failure::new(format_args!("--vip {vip}: there is no backend; write --backend ADDR at least once")));
     }
     let service = read_service(options, vip, &problems);
-    let connections = options.connections.as_ref().and_then(|text| {
-        let place = argument("--connections", text);
-        Some(At::new(problems.accept(value::number("connections", text), &place, "")?, &place))
-    });
+    let number = |name: &str, text: &Option<String>| {
+        let text = text.as_ref()?;
+        let place = argument(&format!("--{name}"), text);
+        Some(At::new(problems.accept(value::number(name, text), &place, "")?, &place))
+    };
+    let connections = number("connections", &options.connections);
+    let buffers = number("buffers", &options.buffers);
     problems.into_result()?;
     validate::validate(&Draft {
         connections,
+        buffers,
         addresses: options.address.iter().map(|text| given("--address", text)).collect(),
         services: service.into_iter().collect(),
         ..Draft::default()

@@ -7,6 +7,7 @@ pub(super) struct Draft {
     pub(super) mac: Option<At<String>>,
     pub(super) api: Option<At<String>>,
     pub(super) connections: Option<At<i128>>,
+    pub(super) buffers: Option<At<i128>>,
     pub(super) hash_seed: Option<At<i128>>,
     pub(super) timeouts: Vec<(&'static str, At<String>)>,
     pub(super) addresses: Vec<At<String>>,

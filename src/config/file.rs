@@ -70,6 +70,7 @@ fn read_document(top: Table<'_>) -> Draft {
         mac: top.string("mac"),
         api: top.string("api"),
         connections: top.integer("connections"),
+        buffers: top.integer("buffers"),
         hash_seed: top.integer("hash_seed"),
         timeouts: top.table("timeouts", "timeouts".to_owned()).map(read_timeouts).unwrap_or_default(),
         addresses: Vec::new(),

@@ -52,6 +52,9 @@ pub const DEFAULT_HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 /// The largest connection table of one lcore.
 pub const MAX_CONNECTIONS: usize = 1 << 28;
 
+/// The most packet buffers that can be asked for.
+pub const MAX_BUFFERS: u32 = 1 << 24;
+
 /// Everything that the command line or the file says, checked.
 ///
 /// Only this module makes one, so who holds it need not check again: services are unique, ports are in range, no
@@ -65,6 +68,8 @@ pub struct Config {
     pub api: ApiAddress,
     /// Entries of each lcore's connection table: 1 to [`MAX_CONNECTIONS`].
     pub connections: usize,
+    /// The least number of packet buffers: 0 to [`MAX_BUFFERS`]. There are more where queues and lcores hold more.
+    pub buffers: u32,
     /// Idle times of connections: each a whole number of seconds, 1 s to 365 days.
     pub timeouts: Timeouts,
     /// Seed of the schedulers' hash. Instances that are to choose alike have the same one.

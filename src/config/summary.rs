@@ -47,6 +47,9 @@ fn write_settings(page: &mut String, config: &Config, trace: bool, bytes_per_con
     writeln!(page, "mac          {}", config.mac)?;
     writeln!(page, "api          {}", config.api)?;
     writeln!(page, "connections  {} per lcore, {mebibytes} MiB of memory when full", config.connections)?;
+    if config.buffers > 0 {
+        writeln!(page, "buffers      at least {}", config.buffers)?;
+    }
     writeln!(page, "hash seed    {}", config.hash_seed)?;
     writeln!(page, "trace        {}", if trace { "on" } else { "off" })?;
     if !config.addresses.is_empty() {

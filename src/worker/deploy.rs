@@ -139,7 +139,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
     let views = wanted_ports(config, views)?;
     ports.retain(|port| views.iter().any(|view| view.id.0 == port.id().0));
 
-    let pool = pool_config(ports.len(), count, &lcores);
+    let pool = pool_config(ports.len(), count, config.buffers, &lcores);
     let pool = Mempool::new(eal, "leat", &pool).map_err(|error| DeployError::Memory {
         error,
         mbufs: pool.mbufs,
@@ -288,7 +288,7 @@ impl Rings {
 }
 
 /// Enough mbufs for every place where one can be.
-fn pool_config(ports: usize, lcores: usize, infos: &[LcoreInfo]) -> MempoolConfig {
+fn pool_config(ports: usize, lcores: usize, least: u32, infos: &[LcoreInfo]) -> MempoolConfig {
     let in_queues = ports * lcores * 2 * usize::from(DESCRIPTORS);
     // A cache holds up to one and a half times its size.
     let in_caches = lcores * POOL_CACHE as usize * 3 / 2;
@@ -296,7 +296,7 @@ fn pool_config(ports: usize, lcores: usize, infos: &[LcoreInfo]) -> MempoolConfi
     let in_hands = lcores * (1024 + 4 * BURST);
     let mbufs = in_queues + in_caches + in_rings + in_hands;
     MempoolConfig {
-        mbufs: mbufs as u32,
+        mbufs: least.max(mbufs as u32),
         cache: POOL_CACHE,
         socket: infos.first().and_then(|lcore| lcore.socket),
         ..MempoolConfig::default()

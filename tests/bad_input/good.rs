@@ -77,13 +77,15 @@ pub(crate) const GOOD: &[Good] = &[
     (
         "-- --mac 02:00:00:00:00:01 -c leat.toml --api unix:mine",
         Some(
-            "mac = \"02:00:00:00:00:02\"\napi = \"unix:theirs\"\nhash_seed = 18446744073709551615\nconnections = 0x10_00",
+            "mac = \"02:00:00:00:00:02\"\napi = \"unix:theirs\"\nhash_seed = 18446744073709551615\nconnections = 0x10_00\n\
+             buffers = 16777216",
         ),
         |run| {
             run.config.mac.to_string() == "02:00:00:00:00:01"
                 && run.config.api.to_string() == "unix:mine"
                 && run.config.hash_seed == u64::MAX
                 && run.config.connections == 4096
+                && run.config.buffers == 16_777_216
         },
     ),
     (

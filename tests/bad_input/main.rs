@@ -193,7 +193,7 @@ proptest! {
     fn shuffled_arguments_are_right_or_refused(
         words in prop::collection::vec(
             prop_oneof![
-                "--(vip|backend|mode|scheduler|persistence|local-address|address|connections|mac|api|check|trace)?",
+                "--(vip|backend|mode|scheduler|persistence|local-address|address|connections|buffers|mac|api|check|trace)?",
                 "(tcp:|udp:|any:)?10\\.0\\.0\\.[0-9]{1,3}(:[0-9]{1,5})?(/[0-9]{1,2})?(,weight=[0-9]{1,5})?(,mac=[0-9a:]{17})?",
                 "-[a-z]|\\PC{0,6}|[0-9]{1,12}",
             ],

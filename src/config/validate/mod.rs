@@ -16,7 +16,7 @@ use ipnet::Ipv4Net;
 use super::draft::Draft;
 use super::file::Loaded;
 use super::problem::{At, Failure, Place, Problems};
-use super::{ApiAddress, Config, DEFAULT_API, DEFAULT_CONNECTIONS, MAX_CONNECTIONS, timeouts, value};
+use super::{ApiAddress, Config, DEFAULT_API, DEFAULT_CONNECTIONS, MAX_BUFFERS, MAX_CONNECTIONS, timeouts, value};
 use crate::conntrack::Timeouts;
 
 /// Applies every rule.
@@ -51,6 +51,8 @@ fn parts(draft: &Draft, problems: &Problems) -> Config {
             value::in_range("connections", *given, 1, MAX_CONNECTIONS)
         })
         .unwrap_or(DEFAULT_CONNECTIONS),
+        buffers: setting(problems, &draft.buffers, |given| value::in_range("buffers", *given, 0, MAX_BUFFERS))
+            .unwrap_or_default(),
         hash_seed: setting(problems, &draft.hash_seed, |given| value::in_range("hash_seed", *given, 0, u64::MAX))
             .unwrap_or_default(),
         timeouts: read_timeouts(draft, problems),

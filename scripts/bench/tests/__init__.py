@@ -1,0 +1,1 @@
+"""Tests of what the benchmark makes of its measurements. They measure nothing."""
