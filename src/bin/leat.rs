@@ -16,10 +16,10 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, unbounded};
 use dpdk_wrapper::{Eal, Mempool, Port};
 use leat::config::cli::{Invocation, Run};
 use leat::config::{cli, eal, file, summary};
-use leat::control::{Listener, Liveness, Watch};
+use leat::control::{Listener, Running, Watch};
 use leat::metrics::{BufferStatus, PortFigures, Source, tables};
 use leat::worker::{DeployError, Deployment, deploy};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use tokio::sync::oneshot;
 
@@ -97,15 +97,15 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
 
     let arguments: Vec<String> = std::iter::once("leat".to_owned()).chain(completed.args).collect();
     let eal = Eal::init(arguments.iter().map(String::as_str))?;
-    let Deployment { workers, ports, pool, delivery, counters, notes } = deploy(&eal, &run.config, &arguments)?;
+    let Deployment { workers, ports, pool, publisher, delivery, counters, notes } = deploy(&eal, &run.config, &arguments)?;
     for note in notes {
         log::warn!("{note}");
     }
     let ports = Arc::new(Mutex::new(ports));
-    let liveness = Liveness::new(&run.config, delivery, since(started));
+    let running = Running::new(run.config.clone(), publisher, delivery, since(started));
     let source = Arc::new(Source {
-        current: Arc::clone(liveness.current()),
-        health: Arc::clone(liveness.report()),
+        current: Arc::clone(running.current()),
+        health: Arc::clone(running.report()),
         counters,
         lcores: eal.lcores().iter().map(|lcore| lcore.id.index()).collect(),
         capacity: run.config.connections,
@@ -118,7 +118,7 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
     let api = Api::start(listener, &source)?;
     let control = spawn("control", {
         let (source, stop) = (Arc::clone(&source), Arc::clone(&stop));
-        move || attend(&source, liveness, &signals, &stop)
+        move || attend(&source, running, &signals, &stop)
     })?;
 
     let mut workers = workers.into_iter();
@@ -220,7 +220,7 @@ fn figures_of(port: &Port) -> PortFigures {
 
 /// Signals, from before EAL starts: one that comes in between is not lost.
 fn listen_for_signals() -> std::io::Result<Receiver<i32>> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
     let (sender, receiver) = unbounded();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
@@ -234,7 +234,7 @@ fn listen_for_signals() -> std::io::Result<Receiver<i32>> {
 
 /// The control thread: says that leat is ready, answers signals, looks after the backends' liveness, and reports news
 /// until the end.
-fn attend(source: &Source, mut liveness: Liveness, signals: &Receiver<i32>, stop: &AtomicBool) {
+fn attend(source: &Source, mut running: Running, signals: &Receiver<i32>, stop: &AtomicBool) {
     let mut watch = Watch::default();
     let mut next_look = source.started;
     let mut is_ready = false;
@@ -244,24 +244,51 @@ fn attend(source: &Source, mut liveness: Liveness, signals: &Receiver<i32>, stop
             print("leat: ready\n");
         }
         let now = Instant::now();
-        liveness.tend(since(source.started));
+        running.tend(since(source.started));
         if now >= next_look {
             watch.look(source, now);
             next_look = now + LOOK;
         }
         let patience = match is_ready {
             false => Duration::from_millis(1),
-            true if liveness.is_idle() => LOOK,
+            true if running.is_idle() => LOOK,
             true => TEND,
         };
         match signals.recv_timeout(patience) {
             Ok(SIGUSR1) => drop(print(&tables(&source.status()))),
+            Ok(SIGHUP) => reload(&mut running, since(source.started)),
             Ok(_) | Err(RecvTimeoutError::Disconnected) => stop.store(true, Relaxed),
             Err(RecvTimeoutError::Timeout) => {}
         }
     }
     // What has happened since the last look shall be said, too.
     watch.look(source, Instant::now());
+}
+
+/// Reads the configuration file again, and has it run. Whatever is wrong with it is said, and leaves everything as it is.
+fn reload(running: &mut Running, now: leat::time::Instant) {
+    // What the command line says beside the file holds as it did at the start.
+    let run = match cli::parse(std::env::args_os().skip(1), file::read) {
+        Ok(Invocation::Run(run)) => run,
+        Ok(_) => return,
+        Err(failure) => {
+            for line in failure.message.lines() {
+                log::error!("not reloaded: {}", line.strip_prefix("leat: ").unwrap_or(line));
+            }
+            return;
+        }
+    };
+    let Some(file) = &run.file else {
+        log::warn!("SIGHUP: leat was started without --config, so there is nothing to reload");
+        return;
+    };
+    for warning in &run.warnings {
+        log::warn!("{warning}");
+    }
+    match running.apply(run.config, now) {
+        Ok(difference) => log::info!("reloaded {}: {difference}", file.display()),
+        Err(error) => log::error!("not reloaded: {}: {error}", file.display()),
+    }
 }
 
 /// The time since `started`, as the checkers count it.

@@ -6,7 +6,7 @@
 //! ([`Conntrack::open`]). Between bursts [`Conntrack::sweep`] forgets the connections whose time is over.
 //!
 //! The states and timeouts are those of RFC 9293, RFC 5382, RFC 4787, RFC 5508 and RFC 7857; each rule cites its own.
-//! All memory is allocated at the start, and for a pool of ports when it is announced.
+//! All memory is allocated at the start, and for a pool of ports when its first connection is opened.
 
 mod connection;
 mod index;
@@ -14,6 +14,7 @@ mod lines;
 mod memory;
 mod open;
 mod ports;
+mod reserved;
 mod table;
 mod tcp;
 mod timeouts;
@@ -23,10 +24,13 @@ pub use connection::{ClientLink, Connection, ConnectionIndex, Path};
 pub use memory::{FlowMemory, Persistence};
 pub use open::{Opening, Source};
 pub use ports::{PoolKey, PortShare};
+pub use reserved::ReservedPorts;
 pub use table::Candidate;
 pub use tcp::{Segment, Sight};
 pub use timeouts::Timeouts;
 pub use track::{Change, Direction, Observed, State, Track};
+
+use std::sync::Arc;
 
 use crate::flow::{FlowHasher, FlowKey};
 use crate::time::Tick;
@@ -92,6 +96,9 @@ pub struct Tracked {
 pub struct Conntrack {
     table: Table,
     pools: Pools,
+    reserved: Arc<ReservedPorts>,
+    /// The shard of the pools that is next to be searched for some that nobody needs; none when all were.
+    tidy_at: Option<usize>,
     hasher: FlowHasher,
     timeouts: TimeoutTicks,
     /// The record that the next sweep begins with.
@@ -107,6 +114,8 @@ impl Conntrack {
             // One more than asked: a new connection is put in before the one that it replaces goes.
             table: Table::new(settings.connections + 1),
             pools: Pools::new(settings.share, settings.hasher),
+            reserved: Arc::default(),
+            tidy_at: None,
             hasher: settings.hasher,
             timeouts: TimeoutTicks::new(&settings.timeouts),
             sweep_at: 0,
@@ -129,15 +138,20 @@ impl Conntrack {
         self.table.capacity() - 1
     }
 
-    /// Makes sure that the pool `key` exists, and that exactly the ports in `reserved` are never chosen from it: those of
-    /// services on its local address. For the control path: it allocates.
-    pub fn ensure_pool(&mut self, key: PoolKey, reserved: &[u16]) {
-        self.pools.ensure(key, reserved);
+    /// Takes over a configuration's reserved ports and timeouts, and has [`Self::tidy`] look at all pools again. Cheap: a
+    /// pool learns what is reserved when it is next used.
+    pub fn adopt(&mut self, reserved: &Arc<ReservedPorts>, timeouts: &Timeouts) {
+        self.reserved = Arc::clone(reserved);
+        self.timeouts = TimeoutTicks::new(timeouts);
+        self.tidy_at = Some(0);
     }
 
-    /// Forgets the pools that `is_wanted` refuses, but for those that still have a port in use. For the control path.
-    pub fn retain_pools(&mut self, is_wanted: impl FnMut(&PoolKey) -> bool) {
-        self.pools.retain(is_wanted);
+    /// Looks at some pools after [`Self::adopt`], and forgets those that `is_wanted` refuses, but for those that still have
+    /// a port in use. Nothing once it has looked at all.
+    pub fn tidy(&mut self, is_wanted: impl FnMut(&PoolKey) -> bool) {
+        let Some(shard) = self.tidy_at else { return };
+        self.pools.retain(shard, is_wanted);
+        self.tidy_at = Some(shard + 1).filter(|next| *next < Pools::shards());
     }
 
     /// How many ports of a pool can be given out, those that rest included; `None` if there is no such pool.

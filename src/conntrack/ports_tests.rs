@@ -142,15 +142,40 @@ fn pools_that_no_backend_needs_go_once_they_are_unused() {
         backend_port: 80,
     };
     let mut pools = Pools::new(share(0, 1), FlowHasher::with_key((1, 2)));
+    let reserved = ReservedPorts::new([([10, 0, 0, 10].into(), Protocol::Tcp, 8080)]);
     for last in 1..=3 {
-        pools.ensure(key(last), &[8080]);
+        pools.ensure(&key(last), &reserved);
     }
+    let keep_one = |pools: &mut Pools| (0..SHARDS).for_each(|shard| pools.retain(shard, |pool| *pool == key(1)));
     assert!(pools.pool_mut(&key(2)).unwrap().take(5000));
-    pools.retain(|pool| *pool == key(1));
+    keep_one(&mut pools);
     assert!(pools.pool(&key(1)).is_some() && pools.pool(&key(2)).is_some() && pools.pool(&key(3)).is_none());
     pools.pool_mut(&key(2)).unwrap().give_back(5000);
-    pools.retain(|pool| *pool == key(1));
+    keep_one(&mut pools);
     assert!(pools.pool(&key(2)).is_none());
+    // Their memory is used again, and whole: all ports but what is reserved now.
+    let reserved = ReservedPorts::new([([10, 0, 0, 10].into(), Protocol::Tcp, 9090)]);
+    for last in 4..=5 {
+        let mut pool = pools.ensure(&key(last), &reserved);
+        let ports: std::collections::BTreeSet<u16> = std::iter::from_fn(|| pool.take_oldest()).collect();
+        assert_eq!(ports, (FIRST_PORT..=u16::MAX).filter(|port| *port != 9090).collect());
+    }
+    assert_eq!(pools.slabs.taken, 3, "two of three are old");
+}
+
+#[test]
+fn a_pool_learns_at_its_next_use_what_is_reserved_now() {
+    let key = PoolKey {
+        local: [10, 0, 0, 10].into(),
+        protocol: Protocol::Tcp,
+        backend: [10, 0, 0, 2].into(),
+        backend_port: 80,
+    };
+    let mut pools = Pools::new(share(0, 1), FlowHasher::with_key((1, 2)));
+    let reserved = |port| ReservedPorts::new([(key.local, key.protocol, port)]);
+    assert!(!pools.ensure(&key, &reserved(8080)).is_waiting(8080));
+    let mut pool = pools.ensure(&key, &reserved(9090));
+    assert!(pool.take(8080) && !pool.is_waiting(9090));
 }
 
 #[derive(Clone, Copy, Debug)]

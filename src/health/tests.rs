@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::HealthKind;
 use crate::id::PortId;
-use crate::neighbor::{Outgoing, Resolver};
+use crate::neighbor::{Outgoing, Resolver, Targets};
 use crate::wire::MacAddr;
 use crate::wire::arp::{Message, Operation};
 
@@ -53,11 +53,9 @@ impl Link {
             subjects.push(Subject { backend: BackendId(number), neighbor, health: *health });
         }
         let bell = Arc::new(Bell::default());
-        let mut resolver = Resolver::default();
-        resolver.adopt(&neighbors, &[], Instant::ZERO);
         Self {
             checker: Checker::new(subjects, Arc::clone(&bell), Instant::ZERO),
-            resolver,
+            resolver: Resolver::default(),
             neighbors,
             bell,
             dead: HashSet::new(),
@@ -85,14 +83,15 @@ impl Link {
     fn step(&mut self) {
         if !self.worker_stands_still {
             let mut asked = Vec::new();
-            self.resolver.poll(self.now, self.bell.rings(), |outgoing| {
+            let targets = Targets { neighbors: &self.neighbors, own: &[] };
+            self.resolver.poll(targets, self.now, self.bell.rings(), |outgoing| {
                 let Outgoing::Request { target, .. } = outgoing else { panic!("{outgoing:?}") };
                 asked.push(target);
             });
             for target in asked {
                 self.questions.push((self.seconds(), target.octets()[3]));
                 if !self.dead.contains(&target) {
-                    self.resolver.hear(&answer(target), PortId(0), self.now);
+                    self.hear(target);
                 }
             }
         }
@@ -100,6 +99,12 @@ impl Link {
             self.changes.push((self.seconds(), backend.0, is_up));
         }
         self.now = self.now + STEP;
+    }
+
+    fn hear(&self, from: Ipv4Addr) {
+        let at = |neighbor: &&Arc<Neighbor>| neighbor.address() == from;
+        let neighbors: Vec<_> = self.neighbors.iter().filter(at).cloned().collect();
+        self.resolver.hear(&neighbors, &answer(from), PortId(0), self.now);
     }
 
     fn seconds(&self) -> f64 {
@@ -238,7 +243,7 @@ fn an_answer_from_before_the_probe_does_not_count() {
     // It says something by itself just before each probe, and nothing afterwards.
     while link.seconds() < 40.0 {
         let asked = link.questions.len();
-        link.resolver.hear(&answer([10, 0, 0, 2].into()), PortId(0), link.now);
+        link.hear([10, 0, 0, 2].into());
         while link.questions.len() == asked {
             link.step();
         }

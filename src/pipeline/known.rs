@@ -214,6 +214,7 @@ pub(super) struct Epilogue<'a> {
 impl Epilogue<'_> {
     pub(super) fn speak(&mut self, ended: &Connection) {
         let Some(backend) = self.snapshot.backend(ended.backend()) else { return };
+        backend.counters[self.worker.index()].connections.subtract(1);
         if ended.is_open() {
             backend.counters[self.worker.index()].open.subtract(1);
         }

@@ -72,6 +72,9 @@ impl<P: Packet> Pipeline<P> {
         if owner != self.id {
             return self.hand_over(packet, owner, context);
         }
+        if service.is_removed {
+            return self.drop(packet, DropReason::NoService, context);
+        }
         let headers = flow.headers;
         let segment = segment(&packet, headers);
         if let Some(reason) = objection(&packet, headers, segment.as_ref(), beginning, service, snapshot) {
@@ -119,6 +122,7 @@ impl<P: Packet> Pipeline<P> {
         let counters = &backend.counters[self.id.index()];
         counters.opened.add(1);
         counters.open.add(1);
+        counters.connections.add(1);
         if let Some(idle) = service.persistence {
             self.persistence.insert(id, headers.key.src, chosen, idle, tick);
         }
@@ -211,7 +215,7 @@ impl<P: Packet> Pipeline<P> {
     /// The worker that has the connections of a client's flow. In `nat` it is told by the client's address, because an
     /// answer carries nothing of leat's.
     fn owner_of_original(&self, flow: Flow<'_>, service: &Service) -> WorkerId {
-        if service.persistence.is_some() || service.mode == Mode::Nat {
+        if service.by_client {
             return self.owner_of_client(flow.headers.key.src);
         }
         self.owner_of_hash(flow.hash)

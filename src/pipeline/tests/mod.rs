@@ -64,10 +64,9 @@ impl Balancer {
                 persistence: Persistence::new(1000, hasher),
                 flow_memory: FlowMemory::new(1000),
                 clients: Persistence::new(1000, hasher),
-                client_idle: 6000,
                 counters: Arc::clone(&counters),
             });
-            pipeline.adopt(&snapshot, Instant::ZERO);
+            pipeline.adopt(&snapshot);
             pipeline
         });
         let workers = pipelines.collect();
@@ -120,7 +119,7 @@ impl Balancer {
     }
 
     fn open(&self) -> Vec<u64> {
-        self.snapshot.backends().iter().map(crate::service::Backend::open).collect()
+        self.snapshot.backends().map(|(_, backend)| backend.open()).collect()
     }
 
     /// Opens a connection from `client` and returns its way to the backend.
