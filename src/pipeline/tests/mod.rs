@@ -10,14 +10,15 @@ use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 mod fullnat;
 mod liveness;
 mod modes;
+mod reload;
 
 use super::*;
 use crate::config;
 use crate::conntrack::{PortShare, Settings as ConntrackSettings};
-use crate::control::publish;
+use crate::control::Publisher;
 use crate::counters::per_worker;
 use crate::io::memory::{Frame, Recorder};
-use crate::service::Port;
+use crate::service::{Parts, Port};
 
 const LEAT: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xfe]);
 const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
@@ -29,6 +30,7 @@ const RST: u8 = 0x04;
 
 /// A balancer of one or more workers in memory.
 struct Balancer {
+    publisher: Publisher,
     snapshot: Snapshot,
     workers: Vec<Pipeline<Frame>>,
     counters: Arc<PerWorker<WorkerCounters>>,
@@ -51,7 +53,8 @@ impl Balancer {
     fn with_connections(workers: u16, connections: usize, toml: &str) -> Self {
         let config = config::file::load("test.toml", toml.as_bytes()).unwrap_or_else(|error| panic!("{error}")).config;
         let port = Port { id: PortId(0), name: "test".to_owned(), mac: LEAT, mtu: 1500 };
-        let snapshot = publish(&config, vec![port], usize::from(workers)).unwrap();
+        let mut publisher = Publisher::new(vec![port], usize::from(workers));
+        let snapshot = publisher.publish(&config, &Snapshot::from(Parts::default()), Instant::ZERO).unwrap();
         let counters = Arc::new(per_worker(usize::from(workers)));
         let hasher = FlowHasher::with_key((1, 2));
         let pipelines = (0..workers).map(|worker| {
@@ -70,7 +73,7 @@ impl Balancer {
             pipeline
         });
         let workers = pipelines.collect();
-        Self { workers, counters, snapshot, now: Instant::ZERO, narration: Vec::new() }
+        Self { publisher, workers, counters, snapshot, now: Instant::ZERO, narration: Vec::new() }
     }
 
     /// Takes `frames` in on `worker` as bursts of `size`, follows every hand-over, and returns what was sent.
