@@ -97,7 +97,8 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
 
     let arguments: Vec<String> = std::iter::once("leat".to_owned()).chain(completed.args).collect();
     let eal = Eal::init(arguments.iter().map(String::as_str))?;
-    let Deployment { workers, ports, pool, publisher, delivery, counters, notes } = deploy(&eal, &run.config, &arguments)?;
+    let Deployment { workers, ports, pool, publisher, delivery, counters, notes } =
+        deploy(&eal, &run.config, &arguments)?;
     for note in notes {
         log::warn!("{note}");
     }

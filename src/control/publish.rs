@@ -179,24 +179,28 @@ impl Publisher {
             let longest = [service.persistence, service.flow_memory, self.memories.get(&id).copied()];
             memories.insert(id, longest.into_iter().flatten().max().unwrap_or_default());
             let by_client = self.by_client(service, before)?;
-            put(&mut next.parts.services, id.index(), Service {
-                name: service.name.clone(),
-                vip: service.vip,
-                protocol: service.protocol,
-                port: service.port,
-                mode: service.mode,
-                schedule,
-                local_addresses: service.local_addresses.clone(),
-                persistence: service.persistence.map(Tick::count),
-                flow_memory: service.flow_memory.map(Tick::count),
-                proxy_arp: service.proxy_arp.clone(),
-                no_connection: service.no_connection,
-                on_failure: service.on_failure,
-                backends: members.iter().map(|member| member.backend).collect(),
-                draining: Vec::new(),
-                is_removed: false,
-                by_client,
-            });
+            put(
+                &mut next.parts.services,
+                id.index(),
+                Service {
+                    name: service.name.clone(),
+                    vip: service.vip,
+                    protocol: service.protocol,
+                    port: service.port,
+                    mode: service.mode,
+                    schedule,
+                    local_addresses: service.local_addresses.clone(),
+                    persistence: service.persistence.map(Tick::count),
+                    flow_memory: service.flow_memory.map(Tick::count),
+                    proxy_arp: service.proxy_arp.clone(),
+                    no_connection: service.no_connection,
+                    on_failure: service.on_failure,
+                    backends: members.iter().map(|member| member.backend).collect(),
+                    draining: Vec::new(),
+                    is_removed: false,
+                    by_client,
+                },
+            );
             next.parts.order.push(id);
         }
         next.drain_the_rest();
@@ -314,18 +318,22 @@ impl Succession<'_> {
             // What is not probed is not known to be dead.
             let up = service.health.is_none() || before.is_none_or(|(_, before)| before.up);
             members.push(Member { backend: number, address, port, weight, up });
-            put(&mut self.parts.backends, number.index(), Backend {
-                service: id,
-                address,
-                port,
-                weight,
-                up,
-                is_draining: false,
-                neighbor: self.hops.towards(address, mac, asker(address, service)),
-                forwarding: self.tunnels.towards(address, service),
-                mss_clamp: service.mss_clamp,
-                counters,
-            });
+            put(
+                &mut self.parts.backends,
+                number.index(),
+                Backend {
+                    service: id,
+                    address,
+                    port,
+                    weight,
+                    up,
+                    is_draining: false,
+                    neighbor: self.hops.towards(address, mac, asker(address, service)),
+                    forwarding: self.tunnels.towards(address, service),
+                    mss_clamp: service.mss_clamp,
+                    counters,
+                },
+            );
         }
         members
     }
@@ -335,7 +343,8 @@ impl Succession<'_> {
         let Self { before, parts, .. } = self;
         for (id, service) in before.services() {
             if parts.services.get(id.index()).is_none_or(Option::is_none) {
-                let removed = Service { backends: Vec::new(), draining: Vec::new(), is_removed: true, ..service.clone() };
+                let removed =
+                    Service { backends: Vec::new(), draining: Vec::new(), is_removed: true, ..service.clone() };
                 put(&mut parts.services, id.index(), removed);
                 parts.order.push(id);
             }

@@ -193,8 +193,7 @@ impl Difference {
     fn between(before: &Config, after: &Config) -> Self {
         let mut difference = Self::default();
         let service_key = |service: &config::Service| (service.vip, service.protocol, service.port);
-        let mut old: HashMap<_, _> =
-            before.services.iter().map(|service| (service_key(service), service)).collect();
+        let mut old: HashMap<_, _> = before.services.iter().map(|service| (service_key(service), service)).collect();
         let mut is_same_order = before.services.len() == after.services.len();
         for (place, service) in after.services.iter().enumerate() {
             let Some(known) = old.remove(&service_key(service)) else {
@@ -256,3 +255,7 @@ impl std::fmt::Display for Difference {
         if self.is_more { f.write_str("; other settings have changed") } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+#[path = "running_tests.rs"]
+mod tests;

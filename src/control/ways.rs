@@ -45,7 +45,10 @@ pub fn wanted_ports(config: &Config, all: Vec<Port>) -> Result<Vec<Port>, Publis
 }
 
 /// Each configured interface with the port that it means.
-pub(super) fn interfaces<'a>(config: &'a Config, ports: &[Port]) -> Result<Vec<(&'a config::Interface, PortId)>, PublishError> {
+pub(super) fn interfaces<'a>(
+    config: &'a Config,
+    ports: &[Port],
+) -> Result<Vec<(&'a config::Interface, PortId)>, PublishError> {
     let mut found: Vec<(_, PortId)> = Vec::new();
     for interface in &config.interfaces {
         let port = ports.iter().find(|port| match &interface.port {

@@ -253,3 +253,35 @@ fn an_answer_from_before_the_probe_does_not_count() {
     assert!(matches!(link.changes[..], [(_, 0, false)]), "{:?}", link.changes);
     assert_eq!(link.neighbors.len(), 1);
 }
+
+#[test]
+fn a_new_set_of_backends_changes_nothing_about_those_that_stay() {
+    let mut link = Link::new(&[(2, EVERY_5_S), (3, EVERY_5_S), (4, EVERY_5_S)]);
+    link.run_until(20.0);
+    link.kill(3);
+    link.run_until(40.0);
+    assert!(matches!(link.changes[..], [(_, 1, false)]), "{:?}", link.changes);
+    let health = link.health(1);
+    let before = link.questions.len();
+    // Backend 0 goes, 3 comes at the same host as 1; 1 has another limit, and stays down.
+    let patient = Health { rise: 2, ..EVERY_5_S };
+    let subject = |backend, at: usize, health| Subject {
+        backend: BackendId(backend),
+        neighbor: Arc::clone(&link.neighbors[at]),
+        health,
+    };
+    let subjects = vec![subject(1, 1, patient), subject(3, 1, patient), subject(2, 2, EVERY_5_S)];
+    link.checker.adopt(subjects, link.now);
+    assert_eq!(link.health(1), health);
+    assert_eq!(link.checker.report().of(BackendId(0)), None);
+    assert_eq!(link.health(3).reason, Reason::Unproven);
+    link.run_until(44.9);
+    let asked: Vec<u8> = link.questions[before..].iter().map(|(_, last)| *last).collect();
+    assert_eq!(asked.iter().filter(|last| **last == 4).count(), 1, "its turn has not changed: {asked:?}");
+    assert_eq!(asked.iter().filter(|last| **last == 2).count(), 0, "{asked:?}");
+    link.run_until(60.0);
+    link.revive(3);
+    link.run_until(80.0);
+    let after: Vec<_> = link.changes[1..].iter().map(|(_, backend, is_up)| (*backend, *is_up)).collect();
+    assert_eq!(after, [(3, false), (1, true), (3, true)]);
+}

@@ -395,7 +395,12 @@ impl Snapshot {
 
     /// Whether `address` lies where clients of a `nat` service are, as the configuration says.
     pub fn is_in_proxy_range(&self, address: Ipv4Addr) -> bool {
-        self.parts.services.iter().flatten().flat_map(|service| &service.proxy_arp).any(|range| range.contains(&address))
+        self.parts
+            .services
+            .iter()
+            .flatten()
+            .flat_map(|service| &service.proxy_arp)
+            .any(|range| range.contains(&address))
     }
 
     /// Whether some service's tunnels go to this UDP port.
