@@ -16,7 +16,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, unbounded};
 use dpdk_wrapper::{Eal, Mempool, Port};
 use leat::config::cli::{Invocation, Run};
 use leat::config::{cli, eal, file, summary};
-use leat::control::{Listener, Running, Watch};
+use leat::control::{Listener, ReloadError, Reloaded, Running, Watch, reload};
 use leat::metrics::{BufferStatus, PortFigures, Source, tables};
 use leat::worker::{DeployError, Deployment, deploy};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -257,7 +257,7 @@ fn attend(source: &Source, mut running: Running, signals: &Receiver<i32>, stop: 
         };
         match signals.recv_timeout(patience) {
             Ok(SIGUSR1) => drop(print(&tables(&source.status()))),
-            Ok(SIGHUP) => reload(&mut running, since(source.started)),
+            Ok(SIGHUP) => reload_and_tell(&mut running, since(source.started)),
             Ok(_) | Err(RecvTimeoutError::Disconnected) => stop.store(true, Relaxed),
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -266,29 +266,21 @@ fn attend(source: &Source, mut running: Running, signals: &Receiver<i32>, stop: 
     watch.look(source, Instant::now());
 }
 
-/// Reads the configuration file again, and has it run. Whatever is wrong with it is said, and leaves everything as it is.
-fn reload(running: &mut Running, now: leat::time::Instant) {
-    // What the command line says beside the file holds as it did at the start.
-    let run = match cli::parse(std::env::args_os().skip(1), file::read) {
-        Ok(Invocation::Run(run)) => run,
-        Ok(_) => return,
-        Err(failure) => {
-            for line in failure.message.lines() {
+/// Reads the configuration file again, has it run, and says what came of it.
+fn reload_and_tell(running: &mut Running, now: leat::time::Instant) {
+    match reload(running, std::env::args_os().skip(1), now) {
+        Ok(Reloaded { file, difference, warnings }) => {
+            for warning in warnings {
+                log::warn!("{warning}");
+            }
+            log::info!("reloaded {}: {difference}", file.display());
+        }
+        Err(error @ ReloadError::NoFile) => log::warn!("SIGHUP: {error}"),
+        Err(error) => {
+            for line in error.to_string().lines() {
                 log::error!("not reloaded: {}", line.strip_prefix("leat: ").unwrap_or(line));
             }
-            return;
         }
-    };
-    let Some(file) = &run.file else {
-        log::warn!("SIGHUP: leat was started without --config, so there is nothing to reload");
-        return;
-    };
-    for warning in &run.warnings {
-        log::warn!("{warning}");
-    }
-    match running.apply(run.config, now) {
-        Ok(difference) => log::info!("reloaded {}: {difference}", file.display()),
-        Err(error) => log::error!("not reloaded: {}: {error}", file.display()),
     }
 }
 
