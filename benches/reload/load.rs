@@ -13,12 +13,17 @@ use leat::io::memory::{Frame, Recorder};
 use leat::io::{BURST, Burst};
 use leat::pipeline::{Context, Pipeline, Settings, Silent};
 use leat::service::Snapshot;
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::time::{ClockId, clock_gettime};
 
 use super::packets::{Segment, arp_answer, ends};
 
-/// Connections that one burst opens.
-const NEW: usize = 2;
+/// The packets of a burst that belong to known connections; in one of so many bursts, the last one opens another.
+const KNOWN: usize = BURST - 1;
+const NEW_EVERY: usize = 4;
+
+/// The connection table, as large as leat's own when nothing is said.
+const CONNECTIONS: usize = 1 << 20;
 
 /// Where clients' packets come from.
 const CLIENT: [u8; 6] = [2, 0, 0, 0, 1, 1];
@@ -34,6 +39,8 @@ pub(super) struct Round {
     pub(super) takes_over: bool,
     pub(super) takeover_cpu: u64,
     pub(super) takeover_wall: u64,
+    /// Whether no other thread had the CPU meanwhile, so that its caches are this thread's.
+    pub(super) is_whole: bool,
 }
 
 /// A connection that is open, as its first packets have left leat.
@@ -67,13 +74,12 @@ impl Load {
     pub(super) fn new(snapshot: Arc<Snapshot>, mailbox: Mailbox<Snapshot>, flows: usize, services: usize) -> Self {
         let hasher = FlowHasher::with_key((1, 2));
         let counters = Arc::new(per_worker(1));
-        let connections = 4_000_000;
         let mut pipeline = Pipeline::new(Settings {
             id: WorkerId::FIRST,
             workers: 1,
             hasher,
             conntrack: Conntrack::new(&ConntrackSettings {
-                connections,
+                connections: CONNECTIONS,
                 hasher,
                 timeouts: Timeouts::default(),
                 share: PortShare::new(0, 1).expect("one of one"),
@@ -121,14 +127,15 @@ impl Load {
     pub(super) fn round(&mut self, phase: u64) {
         let mut burst = Burst::new();
         let first = self.next_flow;
-        for place in 0..BURST - NEW {
+        for place in 0..KNOWN {
             let flow = &self.flows[(first + place) % self.flows.len()];
             burst.push(Frame::new(flow.frames[place % 2].clone(), PortId(0)));
         }
-        for _ in 0..NEW {
+        if self.rounds.len().is_multiple_of(NEW_EVERY) {
             let syn = self.syn();
             burst.push(Frame::new(syn.frame(CLIENT), PortId(0)));
         }
+        let switches = switches();
         let (wall, cpu) = (Instant::now(), on_cpu());
         self.work(burst);
         let (takeover_wall, takeover_cpu) = (Instant::now(), on_cpu());
@@ -146,9 +153,10 @@ impl Load {
             takes_over,
             takeover_cpu: end_cpu - takeover_cpu,
             takeover_wall: (end_wall - takeover_wall).as_nanos() as u64,
+            is_whole: self::switches() == switches,
         });
         self.check(first);
-        self.next_flow = (first + BURST - NEW) % self.flows.len();
+        self.next_flow = (first + KNOWN) % self.flows.len();
         self.answer_questions();
     }
 
@@ -173,7 +181,7 @@ impl Load {
             }
         }
         let mut missing = Vec::new();
-        for place in 0..BURST - NEW {
+        for place in 0..KNOWN {
             let expected = self.flows[(first + place) % self.flows.len()].expected[place % 2];
             self.sent += 1;
             match sent.get_mut(&expected) {
@@ -272,4 +280,10 @@ impl Load {
 fn on_cpu() -> u64 {
     let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("every thread has this clock");
     time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
+}
+
+/// How often this thread has lost its CPU to another.
+fn switches() -> i64 {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("a thread may ask for its own");
+    usage.involuntary_context_switches() + usage.voluntary_context_switches()
 }

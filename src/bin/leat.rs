@@ -32,6 +32,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often the backends' liveness is looked after.
 const TEND: Duration = Duration::from_millis(20);
 
+/// How long the workers may take to take over a configuration before it is called reloaded nevertheless.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).format_target(false).init();
     let invocation = match cli::parse(std::env::args_os().skip(1), file::read) {
@@ -257,7 +260,7 @@ fn attend(source: &Source, mut running: Running, signals: &Receiver<i32>, stop: 
         };
         match signals.recv_timeout(patience) {
             Ok(SIGUSR1) => drop(print(&tables(&source.status()))),
-            Ok(SIGHUP) => reload_and_tell(&mut running, since(source.started)),
+            Ok(SIGHUP) => reload_and_tell(&mut running, source.started),
             Ok(_) | Err(RecvTimeoutError::Disconnected) => stop.store(true, Relaxed),
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -266,10 +269,15 @@ fn attend(source: &Source, mut running: Running, signals: &Receiver<i32>, stop: 
     watch.look(source, Instant::now());
 }
 
-/// Reads the configuration file again, has it run, and says what came of it.
-fn reload_and_tell(running: &mut Running, now: leat::time::Instant) {
-    match reload(running, std::env::args_os().skip(1), now) {
+/// Reads the configuration file again, has it run, and says what came of it once it is so.
+fn reload_and_tell(running: &mut Running, started: Instant) {
+    match reload(running, std::env::args_os().skip(1), since(started)) {
         Ok(Reloaded { file, difference, warnings }) => {
+            let late = Instant::now() + PATIENCE;
+            while !running.is_settled() && Instant::now() < late {
+                thread::sleep(Duration::from_millis(1));
+                running.tend(since(started));
+            }
             for warning in warnings {
                 log::warn!("{warning}");
             }

@@ -126,6 +126,11 @@ impl Running {
         }
     }
 
+    /// Whether every worker has taken over what runs; [`Self::tend`] finds out.
+    pub fn is_settled(&self) -> bool {
+        self.delivery.is_settled()
+    }
+
     /// Whether [`Self::tend`] need not be called more often than once a second.
     pub fn is_idle(&self) -> bool {
         self.checker.is_idle() && self.delivery.is_settled()

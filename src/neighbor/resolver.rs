@@ -39,8 +39,8 @@ const PROBED: Duration = Duration::from_secs(600);
 const LOOK_AROUND: Duration = Duration::from_millis(250);
 
 /// Neighbours and own addresses that one call looks at, and the messages that it sends at most: a few microseconds each.
-const LOOKS: usize = 64;
-const MESSAGES: usize = 16;
+const LOOKS: usize = 32;
+const MESSAGES: usize = 8;
 
 /// A message to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -418,12 +418,12 @@ mod tests {
         let neighbor = |n: u32| Neighbor::new((0x0a01_0000 + n).into(), [10, 0, 0, 10].into(), None, 1);
         let neighbors: Vec<_> = (0..1000).map(|n| Arc::new(neighbor(n))).collect();
         worker.adopt(&neighbors, &[]);
-        let calls: Vec<_> = (0..100).map(|_| sent(&mut worker, at(0)).len()).collect();
+        let calls: Vec<_> = (0..200).map(|_| sent(&mut worker, at(0)).len()).collect();
         assert!(calls.iter().all(|sent| *sent <= MESSAGES), "{calls:?}");
         assert_eq!(calls.iter().sum::<usize>(), 1000);
         // A probe of one that the lap has passed is not forgotten.
         neighbors[3].want_probe();
-        let asked: usize = (0..100).map(|_| sent_after(&mut worker, 1, at(60)).len()).sum();
+        let asked: usize = (0..200).map(|_| sent_after(&mut worker, 1, at(60)).len()).sum();
         assert!(asked >= 1000);
         assert!(neighbors[3].probes.due().is_none());
     }
