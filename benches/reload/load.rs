@@ -36,6 +36,10 @@ pub(super) struct Round {
     pub(super) phase: u64,
     pub(super) cpu: u64,
     pub(super) wall: u64,
+    /// What of `cpu` was upkeep.
+    pub(super) upkeep_cpu: u64,
+    /// Pages that were touched for the first time.
+    pub(super) faults: i64,
     pub(super) takes_over: bool,
     pub(super) takeover_cpu: u64,
     pub(super) takeover_wall: u64,
@@ -135,9 +139,9 @@ impl Load {
             let syn = self.syn();
             burst.push(Frame::new(syn.frame(CLIENT), PortId(0)));
         }
-        let switches = switches();
+        let (switches, faults) = switches_and_faults();
         let (wall, cpu) = (Instant::now(), on_cpu());
-        self.work(burst);
+        let upkeep_cpu = self.work(burst);
         let (takeover_wall, takeover_cpu) = (Instant::now(), on_cpu());
         let pipeline = &mut self.pipeline;
         let takes_over = self.mailbox.exchange(&mut self.snapshot, |old, new| {
@@ -146,27 +150,32 @@ impl Load {
             }
         });
         let (end_wall, end_cpu) = (Instant::now(), on_cpu());
+        let (switches_after, faults_after) = switches_and_faults();
         self.rounds.push(Round {
             phase,
             cpu: end_cpu - cpu,
+            upkeep_cpu,
+            faults: faults_after - faults,
             wall: (end_wall - wall).as_nanos() as u64,
             takes_over,
             takeover_cpu: end_cpu - takeover_cpu,
             takeover_wall: (end_wall - takeover_wall).as_nanos() as u64,
-            is_whole: self::switches() == switches,
+            is_whole: switches_after == switches,
         });
         self.check(first);
         self.next_flow = (first + KNOWN) % self.flows.len();
         self.answer_questions();
     }
 
-    /// What the pipeline does between two polls.
-    fn work(&mut self, mut burst: Burst<Frame>) {
+    /// What the pipeline does between two polls. Returns how long upkeep was on the CPU.
+    fn work(&mut self, mut burst: Burst<Frame>) -> u64 {
         let now = leat::time::Instant::ZERO + self.started.elapsed();
         let Self { pipeline, snapshot, output, .. } = self;
         let context = &mut Context { snapshot, now, output, tracer: &mut Silent };
         pipeline.process(&mut burst, context);
+        let start = on_cpu();
         pipeline.upkeep(context);
+        on_cpu() - start
     }
 
     /// Looks at what came out: what is known must all be there, and go where it went before.
@@ -282,8 +291,8 @@ fn on_cpu() -> u64 {
     time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
 }
 
-/// How often this thread has lost its CPU to another.
-fn switches() -> i64 {
+/// How often this thread has lost its CPU to another, and how many pages it has touched first.
+fn switches_and_faults() -> (i64, i64) {
     let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("a thread may ask for its own");
-    usage.involuntary_context_switches() + usage.voluntary_context_switches()
+    (usage.involuntary_context_switches() + usage.voluntary_context_switches(), usage.minor_page_faults())
 }
