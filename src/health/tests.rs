@@ -84,10 +84,13 @@ impl Link {
         if !self.worker_stands_still {
             let mut asked = Vec::new();
             let targets = Targets { neighbors: &self.neighbors, own: &[] };
-            self.resolver.poll(targets, self.now, self.bell.rings(), |outgoing| {
-                let Outgoing::Request { target, .. } = outgoing else { panic!("{outgoing:?}") };
-                asked.push(target);
-            });
+            // It looks once a millisecond, each time at a part of them.
+            for _ in 0..STEP.as_millis() {
+                self.resolver.poll(targets, self.now, self.bell.rings(), |outgoing| {
+                    let Outgoing::Request { target, .. } = outgoing else { panic!("{outgoing:?}") };
+                    asked.push(target);
+                });
+            }
             for target in asked {
                 self.questions.push((self.seconds(), target.octets()[3]));
                 if !self.dead.contains(&target) {

@@ -39,7 +39,7 @@ const PROBED: Duration = Duration::from_secs(600);
 const LOOK_AROUND: Duration = Duration::from_millis(250);
 
 /// Neighbours and own addresses that one call looks at, and the messages that it sends at most: a few microseconds each.
-const LOOKS: usize = 32;
+const LOOKS: usize = 64;
 const MESSAGES: usize = 8;
 
 /// A message to be sent.
