@@ -1,4 +1,4 @@
-//! The packets of the load: UDP datagrams of clients, and backends' answers to what came out.
+//! The packets of the load: TCP segments of clients, answers of backends, and ARP answers.
 
 use etherparse::PacketBuilder;
 
