@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-use leat::conntrack::{ClientLink, Conntrack, Direction, Opening, PoolKey, Settings, Source, Timeouts};
+use leat::conntrack::{ClientLink, Conntrack, Direction, Opening, Settings, Source, Timeouts};
 use leat::flow::{FlowHasher, FlowKey, Protocol};
 use leat::id::{BackendId, WorkerId};
 use leat::io::BURST;
@@ -78,8 +78,6 @@ fn conntrack(flows: u32) -> Conntrack {
 fn open(conntrack: &mut Conntrack, flow: u32) {
     let original = key(flow);
     let backend = Ipv4Addr::from_bits(BACKEND.to_bits() + flow / 50_000);
-    let pool = PoolKey { local: VIP, protocol: Protocol::Udp, backend, backend_port: 80 };
-    conntrack.ensure_pool(pool, &[]);
     let opening = Opening {
         original,
         hash: conntrack.hash(&original),

@@ -62,10 +62,9 @@ impl Balancer {
             persistence: Persistence::new(1024, hasher),
             flow_memory: FlowMemory::new(1024),
             clients: Persistence::new(connections.min(1 << 20), hasher),
-            client_idle: 6000,
             counters: Arc::clone(&counters),
         });
-        pipeline.adopt(&snapshot, Instant::ZERO);
+        pipeline.adopt(&snapshot);
         Self { snapshot, pipeline, counters, now: Instant::ZERO }
     }
 

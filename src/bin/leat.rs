@@ -16,10 +16,10 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, unbounded};
 use dpdk_wrapper::{Eal, Mempool, Port};
 use leat::config::cli::{Invocation, Run};
 use leat::config::{cli, eal, file, summary};
-use leat::control::{Listener, Liveness, Watch};
+use leat::control::{Listener, ReloadError, Reloaded, Running, Watch, reload};
 use leat::metrics::{BufferStatus, PortFigures, Source, tables};
 use leat::worker::{DeployError, Deployment, deploy};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use tokio::sync::oneshot;
 
@@ -31,6 +31,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How often the backends' liveness is looked after.
 const TEND: Duration = Duration::from_millis(20);
+
+/// How long the workers may take to take over a configuration before it is called reloaded nevertheless.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).format_target(false).init();
@@ -97,16 +100,16 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
 
     let arguments: Vec<String> = std::iter::once("leat".to_owned()).chain(completed.args).collect();
     let eal = Eal::init(arguments.iter().map(String::as_str))?;
-    let Deployment { workers, ports, alignments, pool, delivery, counters, notes } =
+    let Deployment { workers, ports, alignments, pool, publisher, delivery, counters, notes } =
         deploy(&eal, &run.config, &arguments)?;
     for note in notes {
         log::warn!("{note}");
     }
     let ports = Arc::new(Mutex::new(ports));
-    let liveness = Liveness::new(&run.config, delivery, since(started));
+    let running = Running::new(run.config.clone(), publisher, delivery, since(started));
     let source = Arc::new(Source {
-        current: Arc::clone(liveness.current()),
-        health: Arc::clone(liveness.report()),
+        current: Arc::clone(running.current()),
+        health: Arc::clone(running.report()),
         counters,
         alignments,
         lcores: eal.lcores().iter().map(|lcore| lcore.id.index()).collect(),
@@ -120,7 +123,7 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
     let api = Api::start(listener, &source)?;
     let control = spawn("control", {
         let (source, stop) = (Arc::clone(&source), Arc::clone(&stop));
-        move || attend(&source, liveness, &signals, &stop)
+        move || attend(&source, running, &signals, &stop)
     })?;
 
     let mut workers = workers.into_iter();
@@ -222,7 +225,7 @@ fn figures_of(port: &Port) -> PortFigures {
 
 /// Signals, from before EAL starts: one that comes in between is not lost.
 fn listen_for_signals() -> std::io::Result<Receiver<i32>> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
     let (sender, receiver) = unbounded();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
@@ -236,7 +239,7 @@ fn listen_for_signals() -> std::io::Result<Receiver<i32>> {
 
 /// The control thread: says that leat is ready, answers signals, looks after the backends' liveness, and reports news
 /// until the end.
-fn attend(source: &Source, mut liveness: Liveness, signals: &Receiver<i32>, stop: &AtomicBool) {
+fn attend(source: &Source, mut running: Running, signals: &Receiver<i32>, stop: &AtomicBool) {
     let mut watch = Watch::default();
     let mut next_look = source.started;
     let mut is_ready = false;
@@ -246,24 +249,48 @@ fn attend(source: &Source, mut liveness: Liveness, signals: &Receiver<i32>, stop
             print("leat: ready\n");
         }
         let now = Instant::now();
-        liveness.tend(since(source.started));
+        running.tend(since(source.started));
         if now >= next_look {
             watch.look(source, now);
             next_look = now + LOOK;
         }
         let patience = match is_ready {
             false => Duration::from_millis(1),
-            true if liveness.is_idle() => LOOK,
+            true if running.is_idle() => LOOK,
             true => TEND,
         };
         match signals.recv_timeout(patience) {
             Ok(SIGUSR1) => drop(print(&tables(&source.status()))),
+            Ok(SIGHUP) => reload_and_tell(&mut running, source.started),
             Ok(_) | Err(RecvTimeoutError::Disconnected) => stop.store(true, Relaxed),
             Err(RecvTimeoutError::Timeout) => {}
         }
     }
     // What has happened since the last look shall be said, too.
     watch.look(source, Instant::now());
+}
+
+/// Reads the configuration file again, has it run, and says what came of it once it is so.
+fn reload_and_tell(running: &mut Running, started: Instant) {
+    match reload(running, std::env::args_os().skip(1), since(started)) {
+        Ok(Reloaded { file, difference, warnings }) => {
+            let late = Instant::now() + PATIENCE;
+            while !running.is_settled() && Instant::now() < late {
+                thread::sleep(Duration::from_millis(1));
+                running.tend(since(started));
+            }
+            for warning in warnings {
+                log::warn!("{warning}");
+            }
+            log::info!("reloaded {}: {difference}", file.display());
+        }
+        Err(error @ ReloadError::NoFile) => log::warn!("SIGHUP: {error}"),
+        Err(error) => {
+            for line in error.to_string().lines() {
+                log::error!("not reloaded: {}", line.strip_prefix("leat: ").unwrap_or(line));
+            }
+        }
+    }
 }
 
 /// The time since `started`, as the checkers count it.

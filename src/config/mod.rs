@@ -196,7 +196,7 @@ pub struct Health {
 }
 
 /// By what a backend is probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HealthKind {
     /// An ARP request. Every backend of the service is then on the link and has no configured Ethernet address.

@@ -6,7 +6,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::lines::Lines;
+use super::lines::LazyLines;
 use crate::arch;
 use crate::flow::FlowHasher;
 use crate::id::{BackendId, ServiceId};
@@ -103,7 +103,7 @@ impl Key {
 /// Backends by owners, each for a time.
 #[derive(Debug)]
 struct Table {
-    lines: Lines,
+    lines: LazyLines,
     buckets: u32,
 }
 
@@ -118,7 +118,7 @@ struct Entry {
 impl Table {
     fn new(entries: usize) -> Self {
         let buckets = u32::try_from(entries.div_ceil(SLOTS).max(1)).expect("fewer than 2³² buckets");
-        Self { lines: Lines::zeroed(buckets as usize), buckets }
+        Self { lines: LazyLines::zeroed(buckets as usize), buckets }
     }
 
     fn find(&self, key: Key, now: Tick) -> Option<BackendId> {

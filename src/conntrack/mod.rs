@@ -6,7 +6,7 @@
 //! ([`Conntrack::open`]). Between bursts [`Conntrack::sweep`] forgets the connections whose time is over.
 //!
 //! The states and timeouts are those of RFC 9293, RFC 5382, RFC 4787, RFC 5508 and RFC 7857; each rule cites its own.
-//! All memory is allocated at the start, and for a pool of ports when it is announced.
+//! All memory is allocated at the start, and for a pool of ports when its first connection is opened.
 
 mod connection;
 mod index;
@@ -14,6 +14,7 @@ mod lines;
 mod memory;
 mod open;
 mod ports;
+mod reserved;
 mod table;
 mod tcp;
 mod timeouts;
@@ -23,10 +24,13 @@ pub use connection::{ClientLink, Connection, ConnectionIndex, Path};
 pub use memory::{FlowMemory, Persistence};
 pub use open::{Opening, Source};
 pub use ports::PoolKey;
+pub use reserved::ReservedPorts;
 pub use table::Candidate;
 pub use tcp::{Segment, Sight};
 pub use timeouts::Timeouts;
 pub use track::{Change, Direction, Observed, State, Track};
+
+use std::sync::Arc;
 
 use crate::flow::{FlowHasher, FlowKey};
 use crate::steering::PortShare;
@@ -95,6 +99,9 @@ pub struct Tracked {
 pub struct Conntrack {
     table: Table,
     pools: Pools,
+    reserved: Arc<ReservedPorts>,
+    /// The shard of the pools that is next to be searched for some that nobody needs; none when all were.
+    tidy_at: Option<usize>,
     hasher: FlowHasher,
     timeouts: TimeoutTicks,
     /// The record that the next sweep begins with.
@@ -112,6 +119,8 @@ impl Conntrack {
             // One more than asked: a new connection is put in before the one that it replaces goes.
             table: Table::new(settings.connections + 1),
             pools: Pools::new(settings.share.clone(), settings.hasher),
+            reserved: Arc::default(),
+            tidy_at: None,
             hasher: settings.hasher,
             timeouts: TimeoutTicks::new(&settings.timeouts),
             sweep_at: 0,
@@ -135,15 +144,20 @@ impl Conntrack {
         self.table.capacity() - 1
     }
 
-    /// Makes sure that the pool `key` exists, and that exactly the ports in `reserved` are never chosen from it: those of
-    /// services on its local address. For the control path: it allocates.
-    pub fn ensure_pool(&mut self, key: PoolKey, reserved: &[u16]) {
-        self.pools.ensure(key, reserved);
+    /// Takes over a configuration's reserved ports and timeouts, and has [`Self::tidy`] look at all pools again. Cheap: a
+    /// pool learns what is reserved when it is next used.
+    pub fn adopt(&mut self, reserved: &Arc<ReservedPorts>, timeouts: &Timeouts) {
+        self.reserved = Arc::clone(reserved);
+        self.timeouts = TimeoutTicks::new(timeouts);
+        self.tidy_at = Some(0);
     }
 
-    /// Forgets the pools that `is_wanted` refuses, but for those that still have a port in use. For the control path.
-    pub fn retain_pools(&mut self, is_wanted: impl FnMut(&PoolKey) -> bool) {
-        self.pools.retain(is_wanted);
+    /// Looks at some pools after [`Self::adopt`], and forgets those that `is_wanted` refuses, but for those that still have
+    /// a port in use. Nothing once it has looked at all.
+    pub fn tidy(&mut self, is_wanted: impl FnMut(&PoolKey) -> bool) {
+        let Some(shard) = self.tidy_at else { return };
+        self.pools.retain(shard, is_wanted);
+        self.tidy_at = Some(shard + 1).filter(|next| *next < Pools::shards());
     }
 
     /// How many ports of a pool can be given out, those that rest included; `None` if there is no such pool.
@@ -177,7 +191,7 @@ impl Conntrack {
 
     /// Third pass: the connection that has `key` in either direction. The answer is that of [`Self::find`], now; the
     /// candidate only makes it quick, and may be older than other packets' openings and endings.
-    #[inline]
+    #[inline(always)]
     pub fn verify(&self, candidate: Candidate, key: &FlowKey, hash: u64) -> Option<(ConnectionIndex, Direction)> {
         self.table.verify(candidate, key, hash)
     }
@@ -195,16 +209,17 @@ impl Conntrack {
     }
 
     /// The connection at `index`; one with [`State::Vacant`] if it has ended.
-    #[inline]
+    #[inline(always)]
     pub fn connection(&self, index: ConnectionIndex) -> &Connection {
         self.table.record(index)
     }
 
-    /// Whether there is a connection at `index` and its time is over. [`Self::sweep`] ends it sooner or later; a packet
-    /// that comes before may find it still there.
-    #[inline]
-    pub fn is_expired(&self, index: ConnectionIndex, now: Tick) -> bool {
-        self.has_expired(self.table.record(index), now)
+    /// Whether the time of `connection` is over. [`Self::sweep`] ends it sooner or later; a packet that comes before may
+    /// find it still there.
+    #[inline(always)]
+    pub const fn is_over(&self, connection: &Connection, now: Tick) -> bool {
+        !matches!(connection.track.state, State::Vacant)
+            && self.timeouts.expired(connection.track.state, connection.last_seen, now)
     }
 
     /// Opens a connection and gives it a source port. A full table makes room by forgetting a connection that rests or
@@ -233,7 +248,7 @@ impl Conntrack {
     /// Takes in a packet of the connection at `index`; `segment` is its TCP header, if it is TCP.
     ///
     /// A valid packet prolongs the connection, except in [`State::TimeWait`] and [`State::Reset`].
-    #[inline]
+    #[inline(always)]
     pub fn track(
         &mut self,
         index: ConnectionIndex,
@@ -294,7 +309,7 @@ impl Conntrack {
             let index = ConnectionIndex(self.sweep_at as u32);
             self.sweep_at += 1;
             let connection = self.table.record(index);
-            if self.has_expired(connection, now) {
+            if self.is_over(connection, now) {
                 ended(&self.end(index));
                 count += 1;
             }
@@ -311,17 +326,12 @@ impl Conntrack {
             self.room_at = if self.room_at + 1 < self.table.used() { self.room_at + 1 } else { 0 };
             let connection = self.table.record(index);
             let rests = matches!(connection.state(), State::TimeWait | State::Reset);
-            let over = rests || self.has_expired(connection, now);
+            let over = rests || self.is_over(connection, now);
             over.then(|| {
                 self.room_tries_left = tries - tried - 1;
                 index
             })
         })
-    }
-
-    const fn has_expired(&self, connection: &Connection, now: Tick) -> bool {
-        !matches!(connection.track.state, State::Vacant)
-            && self.timeouts.expired(connection.track.state, connection.last_seen, now)
     }
 
     /// Puts the connection's port at the end of its pool's queue.

@@ -46,7 +46,7 @@ pub struct Opening<'a> {
 pub enum Source<'a> {
     /// `fullnat`: one of leat's local addresses.
     Local {
-        /// The addresses to choose from. Each has a pool for this backend, see [`Conntrack::ensure_pool`].
+        /// The addresses to choose from. Each has a pool for this backend, made at its first connection.
         addresses: &'a [Ipv4Addr],
         /// The port to have where it is free: the client's own. `None`: the port that rested longest. A port that rests
         /// after another connection is not free for this.
@@ -131,12 +131,12 @@ impl Conntrack {
             backend: opening.backend_address,
             backend_port: if protocol == Protocol::Icmp { 0 } else { opening.backend_port },
         };
-        let Self { table, pools, hasher, .. } = self;
+        let Self { table, pools, reserved, hasher, .. } = self;
         let (path, backend_port) = match key.backend_port {
             0 => (Path::LocalToAnyPort, opening.original.dst_port),
             port => (Path::Local, port),
         };
-        let mut pool = pools.pool_mut(&key, backend_port)?;
+        let mut pool = pools.ensure(&key, backend_port, reserved);
         let look = |port: u16| {
             let reply = FlowKey { src_port: backend_port, dst_port: port, ..key.answers() };
             let reply_hash = hasher.hash(&reply);

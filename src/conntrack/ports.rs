@@ -20,6 +20,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::net::Ipv4Addr;
 
+use super::reserved::ReservedPorts;
 use crate::flow::{FlowHasher, FlowKey, Protocol};
 use crate::steering::{Base, PortShare};
 
@@ -76,10 +77,19 @@ impl Hasher for PoolHasher {
     }
 }
 
-/// All pools of one worker.
+/// Parts of a worker's pools. Each is so small that making it larger, or looking at all of it, takes a few microseconds.
+const SHARDS: usize = 256;
+
+/// Pools that a shard has room for from the start.
+const SHARD_ROOM: usize = 56;
+
+type Shard = HashMap<PoolKey, Pool, BuildHasherDefault<PoolHasher>>;
+
+/// All pools of one worker. A pool is made when the first connection asks for it, so that a new configuration, however
+/// large, costs the worker nothing at once.
 #[derive(Debug)]
 pub(super) struct Pools {
-    pools: HashMap<PoolKey, Pool, BuildHasherDefault<PoolHasher>>,
+    shards: Box<[Shard]>,
     slabs: Slabs,
     share: PortShare,
     hasher: FlowHasher,
@@ -87,49 +97,69 @@ pub(super) struct Pools {
 
 impl Pools {
     pub(super) fn new(share: PortShare, hasher: FlowHasher) -> Self {
-        Self { pools: HashMap::default(), slabs: Slabs::new(share.len() + 1), share, hasher }
+        let shards = (0..SHARDS).map(|_| HashMap::with_capacity_and_hasher(SHARD_ROOM, BuildHasherDefault::default()));
+        Self { shards: shards.collect(), slabs: Slabs::new(share.len() + 1), share, hasher }
     }
 
-    /// Makes sure that there is a pool for `key`, and that exactly `reserved` is never given out from it.
-    pub(super) fn ensure(&mut self, key: PoolKey, reserved: &[u16]) {
-        let start = self.hasher.hash(&key.answers());
-        let Self { pools, slabs, share, .. } = self;
-        let pool = pools.entry(key).or_insert_with(|| Pool::new(slabs.take(), share, &key, start));
-        let base = share.base_with_source_port(pool.base, key.backend_port);
-        PoolMut { nodes: slabs.nodes(pool.place), share, base, pool }.reserve_only(reserved);
+    /// The pool for `key`, made if there is none, to be used for connections with `backend_port`: the key's, where that has
+    /// one. Exactly what is `reserved` is never given out from it.
+    pub(super) fn ensure(&mut self, key: &PoolKey, backend_port: u16, reserved: &ReservedPorts) -> PoolMut<'_> {
+        let Self { shards, slabs, share, hasher } = self;
+        let make = || Pool::new(slabs.take(), share, key, hasher.hash(&key.answers()));
+        let pool = shards[shard(key)].entry(*key).or_insert_with(make);
+        let is_new = pool.edition != reserved.edition();
+        let mut pool = PoolMut::new(pool, slabs, share, backend_port);
+        if is_new {
+            pool.reserve_only(reserved.of(key.local, key.protocol));
+            pool.pool.edition = reserved.edition();
+        }
+        pool
     }
 
-    /// Forgets the pools that `is_wanted` refuses, but for those that have a port in use.
-    pub(super) fn retain(&mut self, mut is_wanted: impl FnMut(&PoolKey) -> bool) {
-        let Self { pools, slabs, .. } = self;
-        pools.retain(|key, pool| {
+    /// Forgets those pools of one shard that `is_wanted` refuses, but for those that have a port in use.
+    pub(super) fn retain(&mut self, shard: usize, mut is_wanted: impl FnMut(&PoolKey) -> bool) {
+        let Self { shards, slabs, share, .. } = self;
+        shards[shard].retain(|key, pool| {
             let stays = is_wanted(key) || pool.in_use != 0;
             if !stays {
+                // Every port is in the queue then, in whatever order: as good as new.
+                PoolMut::new(pool, slabs, share, key.backend_port).reserve_only(&[]);
                 slabs.give_back(pool.place);
             }
             stays
         });
     }
 
+    /// How many shards there are.
+    pub(super) const fn shards() -> usize {
+        SHARDS
+    }
+
     #[inline]
     pub(super) fn pool(&self, key: &PoolKey) -> Option<&Pool> {
-        self.pools.get(key)
+        self.shards[shard(key)].get(key)
     }
 
     /// The pool for `key`, to be used for connections with `backend_port`: the key's, where that has one.
     #[inline]
     pub(super) fn pool_mut(&mut self, key: &PoolKey, backend_port: u16) -> Option<PoolMut<'_>> {
-        let Self { pools, slabs, share, .. } = self;
-        let pool = pools.get_mut(key)?;
-        let base = share.base_with_source_port(pool.base, backend_port);
-        Some(PoolMut { nodes: slabs.nodes(pool.place), share, base, pool })
+        let Self { shards, slabs, share, .. } = self;
+        let pool = shards[shard(key)].get_mut(key)?;
+        Some(PoolMut::new(pool, slabs, share, backend_port))
     }
+}
+
+/// Which shard a pool is in. A shard's own table goes by the hash's other bits.
+fn shard(key: &PoolKey) -> usize {
+    let mut hasher = PoolHasher::default();
+    key.hash(&mut hasher);
+    (hasher.finish() >> 20) as usize % SHARDS
 }
 
 /// The memory of many pools' nodes, in pieces of one length.
 ///
-/// It is asked for many pools at a time: what is so large, the allocator takes fresh from the kernel, which commits a page
-/// only when it is written. Asked for one by one, pools would come out of memory that was used before, and be cleared.
+/// It is asked for many pools at a time, of which none is written before it is used: what is so large, the allocator takes
+/// fresh from the kernel, which commits a page only when it is written. Asked for one by one, pools would come out of memory that was used before, and be cleared.
 #[derive(Debug)]
 struct Slabs {
     slabs: Vec<Vec<Links>>,
@@ -137,7 +167,7 @@ struct Slabs {
     piece: usize,
     /// Pieces of the last slab that were given out.
     taken: usize,
-    /// Pieces that were given back.
+    /// Pieces that were given back, with all their nodes in the queue.
     spare: Vec<Place>,
 }
 
@@ -156,10 +186,9 @@ impl Slabs {
         Self { slabs: Vec::new(), piece, taken: 0, spare: Vec::new() }
     }
 
-    /// A piece of zeros.
+    /// A piece whose nodes are all in the queue: one of zeros, or one that was given back.
     fn take(&mut self) -> Place {
         if let Some(place) = self.spare.pop() {
-            self.nodes(place).fill(0);
             return place;
         }
         let pieces = (Self::LINKS / self.piece).max(1);
@@ -210,10 +239,13 @@ pub(super) struct Pool {
     waiting: usize,
     in_use: usize,
     reserved: Vec<u16>,
+    /// Which edition of the reserved ports that is; 0: none yet.
+    edition: u64,
 }
 
 impl Pool {
-    /// All of `share` in the queue, beginning at a port that `start` selects. Its nodes are at `place`, and zero.
+    /// All of `share` in the queue, beginning at a port that `start` selects. Its nodes are at `place`, all in the
+    /// queue.
     fn new(place: Place, share: &PortShare, key: &PoolKey, start: u64) -> Self {
         let ports = share.len();
         Self {
@@ -224,6 +256,7 @@ impl Pool {
             waiting: ports,
             in_use: 0,
             reserved: Vec::new(),
+            edition: 0,
         }
     }
 
@@ -243,7 +276,12 @@ pub(super) struct PoolMut<'a> {
     nodes: &'a mut [Links],
 }
 
-impl PoolMut<'_> {
+impl<'a> PoolMut<'a> {
+    fn new(pool: &'a mut Pool, slabs: &'a mut Slabs, share: &'a PortShare, backend_port: u16) -> Self {
+        let base = share.base_with_source_port(pool.base, backend_port);
+        Self { nodes: slabs.nodes(pool.place), share, base, pool }
+    }
+
     /// Takes the port that has waited longest.
     pub(super) fn take_oldest(&mut self) -> Option<u16> {
         // Nodes that stand for a reserved port go to the end, and there are no more of them than such ports.
@@ -302,6 +340,9 @@ impl PoolMut<'_> {
 
     /// From now on exactly `reserved` is kept out of the queue. A connection that has such a port keeps it.
     fn reserve_only(&mut self, reserved: &[u16]) {
+        if self.pool.reserved == reserved {
+            return;
+        }
         let before = std::mem::replace(&mut self.pool.reserved, reserved.to_vec());
         if self.pool.floats {
             return;

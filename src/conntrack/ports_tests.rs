@@ -138,14 +138,37 @@ fn a_resting_connection_that_goes_on_has_its_port_again() {
 fn pools_that_no_backend_needs_go_once_they_are_unused() {
     let mut pools = Pools::new(share(0, 1), FlowHasher::with_key((1, 2)));
     for last in 1..=3 {
-        pools.ensure(key(last), &[8080]);
+        pools.ensure(&key(last), 80, &reserved(&[8080]));
     }
+    let keep_one = |pools: &mut Pools| (0..SHARDS).for_each(|shard| pools.retain(shard, |pool| *pool == key(1)));
     assert!(pools.pool_mut(&key(2), 80).unwrap().take(5000));
-    pools.retain(|pool| *pool == key(1));
+    keep_one(&mut pools);
     assert!(pools.pool(&key(1)).is_some() && pools.pool(&key(2)).is_some() && pools.pool(&key(3)).is_none());
     pools.pool_mut(&key(2), 80).unwrap().give_back(5000);
-    pools.retain(|pool| *pool == key(1));
+    keep_one(&mut pools);
     assert!(pools.pool(&key(2)).is_none());
+    // Their memory is used again, and whole: all ports but what is reserved now.
+    let reserved = reserved(&[9090]);
+    for last in 4..=5 {
+        let mut pool = pools.ensure(&key(last), 80, &reserved);
+        let ports: std::collections::BTreeSet<u16> = std::iter::from_fn(|| pool.take_oldest()).collect();
+        assert_eq!(ports, (1024..=u16::MAX).filter(|port| *port != 9090).collect());
+    }
+    assert_eq!(pools.slabs.taken, 3, "two of three are old");
+}
+
+#[test]
+fn a_pool_learns_at_its_next_use_what_is_reserved_now() {
+    let key = key(2);
+    let mut pools = Pools::new(share(0, 1), FlowHasher::with_key((1, 2)));
+    assert!(!pools.ensure(&key, 80, &reserved(&[8080])).is_waiting(8080));
+    let mut pool = pools.ensure(&key, 80, &reserved(&[9090]));
+    assert!(pool.take(8080) && !pool.is_waiting(9090));
+}
+
+/// These TCP ports of the local address that all pools here have.
+fn reserved(ports: &[u16]) -> ReservedPorts {
+    ReservedPorts::new(ports.iter().map(|&port| ([10, 0, 0, 10].into(), Protocol::Tcp, port)))
 }
 
 /// Pools of worker 1 of 3 on a port that hashes with the standard key and has 128 entries in its redirection table.
@@ -161,7 +184,7 @@ fn every_port_that_a_pool_gives_out_brings_its_answers_to_the_worker() {
     let (mut pools, steering) = pools_by_rss();
     let whole = PoolKey { backend_port: 0, ..key(3) };
     for pool in [key(2), whole] {
-        pools.ensure(pool, &[8080]);
+        pools.ensure(&pool, 80, &reserved(&[8080]));
     }
     let mut given = Vec::new();
     for (pool, backend_ports) in [(key(2), vec![80]), (whole, vec![80, 443, 5000])] {
@@ -180,7 +203,7 @@ fn every_port_that_a_pool_gives_out_brings_its_answers_to_the_worker() {
     for (pool, backend_port, port) in given {
         pools.pool_mut(&pool, backend_port).unwrap().give_back(port);
     }
-    pools.retain(|_| false);
+    (0..SHARDS).for_each(|shard| pools.retain(shard, |_| false));
     assert!(pools.pool(&key(2)).is_none() && pools.pool(&whole).is_none(), "all ports came back");
 }
 
@@ -189,11 +212,11 @@ fn every_port_that_a_pool_gives_out_brings_its_answers_to_the_worker() {
 fn a_reserved_port_is_passed_over_in_a_pool_for_all_ports_of_a_backend() {
     let (mut pools, _) = pools_by_rss();
     let whole = PoolKey { backend_port: 0, ..key(3) };
-    pools.ensure(whole, &[]);
+    pools.ensure(&whole, 80, &reserved(&[]));
     for backend_port in 1..100 {
         let port = pools.pool_mut(&whole, backend_port).unwrap().take_oldest().unwrap();
         pools.pool_mut(&whole, backend_port).unwrap().give_back(port);
-        pools.ensure(whole, &[port]);
+        pools.ensure(&whole, 80, &reserved(&[port]));
         let mut pool = pools.pool_mut(&whole, backend_port).unwrap();
         assert!(!pool.is_waiting(port) && !pool.take(port));
         // A resting connection keeps what it had.
@@ -205,7 +228,7 @@ fn a_reserved_port_is_passed_over_in_a_pool_for_all_ports_of_a_backend() {
         for port in given {
             pool.give_back(port);
         }
-        pools.ensure(whole, &[]);
+        pools.ensure(&whole, 80, &reserved(&[]));
         assert!(pools.pool_mut(&whole, backend_port).unwrap().is_waiting(port));
     }
 }

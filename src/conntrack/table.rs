@@ -75,7 +75,7 @@ impl Table {
     }
 
     /// Third pass: what [`Self::find`] says now, and quickly where the candidate is it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn verify(
         &self,
         candidate: Candidate,
@@ -95,18 +95,18 @@ impl Table {
     }
 
     /// Whether packets with `key` belong to connection `index`, in `direction`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is(&self, index: ConnectionIndex, direction: Direction, key: &FlowKey) -> bool {
         self.records.get(index.0 as usize).is_some_and(|record| record.is(direction, key))
     }
 
     /// The record at `index`, vacant or not.
-    #[inline]
+    #[inline(always)]
     pub(super) fn record(&self, index: ConnectionIndex) -> &Connection {
         &self.records[index.0 as usize]
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn record_mut(&mut self, index: ConnectionIndex) -> &mut Connection {
         &mut self.records[index.0 as usize]
     }
@@ -164,7 +164,7 @@ impl Table {
         connection
     }
 
-    #[inline]
+    #[inline(always)]
     fn value_is(&self, value: u32, key: &FlowKey) -> bool {
         let (index, direction) = unpack(value);
         self.is(index, direction, key)

@@ -32,9 +32,8 @@ fn worker(worker: u16, workers: u16, connections: usize) -> Conntrack {
         timeouts: Timeouts::default(),
         share: share(worker, workers),
     });
-    for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Icmp] {
-        conntrack.ensure_pool(pool(protocol), &[8080]);
-    }
+    let reserved = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp].map(|protocol| (VIP, protocol, 8080));
+    conntrack.adopt(&Arc::new(ReservedPorts::new(reserved)), &Timeouts::default());
     conntrack
 }
 
@@ -175,7 +174,6 @@ fn a_ping_gets_an_identifier_of_its_own_and_its_answer_is_found() {
 fn a_service_of_any_port_and_one_of_a_single_port_never_meet_at_the_backend() {
     let mut conntrack = worker(0, 1, 1000);
     let any = PoolKey { backend_port: 0, ..pool(Protocol::Udp) };
-    conntrack.ensure_pool(any, &[8080]);
     let mut tuples = HashSet::new();
     for client in 0..400 {
         let mut to_any = opening(&conntrack, FlowKey { dst_port: 80, ..key(Protocol::Udp, client, 5000) }, None);
@@ -200,8 +198,6 @@ fn a_service_of_any_port_and_one_of_a_single_port_never_meet_at_the_backend() {
 #[test]
 fn a_port_in_use_through_another_pool_is_passed_over() {
     let mut conntrack = worker(5000, 16_384, 100);
-    let any = PoolKey { backend_port: 0, ..pool(Protocol::Udp) };
-    conntrack.ensure_pool(any, &[]);
     let mut tuples = HashSet::new();
     for client in 0..2 {
         let mut to_any = opening(&conntrack, FlowKey { dst_port: 80, ..key(Protocol::Udp, client, 5000) }, None);
@@ -248,7 +244,6 @@ fn each_backend_has_64511_ports_over_all_workers_and_then_says_so() {
 fn a_second_local_address_takes_over_when_the_first_has_no_port() {
     // One worker of 30,000 has three ports at most in each pool.
     let mut conntrack = worker(5000, 30_000, 100);
-    conntrack.ensure_pool(PoolKey { local: OTHER_LOCAL, ..pool(Protocol::Udp) }, &[]);
     let mut used = HashSet::new();
     let mut count = 0;
     for client in 0.. {
@@ -265,7 +260,6 @@ fn a_second_local_address_takes_over_when_the_first_has_no_port() {
 #[test]
 fn connections_spread_over_the_local_addresses() {
     let mut conntrack = worker(0, 1, 2000);
-    conntrack.ensure_pool(PoolKey { local: OTHER_LOCAL, ..pool(Protocol::Udp) }, &[]);
     let mut at_vip = 0;
     for client in 0..1000 {
         let mut opening = opening(&conntrack, key(Protocol::Udp, client, 40_000), None);
@@ -325,14 +319,42 @@ fn a_full_table_makes_room_behind_a_crowd_of_young_connections() {
 }
 
 #[test]
-fn without_a_pool_there_is_no_port() {
+fn without_a_local_address_there_is_no_port() {
     let mut conntrack = worker(0, 1, 50);
     let mut opening = opening(&conntrack, key(Protocol::Udp, 1, 40_000), None);
     opening.source = Source::Local { addresses: &[], preferred_port: None };
     assert_eq!(conntrack.open(&opening).unwrap_err(), OpenError::PortsExhausted);
-    opening.source = Source::Local { addresses: &[OTHER_LOCAL], preferred_port: None };
-    assert_eq!(conntrack.open(&opening).unwrap_err(), OpenError::PortsExhausted);
-    assert_eq!(conntrack.ports_free(&PoolKey { local: OTHER_LOCAL, ..pool(Protocol::Udp) }), None);
+}
+
+#[test]
+fn a_pool_is_made_for_its_first_connection_and_goes_when_nobody_wants_it_and_no_connection_has_its_ports() {
+    let mut conntrack = worker(0, 1, 50);
+    let reserved = Arc::new(ReservedPorts::default());
+    assert_eq!(conntrack.ports_free(&pool(Protocol::Tcp)), None);
+    let index = open_tcp(&mut conntrack, 1, 40_000).index;
+    assert_eq!(conntrack.ports_free(&pool(Protocol::Tcp)), Some(64_510), "8080 is a service's");
+    let tidy = |conntrack: &mut Conntrack| {
+        conntrack.adopt(&reserved, &Timeouts::default());
+        (0..1000).for_each(|_| conntrack.tidy(|_| false));
+    };
+    tidy(&mut conntrack);
+    assert_eq!(conntrack.ports_free(&pool(Protocol::Tcp)), Some(64_510));
+    conntrack.end(index);
+    tidy(&mut conntrack);
+    assert_eq!(conntrack.ports_free(&pool(Protocol::Tcp)), None);
+    open_tcp(&mut conntrack, 1, 40_000);
+    assert_eq!(conntrack.ports_free(&pool(Protocol::Tcp)), Some(64_511), "nothing is reserved any more");
+}
+
+#[test]
+fn timeouts_change_for_connections_that_exist() {
+    let mut conntrack = worker(0, 1, 50);
+    let index = open_udp(&mut conntrack, 1, 40_000).unwrap().index;
+    let later = after(Duration::from_secs(30));
+    assert!(!conntrack.is_over(conntrack.connection(index), later));
+    let timeouts = Timeouts { udp_unreplied: Duration::from_secs(20), ..Timeouts::default() };
+    conntrack.adopt(&Arc::new(ReservedPorts::default()), &timeouts);
+    assert!(conntrack.is_over(conntrack.connection(index), later));
 }
 
 #[test]
@@ -456,19 +478,19 @@ fn silent_connections_end_by_the_timeout_of_their_state() {
         let index = prepare(&mut conntrack);
         assert_eq!(conntrack.connection(index).state(), state);
         let last = after(Duration::from_secs(seconds));
-        assert!(!conntrack.is_expired(index, last), "{state:?}");
+        assert!(!conntrack.is_over(conntrack.connection(index), last), "{state:?}");
         assert_eq!(conntrack.sweep(last, 10, |_| panic!("{state:?} too early")), 0);
         let over = Tick(last.0.wrapping_add(1));
-        assert!(conntrack.is_expired(index, over));
+        assert!(conntrack.is_over(conntrack.connection(index), over));
         let mut ended = None;
         assert_eq!(conntrack.sweep(over, 10, |connection| ended = Some(*connection)), 1);
         assert_eq!(ended.unwrap().state(), state);
         assert_eq!(ended.unwrap().is_open(), !matches!(state, State::TimeWait | State::Reset));
         assert!(conntrack.is_empty());
         assert_eq!(conntrack.connection(index).state(), State::Vacant);
-        for protocol in [Protocol::Tcp, Protocol::Udp] {
-            assert_eq!(conntrack.ports_free(&pool(protocol)), Some(64_511), "{state:?}");
-        }
+        let free = |protocol| conntrack.ports_free(&pool(protocol));
+        let of_its_pool = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp].into_iter().find_map(free);
+        assert_eq!(of_its_pool, Some(64_511), "{state:?}");
     }
 }
 

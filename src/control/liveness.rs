@@ -1,68 +1,23 @@
-//! What follows from a backend's going down or coming up: one line in the log, and a snapshot that says so.
+//! Which backends are probed, and what follows from one's going down or coming up: one line in the log, and a snapshot that
+//! says so.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Delivery, Line};
+use super::Line;
 use crate::config::Config;
-use crate::health::{Change, Checker, Report, Subject};
+use crate::health::{Change, Subject};
 use crate::id::BackendId;
-use crate::service::{Current, Service, Snapshot};
-use crate::time::Instant;
+use crate::service::{Service, Snapshot};
 
-/// Watches over the backends of the running configuration.
-#[derive(Debug)]
-pub struct Liveness {
-    checker: Checker,
-    delivery: Delivery,
-}
-
-impl Liveness {
-    /// Watches over the backends of `config`, which the snapshot that `delivery` begins with was made of, from `now` on.
-    pub fn new(config: &Config, delivery: Delivery, now: Instant) -> Self {
-        let snapshot = delivery.current().load();
-        let subjects = subjects(config, &snapshot);
-        Self { checker: Checker::new(subjects, Arc::clone(snapshot.bell()), now), delivery }
-    }
-
-    /// The snapshot that runs.
-    pub const fn current(&self) -> &Arc<Current> {
-        self.delivery.current()
-    }
-
-    /// What is thought of the backends.
-    pub const fn report(&self) -> &Arc<Report> {
-        self.checker.report()
-    }
-
-    /// Does what is due.
-    pub fn tend(&mut self, now: Instant) {
-        self.delivery.tend();
-        let changes = self.checker.poll(now);
-        if changes.is_empty() {
-            return;
-        }
-        let before = self.current().load();
-        let after = changed(&before, &changes);
-        for line in news(&before, &after, &changes) {
-            line.log();
-        }
-        self.delivery.deliver(after);
-    }
-
-    /// Whether [`Self::tend`] need not be called soon.
-    pub fn is_idle(&self) -> bool {
-        self.checker.is_idle() && self.delivery.is_settled()
-    }
-}
-
-/// All backends that are to be probed.
-fn subjects(config: &Config, snapshot: &Snapshot) -> Vec<Subject> {
+/// All backends that are to be probed; those that drain as long as their service is.
+pub(super) fn subjects(config: &Config, snapshot: &Snapshot) -> Vec<Subject> {
     let mut subjects = Vec::new();
-    for (configured, service) in config.services.iter().zip(snapshot.services()) {
+    // Services that were removed come last, and are not configured.
+    for (configured, (_, service)) in config.services.iter().zip(snapshot.services()) {
         let Some(health) = configured.health else { continue };
-        for &id in &service.backends {
-            let Some(backend) = snapshot.backend(id) else { continue };
+        for id in service.all_backends() {
+            let Some(backend) = snapshot.backend(id).filter(|backend| !backend.neighbor.is_static()) else { continue };
             subjects.push(Subject { backend: id, neighbor: Arc::clone(&backend.neighbor), health });
         }
     }
@@ -70,7 +25,7 @@ fn subjects(config: &Config, snapshot: &Snapshot) -> Vec<Subject> {
 }
 
 /// `snapshot` with what has changed.
-fn changed(snapshot: &Snapshot, changes: &[Change]) -> Snapshot {
+pub(super) fn changed(snapshot: &Snapshot, changes: &[Change]) -> Snapshot {
     let changes: HashMap<BackendId, bool> = changes.iter().map(|change| (change.backend, change.is_up)).collect();
     snapshot.with_liveness(|id| {
         let was_up = || snapshot.backend(id).is_some_and(|backend| backend.up);
@@ -79,7 +34,7 @@ fn changed(snapshot: &Snapshot, changes: &[Change]) -> Snapshot {
 }
 
 /// What the log says: each change, and which services have nobody left.
-fn news(before: &Snapshot, after: &Snapshot, changes: &[Change]) -> Vec<Line> {
+pub(super) fn news(before: &Snapshot, after: &Snapshot, changes: &[Change]) -> Vec<Line> {
     let mut lines = Vec::new();
     for Change { backend, is_up, reason } in changes {
         let Some(backend) = after.backend(*backend) else { continue };
@@ -89,8 +44,7 @@ fn news(before: &Snapshot, after: &Snapshot, changes: &[Change]) -> Vec<Line> {
         let (level, what) = if *is_up { (log::Level::Info, "up") } else { (log::Level::Warn, "down") };
         lines.push(Line { level, text: format!("server {what}: service {service}, backend {address}: {reason}") });
     }
-    for (service, id) in after.services().iter().zip(0..) {
-        let id = crate::id::ServiceId(id);
+    for (id, service) in after.services() {
         if before.takes_connections(id) && !after.takes_connections(id) {
             lines.push(nobody_left(service));
         }
@@ -167,7 +121,7 @@ mod tests {
             texts(&none, &back, &[change(0, true)]),
             ["server up: service web, backend 10.0.0.2:80: answers ARP"]
         );
-        let up = |snapshot: &Snapshot| snapshot.backends().iter().map(|backend| backend.up).collect::<Vec<_>>();
+        let up = |snapshot: &Snapshot| snapshot.backends().map(|(_, backend)| backend.up).collect::<Vec<_>>();
         assert_eq!(up(&none), [false, false, true], "a service that is not probed keeps its backends");
         assert_eq!(up(&back), [true, false, true]);
         assert!(back.is_same_but_for_liveness(&all) && !back.is_same_but_for_liveness(&self::snapshot()));

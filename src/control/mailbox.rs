@@ -55,13 +55,14 @@ pub fn mailbox<T>() -> (Sender<T>, Mailbox<T>) {
 
 impl<T> Mailbox<T> {
     /// Replaces `held` by what has come, if anything has, and sends the old value back. Before that `adopt` sees both,
-    /// the old one first.
+    /// the old one first. Returns whether anything has come.
     #[inline]
-    pub fn exchange(&mut self, held: &mut Arc<T>, adopt: impl FnOnce(&T, &T)) {
-        let Some(new) = self.0.next.take() else { return };
+    pub fn exchange(&mut self, held: &mut Arc<T>, adopt: impl FnOnce(&T, &T)) -> bool {
+        let Some(new) = self.0.next.take() else { return false };
         adopt(held, &new);
         // Nothing is there to be dropped: see the sender.
         self.0.retired.store(Some(std::mem::replace(held, new)));
+        true
     }
 }
 

@@ -4,15 +4,21 @@ mod api;
 mod delivery;
 mod liveness;
 mod mailbox;
+mod numbers;
 mod publish;
+mod reload;
+mod running;
 mod watch;
+mod ways;
 
 pub use api::{ListenError, Listener};
 pub use delivery::Delivery;
-pub use liveness::Liveness;
 pub use mailbox::{Mailbox, Sender, mailbox};
-pub use publish::{PublishError, publish, wanted_ports};
+pub use publish::{PublishError, Publisher, publish};
+pub use reload::{ReloadError, Reloaded, reload};
+pub use running::{ApplyError, Counts, Difference, Running};
 pub use watch::Watch;
+pub use ways::wanted_ports;
 
 /// Something for the log.
 struct Line {

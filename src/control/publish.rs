@@ -2,21 +2,26 @@
 //!
 //! This is where names become numbers, where each backend gets its next hop, and where the two meet that only the
 //! running machine knows together: what was asked for, and which ports exist.
+//!
+//! A configuration that follows another takes over what both have. A service is the same when it has the same VIP, protocol,
+//! port and mode, and all the local addresses from before; a backend, when it has the same address and port in the same
+//! service. What is the same keeps its number, counters, next hop and health. What is gone *drains*: it stays as long as
+//! a worker has connections of it, and takes no new ones.
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ipnet::Ipv4Net;
-
-use crate::config::{self, Config, PortName};
+use super::numbers::Numbers;
+use super::ways::{NextHops, Tunnels, asker_by_backend, interfaces, own_addresses, routes};
+use crate::config::{self, Config};
 use crate::counters::per_worker;
-use crate::id::{BackendId, PortId, ServiceId};
-use crate::neighbor::{Hop, Neighbor};
-use crate::scheduler::{Member, Schedule, ScheduleError};
-use crate::service::{Backend, Encapsulation, Forwarding, OwnAddress, Parts, PathMtu, Port, Route, Service, Snapshot};
-use crate::time::Tick;
-use crate::wire::MacAddr;
+use crate::id::{BackendId, ServiceId};
+use crate::neighbor::Neighbor;
+use crate::scheduler::{Algorithm, Member, Schedule, ScheduleError, TableSize};
+use crate::service::{Backend, Mode, Parts, Port, Service, ServiceProtocol, Snapshot};
+use crate::time::{Instant, Tick};
 
 /// Why a configuration cannot be run on these ports.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +55,18 @@ pub enum PublishError {
         /// Why not.
         error: ScheduleError,
     },
+    /// More services than numbers for them.
+    #[error("more than 65536 services, those that were removed and still have connections included")]
+    TooManyServices,
+    /// The connections of a service cannot be dealt out to the workers in another way.
+    #[error(
+        "service {service:?}: persistence, or mode nat, for a VIP and port that were served without: on several lcores this \
+         needs a restart, because the connections that there are would not be found"
+    )]
+    Ownership {
+        /// The service.
+        service: String,
+    },
 }
 
 impl PublishError {
@@ -57,226 +74,314 @@ impl PublishError {
     pub const fn is_configuration(&self) -> bool {
         match self {
             Self::NoPort => false,
-            Self::UnknownPort { .. } | Self::SamePort { .. } | Self::Schedule { .. } => true,
+            Self::UnknownPort { .. }
+            | Self::SamePort { .. }
+            | Self::Schedule { .. }
+            | Self::TooManyServices
+            | Self::Ownership { .. } => true,
         }
     }
 }
 
-/// The snapshot that `config` means on `ports`, with counters for `workers` workers.
+/// The snapshot that `config` means on `ports`, with counters for `workers` workers, when nothing was there before.
 ///
 /// # Errors
 ///
 /// As [`PublishError`] says.
 pub fn publish(config: &Config, ports: Vec<Port>, workers: usize) -> Result<Snapshot, PublishError> {
-    let interfaces = interfaces(config, &ports)?;
-    let mut hops = NextHops { config, interfaces: &interfaces, ports: &ports, workers, known: HashMap::new() };
-    let asker = asker_by_backend(config);
-    let mut tunnels = Tunnels { config, path_mtus: HashMap::new() };
-    let mut parts = Parts { own: own_addresses(config, &interfaces), ..Parts::default() };
-    for (service, id) in config.services.iter().zip(0..) {
-        let id = ServiceId(id);
+    Publisher::new(ports, workers).publish(config, &Snapshot::from(Parts::default()), Instant::ZERO)
+}
+
+/// Makes one snapshot after the other.
+#[derive(Debug)]
+pub struct Publisher {
+    ports: Vec<Port>,
+    workers: usize,
+    services: Numbers,
+    backends: Numbers,
+    /// What each service's schedule was made of.
+    arrangements: HashMap<ServiceId, Arrangement>,
+    /// For how long after its last connection somebody may remember a backend of each service.
+    memories: HashMap<ServiceId, Duration>,
+}
+
+/// What a schedule is made of: the same makes the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Arrangement {
+    scheduler: Algorithm,
+    table_size: TableSize,
+    seed: u64,
+    /// All of them up.
+    members: Vec<Member>,
+}
+
+impl Publisher {
+    /// For these ports, all of which are used, and so many workers.
+    pub fn new(ports: Vec<Port>, workers: usize) -> Self {
+        Self {
+            ports,
+            workers,
+            services: Numbers::default(),
+            backends: Numbers::default(),
+            arrangements: HashMap::new(),
+            memories: HashMap::new(),
+        }
+    }
+
+    /// The ports.
+    pub fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    /// The snapshot that `config` means after `before`, the last one that was made here.
+    ///
+    /// # Errors
+    ///
+    /// As [`PublishError`] says; nothing has changed then.
+    pub fn publish(&mut self, config: &Config, before: &Snapshot, now: Instant) -> Result<Snapshot, PublishError> {
+        let interfaces = interfaces(config, &self.ports)?;
+        let mut next = Succession {
+            before,
+            heirs: heirs(before),
+            services: self.services.clone(),
+            backends: self.backends.clone(),
+            now,
+            hops: NextHops::new(config, &interfaces, &self.ports, self.workers, before),
+            tunnels: Tunnels::new(config, before),
+            parts: Parts {
+                own: own_addresses(config, &interfaces),
+                ports: self.ports.clone(),
+                timeouts: config.timeouts,
+                announced: before.announced().to_vec(),
+                reserved: Arc::clone(before.reserved_ports()),
+                bell: Arc::clone(before.bell()),
+                ..Parts::default()
+            },
+        };
+        let asker = asker_by_backend(config);
+        let (mut arrangements, mut memories) = (HashMap::new(), HashMap::new());
+        for service in &config.services {
+            let id = next.service_id(service)?;
+            let members = next.add_backends(id, service, self.workers, &asker);
+            let arrangement = Arrangement {
+                scheduler: service.scheduler,
+                table_size: service.maglev_table_size,
+                seed: config.hash_seed,
+                members: members.iter().map(|member| Member { up: true, ..*member }).collect(),
+            };
+            let is_known = self.arrangements.get(&id) == Some(&arrangement);
+            let schedule = match before.service(id).filter(|_| is_known) {
+                Some(service) => again(&service.schedule, before, &members),
+                None => Schedule::new(arrangement.scheduler, arrangement.table_size, arrangement.seed, &members)
+                    .map_err(|error| PublishError::Schedule { service: service.name.clone(), error })?,
+            };
+            arrangements.insert(id, arrangement);
+            let longest = [service.persistence, service.flow_memory, self.memories.get(&id).copied()];
+            memories.insert(id, longest.into_iter().flatten().max().unwrap_or_default());
+            let by_client = self.by_client(service, before)?;
+            put(
+                &mut next.parts.services,
+                id.index(),
+                Service {
+                    name: service.name.clone(),
+                    vip: service.vip,
+                    protocol: service.protocol,
+                    port: service.port,
+                    mode: service.mode,
+                    schedule,
+                    local_addresses: service.local_addresses.clone(),
+                    persistence: service.persistence.map(Tick::count),
+                    flow_memory: service.flow_memory.map(Tick::count),
+                    proxy_arp: service.proxy_arp.clone(),
+                    no_connection: service.no_connection,
+                    on_failure: service.on_failure,
+                    backends: members.iter().map(|member| member.backend).collect(),
+                    draining: Vec::new(),
+                    is_removed: false,
+                    by_client,
+                },
+            );
+            next.parts.order.push(id);
+        }
+        next.drain_the_rest();
+        next.parts.routes = routes(&interfaces, &mut next.hops);
+        next.parts.neighbors = neighbors(&next.parts);
+        next.hops.commit();
+        (self.services, self.backends) = (next.services, next.backends);
+        self.arrangements = arrangements;
+        self.memories.extend(memories);
+        Ok(Snapshot::from(next.parts))
+    }
+
+    /// `before` without backends that drained and of which no worker has a connection any more, and without the removed
+    /// services that have no other.
+    pub fn without(&mut self, before: &Snapshot, drained: &[BackendId], now: Instant) -> Snapshot {
+        let mut parts = before.parts().clone();
+        let drained: HashSet<_> = drained.iter().copied().collect();
+        for id in &drained {
+            let Some(backend) = parts.backends[id.index()].take() else { continue };
+            self.backends.give_back(id.index(), now + self.memory(backend.service));
+        }
+        for (slot, id) in parts.services.iter_mut().zip(0..) {
+            let Some(service) = slot else { continue };
+            service.draining.retain(|id| !drained.contains(id));
+            if service.is_removed && service.draining.is_empty() {
+                let id = ServiceId(id);
+                self.services.give_back(id.index(), now + self.memory(id));
+                self.memories.remove(&id);
+                *slot = None;
+            }
+        }
+        parts.order.retain(|id| parts.services[id.index()].is_some());
+        parts.neighbors = neighbors(&parts);
+        Snapshot::from(parts)
+    }
+
+    fn memory(&self, service: ServiceId) -> Duration {
+        self.memories.get(&service).copied().unwrap_or_default()
+    }
+
+    /// Whether the worker that owns a connection of `service` is told by the client alone.
+    fn by_client(&self, service: &config::Service, before: &Snapshot) -> Result<bool, PublishError> {
+        if self.workers == 1 {
+            return Ok(false);
+        }
+        let is_needed = service.persistence.is_some() || service.mode == Mode::Nat;
+        let listener = before.listener(service.vip, service.protocol, service.port);
+        match listener.and_then(|id| before.service(id)).map(|before| before.by_client) {
+            Some(true) => Ok(true),
+            Some(false) if is_needed => Err(PublishError::Ownership { service: service.name.clone() }),
+            Some(false) | None => Ok(is_needed),
+        }
+    }
+}
+
+/// What makes a service the same, beside its local addresses.
+type ServiceKey = (Ipv4Addr, ServiceProtocol, u16, Mode);
+
+/// The services that may go on, those that drain last.
+fn heirs(before: &Snapshot) -> HashMap<ServiceKey, Vec<ServiceId>> {
+    let mut heirs: HashMap<_, Vec<_>> = HashMap::new();
+    for (id, service) in before.services() {
+        heirs.entry((service.vip, service.protocol, service.port, service.mode)).or_default().push(id);
+    }
+    heirs
+}
+
+/// A snapshot in the making, after another.
+struct Succession<'a> {
+    before: &'a Snapshot,
+    heirs: HashMap<ServiceKey, Vec<ServiceId>>,
+    services: Numbers,
+    backends: Numbers,
+    now: Instant,
+    hops: NextHops<'a>,
+    tunnels: Tunnels<'a>,
+    parts: Parts,
+}
+
+impl Succession<'_> {
+    /// The number of `service`: the one that it had, or a new one.
+    fn service_id(&mut self, service: &config::Service) -> Result<ServiceId, PublishError> {
+        let key = (service.vip, service.protocol, service.port, service.mode);
+        let keeps_addresses = |id: &&ServiceId| {
+            let before = self.before.service(**id).map_or(&[][..], |before| &before.local_addresses);
+            before.iter().all(|address| service.local_addresses.contains(address))
+        };
+        if let Some(id) = self.heirs.get(&key).and_then(|heirs| heirs.iter().find(keeps_addresses)) {
+            return Ok(*id);
+        }
+        let number = self.services.take(self.now);
+        u16::try_from(number).map(ServiceId).map_err(|_| PublishError::TooManyServices)
+    }
+
+    /// Adds the backends of `service`, and returns them as its scheduler knows them.
+    fn add_backends(
+        &mut self,
+        id: ServiceId,
+        service: &config::Service,
+        workers: usize,
+        asker: &impl Fn(Ipv4Addr, &config::Service) -> Ipv4Addr,
+    ) -> Vec<Member> {
+        let known = self.before.service(id).into_iter().flat_map(Service::all_backends);
+        let known = known.filter_map(|id| self.before.backend(id).map(|backend| (id, backend)));
+        let known: HashMap<_, _> = known.map(|it| ((it.1.address, it.1.port), it)).collect();
         let mut members = Vec::new();
         for backend in &service.backends {
-            let number = BackendId(parts.backends.len() as u32);
             let config::Backend { address, port, weight, mac, .. } = *backend;
-            members.push(Member { backend: number, address, port, weight, up: true });
-            parts.backends.push(Backend {
-                service: id,
-                address,
-                port,
-                weight,
-                up: true,
-                neighbor: hops.towards(address, mac, asker(address, service)),
-                forwarding: tunnels.towards(address, service),
-                mss_clamp: service.mss_clamp,
-                counters: Arc::new(per_worker(workers)),
-            });
+            let before = known.get(&(address, port));
+            let number = match before {
+                Some((id, _)) => *id,
+                None => BackendId(self.backends.take(self.now) as u32),
+            };
+            let counters = before.map_or_else(|| Arc::new(per_worker(workers)), |(_, it)| Arc::clone(&it.counters));
+            // What is not probed is not known to be dead.
+            let up = service.health.is_none() || before.is_none_or(|(_, before)| before.up);
+            members.push(Member { backend: number, address, port, weight, up });
+            put(
+                &mut self.parts.backends,
+                number.index(),
+                Backend {
+                    service: id,
+                    address,
+                    port,
+                    weight,
+                    up,
+                    is_draining: false,
+                    neighbor: self.hops.towards(address, mac, asker(address, service)),
+                    forwarding: self.tunnels.towards(address, service),
+                    mss_clamp: service.mss_clamp,
+                    counters,
+                },
+            );
         }
-        let schedule = Schedule::new(service.scheduler, service.maglev_table_size, config.hash_seed, &members)
-            .map_err(|error| PublishError::Schedule { service: service.name.clone(), error })?;
-        parts.services.push(Service {
-            name: service.name.clone(),
-            vip: service.vip,
-            protocol: service.protocol,
-            port: service.port,
-            mode: service.mode,
-            schedule,
-            local_addresses: service.local_addresses.clone(),
-            persistence: service.persistence.map(Tick::count),
-            flow_memory: service.flow_memory.map(Tick::count),
-            proxy_arp: service.proxy_arp.clone(),
-            no_connection: service.no_connection,
-            on_failure: service.on_failure,
-            backends: members.iter().map(|member| member.backend).collect(),
-        });
+        members
     }
-    parts.routes = routes(&interfaces, &mut hops);
-    parts.neighbors = hops.known.into_values().collect();
-    parts.neighbors.sort_by_key(|neighbor| neighbor.address());
-    parts.ports = ports;
-    Ok(Snapshot::from(parts))
-}
 
-/// In whose name a backend is asked for by ARP where leat has no own address near it: the service's local address or VIP.
-/// One that holds a VIP itself, for a one-way service, would not answer that address, and is asked in nobody's name
-/// (0.0.0.0, as RFC 5227 §2.1.1 has it).
-fn asker_by_backend(config: &Config) -> impl Fn(Ipv4Addr, &config::Service) -> Ipv4Addr {
-    let one_way = config.services.iter().filter(|service| service.mode.is_one_way());
-    let holders: HashSet<_> = one_way.flat_map(|service| &service.backends).map(|backend| backend.address).collect();
-    move |backend, service| {
-        if holders.contains(&backend) {
-            return Ipv4Addr::UNSPECIFIED;
+    /// Keeps what is not configured any more, for its connections.
+    fn drain_the_rest(&mut self) {
+        let Self { before, parts, .. } = self;
+        for (id, service) in before.services() {
+            if parts.services.get(id.index()).is_none_or(Option::is_none) {
+                let removed =
+                    Service { backends: Vec::new(), draining: Vec::new(), is_removed: true, ..service.clone() };
+                put(&mut parts.services, id.index(), removed);
+                parts.order.push(id);
+            }
         }
-        service.local_addresses.first().copied().unwrap_or(service.vip)
-    }
-}
-
-/// The ports that `config` wants used out of `all`: those of its interfaces, or all when it has none.
-///
-/// # Errors
-///
-/// As [`PublishError`] says.
-pub fn wanted_ports(config: &Config, all: Vec<Port>) -> Result<Vec<Port>, PublishError> {
-    if all.is_empty() {
-        return Err(PublishError::NoPort);
-    }
-    if config.interfaces.is_empty() {
-        return Ok(all);
-    }
-    let wanted: Vec<_> = interfaces(config, &all)?.iter().map(|(_, port)| *port).collect();
-    Ok(all.into_iter().filter(|port| wanted.contains(&port.id)).collect())
-}
-
-/// Each configured interface with the port that it means.
-fn interfaces<'a>(config: &'a Config, ports: &[Port]) -> Result<Vec<(&'a config::Interface, PortId)>, PublishError> {
-    let mut found: Vec<(_, PortId)> = Vec::new();
-    for interface in &config.interfaces {
-        let port = ports.iter().find(|port| match &interface.port {
-            PortName::Name(name) => *name == port.name,
-            PortName::Number(number) => *number == port.id.0,
-        });
-        let (place, name) = (interface.place.clone(), interface.port.to_string());
-        let Some(port) = port else {
-            let there_is: Vec<_> = ports.iter().map(|port| format!("{} ({})", port.name, port.id.0)).collect();
-            return Err(PublishError::UnknownPort { place, name, there_is: there_is.join(", ") });
-        };
-        if found.iter().any(|(_, id)| *id == port.id) {
-            return Err(PublishError::SamePort { place, name });
+        for (id, backend) in before.backends() {
+            if parts.backends.get(id.index()).is_none_or(Option::is_none) {
+                if let Some(Some(service)) = parts.services.get_mut(backend.service.index()) {
+                    service.draining.push(id);
+                }
+                put(&mut parts.backends, id.index(), Backend { is_draining: true, ..backend.clone() });
+            }
         }
-        found.push((interface, port.id));
-    }
-    Ok(found)
-}
-
-fn own_addresses(config: &Config, interfaces: &[(&config::Interface, PortId)]) -> Vec<OwnAddress> {
-    let everywhere = config.addresses.iter().map(|net| OwnAddress { address: net.addr(), port: None });
-    let bound = interfaces.iter().flat_map(|(interface, port)| {
-        interface.addresses.iter().map(|net| OwnAddress { address: net.addr(), port: Some(*port) })
-    });
-    everywhere.chain(bound).collect()
-}
-
-/// What the interfaces say about ways to anywhere.
-fn routes(interfaces: &[(&config::Interface, PortId)], hops: &mut NextHops<'_>) -> Vec<Route> {
-    let mut routes = Vec::new();
-    for (interface, port) in interfaces {
-        for net in &interface.addresses {
-            routes.push(Route { network: net.network(), prefix_len: net.prefix_len(), via: None });
-        }
-        let gateway = interface.gateway.map(|via| (Ipv4Net::default(), via));
-        for (to, via) in interface.routes.iter().map(|route| (route.to, route.via)).chain(gateway) {
-            let via = Some(hops.router(interface, *port, via));
-            routes.push(Route { network: to.network(), prefix_len: to.prefix_len(), via });
-        }
-    }
-    routes
-}
-
-/// Makes the way to each backend of a tunnel.
-struct Tunnels<'a> {
-    config: &'a Config,
-    path_mtus: HashMap<Ipv4Addr, Arc<PathMtu>>,
-}
-
-impl Tunnels<'_> {
-    /// What is done to packets of `service` on their way to the backend at `destination`.
-    fn towards(&mut self, destination: Ipv4Addr, service: &config::Service) -> Forwarding {
-        if service.mode.translates() {
-            return Forwarding::Translate;
-        }
-        let Some(tunnel) = service.tunnel else { return Forwarding::Direct };
-        let path_mtu = Arc::clone(self.path_mtus.entry(destination).or_default());
-        Forwarding::Encapsulate(Encapsulation { source: self.source(destination), destination, tunnel, path_mtu })
-    }
-
-    /// An own address to send from: one in the same prefix as `destination`, or any that is no VIP of a one-way service,
-    /// of which a checked configuration has one.
-    fn source(&self, destination: Ipv4Addr) -> Ipv4Addr {
-        let Config { addresses, interfaces, services, .. } = self.config;
-        let own = || interfaces.iter().flat_map(|interface| &interface.addresses).chain(addresses);
-        let is_vip = |address| services.iter().any(|service| service.mode.is_one_way() && service.vip == address);
-        let usable = || own().filter(|net| !is_vip(net.addr()));
-        let near = usable().find(|net| net.contains(&destination));
-        near.or_else(|| usable().next()).map_or(Ipv4Addr::UNSPECIFIED, Ipv4Net::addr)
     }
 }
 
-/// What tells two neighbours apart: where they are looked for, and an Ethernet address that was configured.
-type NeighborKey = (Ipv4Addr, Option<PortId>, Option<MacAddr>);
-
-/// Makes each next hop once.
-struct NextHops<'a> {
-    config: &'a Config,
-    interfaces: &'a [(&'a config::Interface, PortId)],
-    ports: &'a [Port],
-    workers: usize,
-    known: HashMap<NeighborKey, Arc<Neighbor>>,
+/// The same schedule for `members`, who may be up or down otherwise than they were in `before`.
+fn again(schedule: &Schedule, before: &Snapshot, members: &[Member]) -> Schedule {
+    let was_up = |member: &Member| before.backend(member.backend).is_some_and(|backend| backend.up);
+    if members.iter().all(|member| was_up(member) == member.up) {
+        return schedule.clone();
+    }
+    let up: HashMap<_, _> = members.iter().map(|member| (member.backend, member.up)).collect();
+    schedule.with_liveness(|id| up.get(&id).copied().unwrap_or_default())
 }
 
-impl<'a> NextHops<'a> {
-    /// The next hop to a backend at `address`. Where leat has no address on the way, it asks in the name of `local`.
-    fn towards(&mut self, address: Ipv4Addr, mac: Option<MacAddr>, local: Ipv4Addr) -> Arc<Neighbor> {
-        let covering = |(interface, port): &(&config::Interface, PortId)| {
-            let net = interface.addresses.iter().find(|net| net.contains(&address))?;
-            Some((net.addr(), *port))
-        };
-        let connected = self.interfaces.iter().find_map(covering);
-        if let Some(mac) = mac {
-            let port = connected.map_or(self.ports[0].id, |(_, port)| port);
-            let key = (address, Some(port), Some(mac));
-            let make = || Arc::new(Neighbor::fixed(address, Hop { mac, port }));
-            return Arc::clone(self.known.entry(key).or_insert_with(make));
-        }
-        if let Some((asker, port)) = connected {
-            return self.asked(address, asker, Some(port));
-        }
-        if let Some((interface, port, via)) = self.way_to(address) {
-            return self.router(interface, port, via);
-        }
-        let own = self.config.addresses.iter().find(|net| net.contains(&address)).map_or(local, Ipv4Net::addr);
-        self.asked(address, own, None)
-    }
+/// Every next hop that is needed.
+fn neighbors(parts: &Parts) -> Vec<Arc<Neighbor>> {
+    let backends = parts.backends.iter().flatten().map(|backend| &backend.neighbor);
+    let all = backends.chain(parts.routes.iter().filter_map(|route| route.via.as_ref()));
+    let mut seen = HashSet::new();
+    all.filter(|neighbor| seen.insert(Arc::as_ptr(neighbor))).cloned().collect()
+}
 
-    /// The router `via`, which lies in one of the interface's own prefixes.
-    fn router(&mut self, interface: &config::Interface, port: PortId, via: Ipv4Addr) -> Arc<Neighbor> {
-        let asker = interface.addresses.iter().find(|net| net.contains(&via)).map_or(via, Ipv4Net::addr);
-        self.asked(via, asker, Some(port))
+/// Puts `value` into place number `at`.
+fn put<T>(places: &mut Vec<Option<T>>, at: usize, value: T) {
+    if at >= places.len() {
+        places.resize_with(at + 1, || None);
     }
-
-    fn asked(&mut self, address: Ipv4Addr, asker: Ipv4Addr, port: Option<PortId>) -> Arc<Neighbor> {
-        let workers = self.workers;
-        let make = || Arc::new(Neighbor::new(address, asker, port, workers));
-        Arc::clone(self.known.entry((address, port, None)).or_insert_with(make))
-    }
-
-    /// The best configured way to `address`: the longest prefix, a gateway last.
-    fn way_to(&self, address: Ipv4Addr) -> Option<(&'a config::Interface, PortId, Ipv4Addr)> {
-        let ways = self.interfaces.iter().flat_map(|(interface, port)| {
-            let gateway = interface.gateway.map(|via| (0, via));
-            let routes = interface.routes.iter().filter(|route| route.to.contains(&address));
-            let routes = routes.map(|route| (route.to.prefix_len(), route.via));
-            routes.chain(gateway).map(|(len, via)| (len, (*interface, *port, via)))
-        });
-        ways.max_by_key(|(len, _)| *len).map(|(_, way)| way)
-    }
+    places[at] = Some(value);
 }

@@ -69,6 +69,7 @@ impl Watch {
             }
         }
         let snapshot = source.current.load();
+        self.neighbors.retain(|address, _| !snapshot.neighbors_at(*address).is_empty());
         for neighbor in snapshot.neighbors().iter().filter(|neighbor| !neighbor.is_static()) {
             lines.extend(self.news_of(neighbor.address(), neighbor.hop(), now));
         }

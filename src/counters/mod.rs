@@ -67,6 +67,9 @@ pub struct WorkerCounters {
     pub connections: Counter,
     /// Connections that were ended to give their source port to a new one.
     pub ports_reused: Counter,
+    /// The longest time between two polls that taking over a new configuration, or news of who is alive, has cost, in
+    /// nanoseconds.
+    pub longest_pause: Counter,
     /// Dropped packets by reason.
     pub drops: DropCounters,
 }
@@ -86,6 +89,8 @@ pub struct BackendCounters {
     pub opened: Counter,
     /// Connections that are open now.
     pub open: Counter,
+    /// Connections in its table now, in whatever state.
+    pub connections: Counter,
 }
 
 /// One backend's counters, a part for each worker.

@@ -20,9 +20,11 @@ mod tests;
 
 pub use report::{BackendHealth, Reason, Report};
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::Health;
+use crate::config::{Health, HealthKind};
 use crate::id::BackendId;
 use crate::neighbor::{Bell, Neighbor, Probe};
 use crate::time::Instant;
@@ -82,21 +84,53 @@ impl Checker {
     /// Probes `subjects` from `now` on; `bell` is that of the snapshot that they are from.
     pub fn new(subjects: Vec<Subject>, bell: Arc<Bell>, now: Instant) -> Self {
         let report = Arc::new(Report::default());
-        let mut targets: Vec<(Subject, Vec<_>)> = Vec::new();
+        let mut checker = Self { targets: Vec::new(), pace: Pace::new(now), bell, report };
+        checker.adopt(subjects, now);
+        checker
+    }
+
+    /// Probes `subjects` from `now` on, and nobody else. What is thought of those that were probed before stays, and so
+    /// does a probe that is under way, unless its interval or its timeout has changed.
+    pub fn adopt(&mut self, subjects: Vec<Subject>, now: Instant) {
+        let mut verdicts = HashMap::new();
+        let mut known = HashMap::new();
+        for target in self.targets.drain(..) {
+            verdicts.extend(target.backends.iter().map(|(backend, _, verdict)| (*backend, *verdict)));
+            known.insert(key(&target.neighbor, &target.health), target);
+        }
+        let mut targets: Vec<Result<Target, Subject>> = Vec::new();
+        let mut judged: Vec<Vec<(BackendId, Health, Verdict)>> = Vec::new();
+        let mut places = HashMap::new();
+        let probed: HashSet<BackendId> = subjects.iter().map(|subject| subject.backend).collect();
+        self.report.retain(|backend| probed.contains(backend));
         for subject in subjects {
             let Subject { backend, health, .. } = subject;
-            report.set(backend, BackendHealth { is_up: true, since: now, reason: Reason::Unproven, changes: 0 });
-            let judged = (backend, health, Verdict::new(health.rise, health.fall));
-            match targets.iter_mut().find(|(target, _)| target.shares_probes_with(&subject)) {
-                Some((_, backends)) => backends.push(judged),
-                None => targets.push((subject, vec![judged])),
-            }
+            let verdict = match verdicts.remove(&backend) {
+                Some(verdict) => verdict.with(health.rise, health.fall),
+                None => {
+                    let since = BackendHealth { is_up: true, since: now, reason: Reason::Unproven, changes: 0 };
+                    self.report.set(backend, since);
+                    Verdict::new(health.rise, health.fall)
+                }
+            };
+            let key = key(&subject.neighbor, &health);
+            let place = *places.entry(key).or_insert_with(|| {
+                targets.push(known.remove(&key).ok_or(subject));
+                judged.push(Vec::new());
+                targets.len() - 1
+            });
+            judged[place].push((backend, health, verdict));
         }
         let count = targets.len() as u32;
-        let targets = targets.into_iter().zip(0..).map(|((Subject { neighbor, health, .. }, backends), index)| {
-            Target { turn: Turn::new(health.interval, index, count, now), neighbor, health, pending: None, backends }
-        });
-        Self { targets: targets.collect(), pace: Pace::new(now), bell, report }
+        for ((target, backends), index) in targets.into_iter().zip(judged).zip(0..) {
+            self.targets.push(match target {
+                Ok(target) => Target { backends, ..target },
+                Err(Subject { neighbor, health, .. }) => {
+                    let turn = Turn::new(health.interval, index, count, now);
+                    Target { neighbor, health, turn, pending: None, backends }
+                }
+            });
+        }
     }
 
     /// How things stand, now and later.
@@ -133,13 +167,11 @@ impl Checker {
     }
 }
 
-impl Subject {
-    /// Whether one probe says the same of both.
-    fn shares_probes_with(&self, other: &Self) -> bool {
-        let Health { kind, interval, timeout, .. } = self.health;
-        Arc::ptr_eq(&self.neighbor, &other.neighbor)
-            && (kind, interval, timeout) == (other.health.kind, other.health.interval, other.health.timeout)
-    }
+/// What backends have in common whom one probe says the same of.
+type TargetKey = (*const Neighbor, HealthKind, Duration, Duration);
+
+fn key(neighbor: &Arc<Neighbor>, health: &Health) -> TargetKey {
+    (Arc::as_ptr(neighbor), health.kind, health.interval, health.timeout)
 }
 
 impl Target {

@@ -66,6 +66,11 @@ impl Report {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&backend).copied()
     }
 
+    /// Forgets those whom `is_probed` refuses.
+    pub(super) fn retain(&self, is_probed: impl Fn(&BackendId) -> bool) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|backend, _| is_probed(backend));
+    }
+
     /// Replaces what is thought of `backend`.
     pub(super) fn set(&self, backend: BackendId, health: BackendHealth) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(backend, health);

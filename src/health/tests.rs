@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::HealthKind;
 use crate::id::PortId;
-use crate::neighbor::{Outgoing, Resolver};
+use crate::neighbor::{Outgoing, Resolver, Targets};
 use crate::wire::MacAddr;
 use crate::wire::arp::{Message, Operation};
 
@@ -53,11 +53,9 @@ impl Link {
             subjects.push(Subject { backend: BackendId(number), neighbor, health: *health });
         }
         let bell = Arc::new(Bell::default());
-        let mut resolver = Resolver::default();
-        resolver.adopt(&neighbors, &[], Instant::ZERO);
         Self {
             checker: Checker::new(subjects, Arc::clone(&bell), Instant::ZERO),
-            resolver,
+            resolver: Resolver::default(),
             neighbors,
             bell,
             dead: HashSet::new(),
@@ -85,14 +83,18 @@ impl Link {
     fn step(&mut self) {
         if !self.worker_stands_still {
             let mut asked = Vec::new();
-            self.resolver.poll(self.now, self.bell.rings(), |outgoing| {
-                let Outgoing::Request { target, .. } = outgoing else { panic!("{outgoing:?}") };
-                asked.push(target);
-            });
+            let targets = Targets { neighbors: &self.neighbors, own: &[] };
+            // It looks once a millisecond, each time at a part of them.
+            for _ in 0..STEP.as_millis() {
+                self.resolver.poll(targets, self.now, self.bell.rings(), |outgoing| {
+                    let Outgoing::Request { target, .. } = outgoing else { panic!("{outgoing:?}") };
+                    asked.push(target);
+                });
+            }
             for target in asked {
                 self.questions.push((self.seconds(), target.octets()[3]));
                 if !self.dead.contains(&target) {
-                    self.resolver.hear(&answer(target), PortId(0), self.now);
+                    self.hear(target);
                 }
             }
         }
@@ -100,6 +102,12 @@ impl Link {
             self.changes.push((self.seconds(), backend.0, is_up));
         }
         self.now = self.now + STEP;
+    }
+
+    fn hear(&self, from: Ipv4Addr) {
+        let at = |neighbor: &&Arc<Neighbor>| neighbor.address() == from;
+        let neighbors: Vec<_> = self.neighbors.iter().filter(at).cloned().collect();
+        self.resolver.hear(&neighbors, &answer(from), PortId(0), self.now);
     }
 
     fn seconds(&self) -> f64 {
@@ -238,7 +246,7 @@ fn an_answer_from_before_the_probe_does_not_count() {
     // It says something by itself just before each probe, and nothing afterwards.
     while link.seconds() < 40.0 {
         let asked = link.questions.len();
-        link.resolver.hear(&answer([10, 0, 0, 2].into()), PortId(0), link.now);
+        link.hear([10, 0, 0, 2].into());
         while link.questions.len() == asked {
             link.step();
         }
@@ -247,4 +255,36 @@ fn an_answer_from_before_the_probe_does_not_count() {
     }
     assert!(matches!(link.changes[..], [(_, 0, false)]), "{:?}", link.changes);
     assert_eq!(link.neighbors.len(), 1);
+}
+
+#[test]
+fn a_new_set_of_backends_changes_nothing_about_those_that_stay() {
+    let mut link = Link::new(&[(2, EVERY_5_S), (3, EVERY_5_S), (4, EVERY_5_S)]);
+    link.run_until(20.0);
+    link.kill(3);
+    link.run_until(40.0);
+    assert!(matches!(link.changes[..], [(_, 1, false)]), "{:?}", link.changes);
+    let health = link.health(1);
+    let before = link.questions.len();
+    // Backend 0 goes, 3 comes at the same host as 1; 1 has another limit, and stays down.
+    let patient = Health { rise: 2, ..EVERY_5_S };
+    let subject = |backend, at: usize, health| Subject {
+        backend: BackendId(backend),
+        neighbor: Arc::clone(&link.neighbors[at]),
+        health,
+    };
+    let subjects = vec![subject(1, 1, patient), subject(3, 1, patient), subject(2, 2, EVERY_5_S)];
+    link.checker.adopt(subjects, link.now);
+    assert_eq!(link.health(1), health);
+    assert_eq!(link.checker.report().of(BackendId(0)), None);
+    assert_eq!(link.health(3).reason, Reason::Unproven);
+    link.run_until(44.9);
+    let asked: Vec<u8> = link.questions[before..].iter().map(|(_, last)| *last).collect();
+    assert_eq!(asked.iter().filter(|last| **last == 4).count(), 1, "its turn has not changed: {asked:?}");
+    assert_eq!(asked.iter().filter(|last| **last == 2).count(), 0, "{asked:?}");
+    link.run_until(60.0);
+    link.revive(3);
+    link.run_until(80.0);
+    let after: Vec<_> = link.changes[1..].iter().map(|(_, backend, is_up)| (*backend, *is_up)).collect();
+    assert_eq!(after, [(3, false), (1, true), (3, true)]);
 }

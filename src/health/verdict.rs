@@ -29,6 +29,11 @@ impl Verdict {
         Self { rise, fall, is_up: true, against: 0, is_proven: false }
     }
 
+    /// The same, where it takes so many probes from now on to change it.
+    pub(super) const fn with(self, rise: u8, fall: u8) -> Self {
+        Self { rise, fall, ..self }
+    }
+
     /// Takes in one probe that was answered, or was not.
     pub(super) fn observe(&mut self, is_answered: bool) -> Option<News> {
         let was_proven = self.is_proven;

@@ -136,6 +136,8 @@ pub struct WorkerStatus {
     pub capacity: usize,
     /// Resting connections that gave up their source port to a new one.
     pub ports_reused: u64,
+    /// The longest time between two polls that taking over a configuration has cost, in nanoseconds.
+    pub longest_pause_ns: u64,
     /// Dropped packets, by reason; reasons that never occurred are left out.
     pub drops: BTreeMap<&'static str, u64>,
 }
@@ -155,6 +157,8 @@ pub struct ServiceStatus {
     pub mode: String,
     /// Its scheduler.
     pub scheduler: String,
+    /// Whether it is no longer configured, and here only until its connections have ended.
+    pub removed: bool,
     /// Its backends.
     pub backends: Vec<BackendStatus>,
     /// The sum over its backends.
@@ -187,6 +191,8 @@ pub struct BackendStatus {
     pub port: u16,
     /// Its weight.
     pub weight: u16,
+    /// Whether it is no longer configured, and here only until its connections have ended.
+    pub draining: bool,
     /// Whether it is alive; nothing when it is not probed.
     pub health: Option<HealthStatus>,
     /// Its traffic.
@@ -248,7 +254,7 @@ impl Source {
             ports: ports.collect(),
             buffers,
             workers: workers.map(|(worker, (counters, lcore))| self.worker(worker, *lcore, counters)).collect(),
-            services: snapshot.services().iter().map(|service| self.service(service, &snapshot)).collect(),
+            services: snapshot.services().map(|(_, service)| self.service(service, &snapshot)).collect(),
             neighbors: neighbors.collect(),
         }
     }
@@ -275,17 +281,19 @@ impl Source {
             connections: counters.connections.value(),
             capacity: self.capacity,
             ports_reused: counters.ports_reused.value(),
+            longest_pause_ns: counters.longest_pause.value(),
             drops: drops.filter(|(_, packets)| *packets > 0).collect(),
         }
     }
 
     fn service(&self, service: &Service, snapshot: &Snapshot) -> ServiceStatus {
-        let backends = service.backends.iter().filter_map(|id| Some((*id, snapshot.backend(*id)?)));
+        let backends = service.all_backends().filter_map(|id| Some((id, snapshot.backend(id)?)));
         let backends: Vec<_> = backends
             .map(|(id, backend)| BackendStatus {
                 address: backend.address.to_string(),
                 port: backend.port,
                 weight: backend.weight,
+                draining: backend.is_draining,
                 health: self.health(id),
                 traffic: backend.counters.iter().fold(Traffic::default(), |sum, counters| Traffic {
                     // A worker may count a connection out that another counted in.
@@ -305,6 +313,7 @@ impl Source {
             port: service.port,
             mode: service.mode.to_string(),
             scheduler: service.schedule.algorithm().to_string(),
+            removed: service.is_removed,
             total: backends.iter().fold(Traffic::default(), |sum, backend| sum.and(backend.traffic)),
             backends,
         }

@@ -83,6 +83,7 @@ fn write_tables(page: &mut String, status: &Status) -> fmt::Result {
                 port => format!("{}:{port}", backend.address),
             };
             let health = backend.health.as_ref().map_or_else(|| "not probed".to_owned(), health);
+            let health = if backend.draining { format!("draining, {health}") } else { health };
             traffic_row([name, health, backend.weight.to_string()], &backend.traffic)
         });
         let total = traffic_row(["total".to_owned(), String::new(), String::new()], &service.total);

@@ -1,26 +1,30 @@
 //! Next hops: which Ethernet address, on which port, an IPv4 address is reached at.
 //!
 //! Every next hop that leat will ever ask for is known from the configuration: the backends and the gateways. Each is a
-//! [`Neighbor`], a cell that the first worker writes and all workers read. [`Resolver`], on the first worker, asks by
+//! [`Neighbor`], a cell that the first worker writes and all workers read; one that a new configuration needs as well stays
+//! the same cell, with all that is known of it. [`Resolver`], on the first worker, asks by
 //! ARP, asks again and listens (RFC 826, RFC 1122 §2.3.2); [`Waiting`] holds packets until their next hop is known. The
 //! control side may have a neighbour probed ([`Neighbor::want_probe`]), to know whether it is alive.
 //! Clients need no neighbours: replies go where the client's packets came from.
 
+mod announced;
 mod probe;
 mod resolver;
 mod waiting;
 
+pub use announced::{Announced, Announcement};
 pub use probe::{Bell, Probe};
-pub use resolver::{Announcement, Outgoing, Resolver};
+pub use resolver::{Outgoing, Resolver, Targets};
 pub use waiting::{Outcome, Waiting};
 
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::counters::{Counter, PerWorker, per_worker};
 use crate::id::{PortId, WorkerId};
 use crate::wire::MacAddr;
 use probe::Probes;
+use resolver::Asking;
 
 /// Where a packet leaves, and to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +59,8 @@ impl Hop {
 #[derive(Debug)]
 pub struct Neighbor {
     address: Ipv4Addr,
-    asker: Ipv4Addr,
+    /// Written by the control side alone.
+    asker: AtomicU32,
     asked_on: Option<PortId>,
     is_static: bool,
     /// Written by the first worker alone.
@@ -63,25 +68,48 @@ pub struct Neighbor {
     /// How many packets could not be sent for want of it; each worker writes its own part.
     wanted: PerWorker<Counter>,
     probes: Probes,
+    asking: Asking,
 }
 
 impl Neighbor {
     /// A next hop to be found by ARP: asked for in the name of `asker`, on one port, or on all of them.
     pub fn new(address: Ipv4Addr, asker: Ipv4Addr, asked_on: Option<PortId>, workers: usize) -> Self {
-        let (hop, wanted) = (AtomicU64::new(0), per_worker(workers));
-        Self { address, asker, asked_on, is_static: false, hop, wanted, probes: Probes::default() }
+        Self {
+            address,
+            asker: AtomicU32::new(asker.to_bits()),
+            asked_on,
+            is_static: false,
+            hop: AtomicU64::new(0),
+            wanted: per_worker(workers),
+            probes: Probes::default(),
+            asking: Asking::default(),
+        }
     }
 
     /// A next hop that was configured and is never asked for.
     pub fn fixed(address: Ipv4Addr, hop: Hop) -> Self {
-        let hop = AtomicU64::new(hop.pack());
-        let (wanted, probes) = (per_worker(0), Probes::default());
-        Self { address, asker: address, asked_on: None, is_static: true, hop, wanted, probes }
+        let known = AtomicU64::new(hop.pack());
+        Self { is_static: true, hop: known, ..Self::new(address, address, Some(hop.port), 0) }
     }
 
     /// Its address.
     pub const fn address(&self) -> Ipv4Addr {
         self.address
+    }
+
+    /// The only port that it is asked for on, or reached through; all ports when there is none.
+    pub const fn port(&self) -> Option<PortId> {
+        self.asked_on
+    }
+
+    /// In whose name it is asked for.
+    fn asker(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.asker.load(Relaxed))
+    }
+
+    /// From now on it is asked for in the name of `asker`. Only the control side may call it.
+    pub fn set_asker(&self, asker: Ipv4Addr) {
+        self.asker.store(asker.to_bits(), Relaxed);
     }
 
     /// Whether it was configured and not found.

@@ -3,6 +3,10 @@
 //! A question in broadcast is what a probe is too: sent because the control side wants to know who is alive. One that was
 //! just asked by the resolver itself serves as a probe, and probing saves asking again.
 //!
+//! What is remembered of a neighbour stands in the neighbour itself ([`Asking`]), and the neighbours come in as an argument:
+//! so a new set of them costs nothing here. However many there are, one call looks at a part of them, and sends a few
+//! messages at most.
+//!
 //! Times come in as arguments and frames go out as [`Outgoing`] values; this module opens no socket and reads no clock.
 
 use std::net::Ipv4Addr;
@@ -10,7 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::probe::Probe;
-use super::{Hop, Neighbor};
+use super::{Announced, Announcement, Hop, Neighbor};
+use crate::counters::Counter;
 use crate::id::PortId;
 use crate::time::Instant;
 use crate::wire::arp::Message;
@@ -30,12 +35,12 @@ const REFRESH: Duration = Duration::from_secs(30);
 /// For how long after a probe it is left to the next probe to find out whether what is known is still right.
 const PROBED: Duration = Duration::from_secs(600);
 
-/// Announcements of an address (RFC 5227 §1.1: ANNOUNCE_NUM), and the time between them (ANNOUNCE_INTERVAL).
-const ANNOUNCEMENTS: u32 = 2;
-const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
-
 /// How often the workers are asked whom they miss.
 const LOOK_AROUND: Duration = Duration::from_millis(250);
+
+/// Neighbours and own addresses that one call looks at, and the messages that it sends at most: a few microseconds each.
+const LOOKS: usize = 64;
+const MESSAGES: usize = 8;
 
 /// A message to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,168 +61,196 @@ pub enum Outgoing {
     Announce(Announcement),
 }
 
-/// An address of leat's own, and the port that it is announced on; all when there is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Announcement {
-    /// The address.
-    pub address: Ipv4Addr,
-    /// The port.
-    pub port: Option<PortId>,
+/// What the resolver remembers of one neighbour. The first worker alone reads and writes it.
+#[derive(Debug, Default)]
+pub(super) struct Asking {
+    /// When it is asked for next, in nanoseconds since the start: at once.
+    next: Counter,
+    unanswered: Counter,
+    wanted: Counter,
+    /// The nanosecond after that at which everybody was last asked for it; 0: never, or a probe has made use of that.
+    broadcast: Counter,
+    /// Whether it was heard since it was last asked for.
+    is_heard: Counter,
+    is_probed: Counter,
 }
 
-/// What the resolver remembers of one neighbour.
-#[derive(Debug)]
-struct Asked {
-    neighbor: Arc<Neighbor>,
-    next: Instant,
-    unanswered: u32,
-    wanted: u64,
-    /// When everybody was last asked for it, and no probe has made use of that.
-    broadcast: Option<Instant>,
-    /// Whether it was heard since it was last asked for.
-    is_heard: bool,
-    is_probed: bool,
+/// Everything that leat asks for and announces, of one configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Targets<'a> {
+    /// Every next hop.
+    pub neighbors: &'a [Arc<Neighbor>],
+    /// Every own address.
+    pub own: &'a [Arc<Announced>],
 }
 
 /// Keeps every neighbour known.
 #[derive(Debug, Default)]
 pub struct Resolver {
-    asked: Vec<Asked>,
-    announcements: Vec<(Announcement, Instant, u32)>,
+    /// When the next lap around all begins.
     next: Instant,
+    /// How far the lap has come, and the first time at which something is due after it.
+    lap: Option<(usize, Instant)>,
     /// How often the bell had rung at the last look.
     rings: u64,
 }
 
 impl Resolver {
-    /// Takes over a new set of neighbours and of own addresses. What stays keeps its timers, what is new is asked for
-    /// and announced at once.
-    pub fn adopt(&mut self, neighbors: &[Arc<Neighbor>], own: &[Announcement], now: Instant) {
-        let mut before = std::mem::take(&mut self.asked);
-        self.asked = neighbors
-            .iter()
-            .filter(|neighbor| !neighbor.is_static())
-            .map(|neighbor| match before.iter().position(|asked| Arc::ptr_eq(&asked.neighbor, neighbor)) {
-                Some(at) => before.swap_remove(at),
-                None => Asked::new(neighbor, now),
-            })
-            .collect();
-        self.announcements.retain(|(announcement, ..)| own.contains(announcement));
-        for announcement in own {
-            if !self.announcements.iter().any(|(known, ..)| known == announcement) {
-                self.announcements.push((*announcement, now, 0));
-            }
-        }
-        self.next = now;
+    /// There are other neighbours or own addresses than before: all are looked at.
+    pub fn adopt(&mut self) {
+        (self.next, self.lap) = (Instant::ZERO, None);
     }
 
     /// Sends what is due; `rings` is how often the bell for probes has rung. Cheap when nothing is.
     #[inline]
-    pub fn poll(&mut self, now: Instant, rings: u64, send: impl FnMut(Outgoing)) {
-        if now >= self.next || rings != self.rings {
-            self.rings = rings;
-            self.send_due(now, send);
+    pub fn poll(&mut self, targets: Targets<'_>, now: Instant, rings: u64, send: impl FnMut(Outgoing)) {
+        if rings != self.rings {
+            // Whom it rings for may be behind us in the lap.
+            (self.rings, self.next) = (rings, now);
+        }
+        if now >= self.next || self.lap.is_some() {
+            self.go_on(targets, now, send);
         }
     }
 
-    fn send_due(&mut self, now: Instant, mut send: impl FnMut(Outgoing)) {
-        let mut next = now + REFRESH;
-        for (announcement, due, sent) in &mut self.announcements {
-            if *sent == ANNOUNCEMENTS {
-                continue;
-            }
-            if *due <= now {
-                send(Outgoing::Announce(*announcement));
-                *sent += 1;
-                *due = now + ANNOUNCE_INTERVAL;
-            }
-            if *sent < ANNOUNCEMENTS {
-                next = next.min(*due);
-            }
+    /// Goes on with the lap, or begins one.
+    fn go_on(&mut self, targets: Targets<'_>, now: Instant, mut send: impl FnMut(Outgoing)) {
+        let Targets { neighbors, own } = targets;
+        let (start, mut next) = self.lap.unwrap_or_else(|| {
+            self.next = now + REFRESH;
+            (0, now + REFRESH)
+        });
+        let end = neighbors.len() + own.len();
+        let mut messages = 0;
+        let mut at = start;
+        while at < end && at - start < LOOKS && messages < MESSAGES {
+            let send = |outgoing| {
+                messages += 1;
+                send(outgoing);
+            };
+            let due = match own.get(at) {
+                Some(own) => announce(own, now, send),
+                None => neighbors.get(at - own.len()).and_then(|neighbor| neighbor.attend(now, send)),
+            };
+            next = due.map_or(next, |due| next.min(due));
+            at += 1;
         }
-        for asked in &mut self.asked {
-            if asked.neighbor.hop().is_none() {
-                asked.hurry_if_wanted(now);
-                next = next.min(now + LOOK_AROUND);
-            }
-            if asked.next <= now {
-                send(asked.ask(now));
-            }
-            if let Some(probe) = asked.neighbor.probes.due()
-                && let Some(question) = asked.probe(probe, now)
-            {
-                send(question);
-            }
-            next = next.min(asked.next);
+        if at < end {
+            self.lap = Some((at, next));
+        } else {
+            // It may have been rung for meanwhile.
+            (self.next, self.lap) = (self.next.min(next), None);
         }
-        self.next = next;
     }
 
-    /// Learns from an ARP message: what a neighbour says of itself, asked or not (RFC 826, "merge").
-    pub fn hear(&mut self, message: &Message, ingress: PortId, now: Instant) {
+    /// Learns from an ARP message: what a neighbour says of itself, asked or not (RFC 826, "merge"). `neighbors` are those
+    /// at the sender's address.
+    pub fn hear(&self, neighbors: &[Arc<Neighbor>], message: &Message, ingress: PortId, now: Instant) {
         if !message.sender_mac.is_unicast() {
             return;
         }
-        for asked in &mut self.asked {
-            if asked.neighbor.address() == message.sender {
-                asked.neighbor.learn(Hop { mac: message.sender_mac, port: ingress });
-                asked.neighbor.probes.note_heard();
-                asked.is_heard = true;
-                asked.unanswered = 0;
-                asked.next = now + if asked.is_probed { PROBED } else { REFRESH };
-            }
+        for neighbor in neighbors.iter().filter(|neighbor| !neighbor.is_static()) {
+            neighbor.learn(Hop { mac: message.sender_mac, port: ingress });
+            neighbor.probes.note_heard();
+            neighbor.asking.note_heard(now);
         }
     }
 }
 
-impl Asked {
-    /// One that is asked for at once.
-    fn new(neighbor: &Arc<Neighbor>, now: Instant) -> Self {
-        let neighbor = Arc::clone(neighbor);
-        Self { neighbor, next: now, unanswered: 0, wanted: 0, broadcast: None, is_heard: false, is_probed: false }
+/// Announces `own` if that is due; when it is due next, if ever.
+fn announce(own: &Announced, now: Instant, send: impl FnOnce(Outgoing)) -> Option<Instant> {
+    if own.next()? <= now {
+        send(Outgoing::Announce(own.announcement()));
+        own.announce(now);
+    }
+    own.next()
+}
+
+impl Neighbor {
+    /// Asks for it or probes it if that is due; when to look again.
+    fn attend(&self, now: Instant, mut send: impl FnMut(Outgoing)) -> Option<Instant> {
+        if self.is_static() {
+            return None;
+        }
+        let mut look_again = None;
+        if self.hop().is_none() {
+            self.hurry_if_wanted(now);
+            look_again = Some(now + LOOK_AROUND);
+        }
+        if self.asking.next() <= now {
+            send(self.ask(now));
+        }
+        if let Some(probe) = self.probes.due()
+            && let Some(question) = self.probe(probe, now)
+        {
+            send(question);
+        }
+        let next = self.asking.next();
+        Some(look_again.map_or(next, |look| next.min(look)))
     }
 
     /// Asks soon when packets came for it since the last look, within the limit of one question a second.
-    fn hurry_if_wanted(&mut self, now: Instant) {
-        let wanted = self.neighbor.wanted();
-        if std::mem::replace(&mut self.wanted, wanted) != wanted {
-            self.next = self.next.min(now + FIRST_RETRY);
+    fn hurry_if_wanted(&self, now: Instant) {
+        let (wanted, asking) = (self.wanted(), &self.asking);
+        if asking.wanted.value() != wanted {
+            asking.wanted.set(wanted);
+            asking.set_next(asking.next().min(now + FIRST_RETRY));
         }
     }
 
     /// Asks because it is time to.
-    fn ask(&mut self, now: Instant) -> Outgoing {
+    fn ask(&self, now: Instant) -> Outgoing {
+        let asking = &self.asking;
+        let unanswered = asking.unanswered.value() as u32;
         // One that knew the way is first asked by itself (RFC 1122 §2.3.2.1, "unicast poll"), then through everybody.
-        let known = self.neighbor.hop().filter(|_| self.unanswered < QUICK_RETRIES);
-        self.broadcast = known.is_none().then_some(now);
-        (self.is_heard, self.is_probed) = (false, false);
-        self.next = now + retry_after(self.unanswered);
-        self.unanswered = self.unanswered.saturating_add(1);
+        let known = self.hop().filter(|_| unanswered < QUICK_RETRIES);
+        asking.broadcast.set(if known.is_none() { now.as_nanos() + 1 } else { 0 });
+        asking.is_heard.set(0);
+        asking.is_probed.set(0);
+        asking.set_next(now + retry_after(unanswered));
+        asking.unanswered.set(unanswered.saturating_add(1).into());
         self.question(known)
     }
 
     /// Sends `probe`: everybody is asked, so that one whose Ethernet address has changed is found in the same step.
     /// Nothing is to be sent when everybody was asked a moment ago.
-    fn probe(&mut self, probe: Probe, now: Instant) -> Option<Outgoing> {
-        let is_covered = self.broadcast.take().is_some_and(|asked| now.since(asked) < FIRST_RETRY);
-        self.neighbor.probes.note_sent(probe);
-        self.is_probed = true;
-        if is_covered {
-            if self.is_heard {
-                self.neighbor.probes.note_heard();
-                self.next = now + PROBED;
+    fn probe(&self, probe: Probe, now: Instant) -> Option<Outgoing> {
+        let asking = &self.asking;
+        let asked = asking.broadcast.value().checked_sub(1).map(Instant::from_nanos);
+        asking.broadcast.set(0);
+        self.probes.note_sent(probe);
+        asking.is_probed.set(1);
+        if asked.is_some_and(|asked| now.since(asked) < FIRST_RETRY) {
+            if asking.is_heard.value() != 0 {
+                self.probes.note_heard();
+                asking.set_next(now + PROBED);
             }
             return None;
         }
-        self.is_heard = false;
+        asking.is_heard.set(0);
         // Nothing is asked in between as well, unless nothing is known yet.
-        self.next = self.next.max(now + if self.neighbor.hop().is_some() { PROBED } else { LAST_RETRY });
+        asking.set_next(asking.next().max(now + if self.hop().is_some() { PROBED } else { LAST_RETRY }));
         Some(self.question(None))
     }
 
     fn question(&self, known: Option<Hop>) -> Outgoing {
-        let Neighbor { address: target, asker: sender, asked_on: port, .. } = *self.neighbor;
-        Outgoing::Request { target, sender, known, port }
+        Outgoing::Request { target: self.address, sender: self.asker(), known, port: self.asked_on }
+    }
+}
+
+impl Asking {
+    fn next(&self) -> Instant {
+        Instant::from_nanos(self.next.value())
+    }
+
+    fn set_next(&self, next: Instant) {
+        self.next.set(next.as_nanos());
+    }
+
+    fn note_heard(&self, now: Instant) {
+        self.is_heard.set(1);
+        self.unanswered.set(0);
+        self.set_next(now + if self.is_probed.value() != 0 { PROBED } else { REFRESH });
     }
 }
 
@@ -236,6 +269,30 @@ mod tests {
 
     const PORT: PortId = PortId(0);
 
+    /// The first worker, with what it has to look after.
+    #[derive(Default)]
+    struct Worker {
+        resolver: Resolver,
+        neighbors: Vec<Arc<Neighbor>>,
+        own: Vec<Arc<Announced>>,
+    }
+
+    impl Worker {
+        fn adopt(&mut self, neighbors: &[Arc<Neighbor>], own: &[Arc<Announced>]) {
+            (self.neighbors, self.own) = (neighbors.to_vec(), own.to_vec());
+            self.resolver.adopt();
+        }
+
+        fn poll(&mut self, now: Instant, rings: u64, sent: &mut Vec<Outgoing>) {
+            let targets = Targets { neighbors: &self.neighbors, own: &self.own };
+            self.resolver.poll(targets, now, rings, |send| sent.push(send));
+        }
+
+        fn hear(&self, message: &Message, ingress: PortId, now: Instant) {
+            self.resolver.hear(&self.neighbors, message, ingress, now);
+        }
+    }
+
     fn neighbors(count: u8) -> Vec<Arc<Neighbor>> {
         (0..count).map(|n| Arc::new(Neighbor::new([10, 0, 0, 2 + n].into(), [10, 0, 0, 10].into(), None, 2))).collect()
     }
@@ -244,18 +301,18 @@ mod tests {
         Instant::ZERO + Duration::from_secs(seconds)
     }
 
-    fn sent(resolver: &mut Resolver, now: Instant) -> Vec<Outgoing> {
+    fn sent(resolver: &mut Worker, now: Instant) -> Vec<Outgoing> {
         sent_after(resolver, 0, now)
     }
 
     /// What is sent when the bell has rung so often.
-    fn sent_after(resolver: &mut Resolver, rings: u64, now: Instant) -> Vec<Outgoing> {
+    fn sent_after(resolver: &mut Worker, rings: u64, now: Instant) -> Vec<Outgoing> {
         let mut all = Vec::new();
-        resolver.poll(now, rings, |send| all.push(send));
+        resolver.poll(now, rings, &mut all);
         all
     }
 
-    fn asked_at(resolver: &mut Resolver, seconds: std::ops::RangeInclusive<u64>) -> Vec<u64> {
+    fn asked_at(resolver: &mut Worker, seconds: std::ops::RangeInclusive<u64>) -> Vec<u64> {
         seconds.filter(|&second| !sent(resolver, at(second)).is_empty()).collect()
     }
 
@@ -271,8 +328,8 @@ mod tests {
 
     #[test]
     fn every_backend_is_asked_for_once_at_the_start() {
-        let mut resolver = Resolver::default();
-        resolver.adopt(&neighbors(3), &[], at(0));
+        let mut resolver = Worker::default();
+        resolver.adopt(&neighbors(3), &[]);
         let targets: Vec<_> = sent(&mut resolver, at(0))
             .into_iter()
             .map(|send| match send {
@@ -290,16 +347,16 @@ mod tests {
 
     #[test]
     fn one_that_is_silent_is_asked_ever_less_often() {
-        let mut resolver = Resolver::default();
-        resolver.adopt(&neighbors(1), &[], at(0));
+        let mut resolver = Worker::default();
+        resolver.adopt(&neighbors(1), &[]);
         assert_eq!(asked_at(&mut resolver, 0..=70), [0, 1, 2, 3, 5, 9, 17, 33, 49, 65]);
     }
 
     #[test]
     fn one_that_answered_is_confirmed_by_unicast_and_then_looked_for_by_broadcast() {
-        let mut resolver = Resolver::default();
+        let mut resolver = Worker::default();
         let neighbors = neighbors(1);
-        resolver.adopt(&neighbors, &[], at(0));
+        resolver.adopt(&neighbors, &[]);
         sent(&mut resolver, at(0));
         resolver.hear(&answer(neighbors[0].address(), [2, 0, 0, 0, 0, 2]), PORT, at(0));
         let hop = Hop { mac: MacAddr([2, 0, 0, 0, 0, 2]), port: PORT };
@@ -317,9 +374,9 @@ mod tests {
 
     #[test]
     fn a_backend_that_moves_is_followed_when_it_says_so() {
-        let mut resolver = Resolver::default();
+        let mut resolver = Worker::default();
         let neighbors = neighbors(1);
-        resolver.adopt(&neighbors, &[], at(0));
+        resolver.adopt(&neighbors, &[]);
         resolver.hear(&answer(neighbors[0].address(), [2, 0, 0, 0, 0, 2]), PORT, at(0));
         resolver.hear(&answer(neighbors[0].address(), [2, 0, 0, 0, 0, 9]), PortId(1), at(1));
         assert_eq!(neighbors[0].hop(), Some(Hop { mac: MacAddr([2, 0, 0, 0, 0, 9]), port: PortId(1) }));
@@ -327,9 +384,9 @@ mod tests {
 
     #[test]
     fn no_one_is_believed_to_live_at_a_group_address() {
-        let mut resolver = Resolver::default();
+        let mut resolver = Worker::default();
         let neighbors = neighbors(1);
-        resolver.adopt(&neighbors, &[], at(0));
+        resolver.adopt(&neighbors, &[]);
         resolver.hear(&answer(neighbors[0].address(), [0xff; 6]), PORT, at(0));
         assert_eq!(neighbors[0].hop(), None);
     }
@@ -338,8 +395,8 @@ mod tests {
     fn a_configured_address_is_never_asked_for_and_never_changed() {
         let hop = Hop { mac: MacAddr([2, 0, 0, 0, 0, 2]), port: PORT };
         let neighbor = Arc::new(Neighbor::fixed([10, 0, 0, 2].into(), hop));
-        let mut resolver = Resolver::default();
-        resolver.adopt(std::slice::from_ref(&neighbor), &[], at(0));
+        let mut resolver = Worker::default();
+        resolver.adopt(std::slice::from_ref(&neighbor), &[]);
         assert!(asked_at(&mut resolver, 0..=100).is_empty());
         resolver.hear(&answer(neighbor.address(), [2, 0, 0, 0, 0, 9]), PORT, at(1));
         assert_eq!(neighbor.hop(), Some(hop));
@@ -347,19 +404,45 @@ mod tests {
 
     #[test]
     fn an_address_is_announced_twice_and_not_again_after_a_reload() {
-        let own = [Announcement { address: [10, 0, 0, 10].into(), port: None }];
-        let mut resolver = Resolver::default();
-        resolver.adopt(&[], &own, at(0));
+        let own = [Arc::new(Announced::new(Announcement { address: [10, 0, 0, 10].into(), port: None }))];
+        let mut resolver = Worker::default();
+        resolver.adopt(&[], &own);
         assert_eq!(asked_at(&mut resolver, 0..=60), [0, 2]);
-        resolver.adopt(&[], &own, at(61));
+        resolver.adopt(&[], &own);
         assert!(asked_at(&mut resolver, 61..=100).is_empty());
     }
 
     #[test]
+    fn however_many_there_are_one_call_sends_a_few_and_soon_all_are_asked_for() {
+        let mut worker = Worker::default();
+        let neighbor = |n: u32| Neighbor::new((0x0a01_0000 + n).into(), [10, 0, 0, 10].into(), None, 1);
+        let neighbors: Vec<_> = (0..1000).map(|n| Arc::new(neighbor(n))).collect();
+        worker.adopt(&neighbors, &[]);
+        let calls: Vec<_> = (0..200).map(|_| sent(&mut worker, at(0)).len()).collect();
+        assert!(calls.iter().all(|sent| *sent <= MESSAGES), "{calls:?}");
+        assert_eq!(calls.iter().sum::<usize>(), 1000);
+        // A probe of one that the lap has passed is not forgotten.
+        neighbors[3].want_probe();
+        let asked: usize = (0..200).map(|_| sent_after(&mut worker, 1, at(60)).len()).sum();
+        assert!(asked >= 1000);
+        assert!(neighbors[3].probes.due().is_none());
+    }
+
+    #[test]
+    fn what_is_known_of_a_neighbor_outlives_a_reload() {
+        let (mut resolver, neighbor) = resolved();
+        let more = neighbors(2);
+        resolver.adopt(&[Arc::clone(&neighbor), Arc::clone(&more[1])], &[]);
+        let questions = sent(&mut resolver, at(1));
+        assert!(matches!(questions[..], [Outgoing::Request { target, .. }] if target == more[1].address()));
+        assert!(neighbor.hop().is_some());
+    }
+
+    #[test]
     fn packets_that_wait_hasten_the_question_but_never_beyond_one_a_second() {
-        let mut resolver = Resolver::default();
+        let mut resolver = Worker::default();
         let neighbors = neighbors(1);
-        resolver.adopt(&neighbors, &[], at(0));
+        resolver.adopt(&neighbors, &[]);
         asked_at(&mut resolver, 0..=33);
         let mut asked = Vec::new();
         for quarter in 34 * 4..38 * 4 {
@@ -372,10 +455,10 @@ mod tests {
     }
 
     /// One neighbour that was asked for and has answered, both at 0.
-    fn resolved() -> (Resolver, Arc<Neighbor>) {
-        let mut resolver = Resolver::default();
+    fn resolved() -> (Worker, Arc<Neighbor>) {
+        let mut resolver = Worker::default();
         let neighbors = neighbors(1);
-        resolver.adopt(&neighbors, &[], at(0));
+        resolver.adopt(&neighbors, &[]);
         sent(&mut resolver, at(0));
         let neighbor = Arc::clone(&neighbors[0]);
         resolver.hear(&answer(neighbor.address(), [2, 0, 0, 0, 0, 2]), PORT, at(0));
@@ -404,13 +487,13 @@ mod tests {
     #[test]
     fn the_question_at_the_start_is_the_first_probe_whether_it_was_answered_already_or_is_later() {
         for answered_before in [true, false] {
-            let mut resolver = Resolver::default();
+            let mut resolver = Worker::default();
             let neighbors = neighbors(1);
             let [neighbor] = &neighbors[..] else { panic!() };
-            let hear = |resolver: &mut Resolver| {
+            let hear = |resolver: &mut Worker| {
                 resolver.hear(&answer(neighbor.address(), [2, 0, 0, 0, 0, 2]), PORT, at(0));
             };
-            resolver.adopt(&neighbors, &[], at(0));
+            resolver.adopt(&neighbors, &[]);
             assert_eq!(sent(&mut resolver, at(0)).len(), 1);
             if answered_before {
                 hear(&mut resolver);

@@ -7,7 +7,7 @@ use super::unknown::Beginning;
 use super::{Context, Flow, Note, Pipeline, Tracer};
 use crate::conntrack::{Change, ClientLink, Connection, ConnectionIndex, Direction, FlowMemory, Path, Segment};
 use crate::counters::DropReason;
-use crate::flow::FlowHasher;
+use crate::flow::{FlowHasher, FlowKey};
 use crate::forward;
 use crate::id::{PortId, ServiceId, WorkerId};
 use crate::io::{Output, Packet};
@@ -36,7 +36,7 @@ impl<P: Packet> Pipeline<P> {
             return self.drop(packet, DropReason::Ipv4Ttl, context);
         }
         let tick = context.now.tick();
-        if self.conntrack.is_expired(index, tick) {
+        if self.conntrack.is_over(connection, tick) {
             self.end(index, snapshot, tick);
             return self.unknown(packet, flow, Beginning::New, context);
         }
@@ -85,41 +85,34 @@ impl<P: Packet> Pipeline<P> {
         if tracked.first_in_tick {
             self.touch_client(snapshot, index, tick);
         }
+        let connection = self.conntrack.connection(index);
+        let (to, link) = (connection.key(direction.opposite()).reversed(), connection.link());
         match direction {
             Direction::Original => {
-                if tracked.in_window {
+                if tracked.in_window && !comes_from(&packet, link) {
                     self.follow(&packet, index);
                 }
-                self.forward_original(packet, flow, index, backend, context);
+                self.forward_original(packet, flow, &to, backend, context);
             }
-            Direction::Reply => self.forward_reply(packet, flow, index, backend, context),
+            Direction::Reply => self.forward_reply(packet, flow, &to, link, backend, context),
         }
     }
 
-    /// Notes where the client of the connection at `index` sends from now.
-    #[inline(always)]
-    fn follow(&mut self, packet: &P, index: ConnectionIndex) {
-        let known = self.conntrack.connection(index).link();
-        let source = ethernet::Header::new(packet.data()).map(ethernet::Header::source);
-        if source != Some(known.mac) || packet.ingress().0 != u16::from(known.port) {
-            self.follow_elsewhere(packet, index);
-        }
-    }
-
+    /// Notes that the client of the connection at `index` sends from elsewhere now.
     #[cold]
-    fn follow_elsewhere(&mut self, packet: &P, index: ConnectionIndex) {
+    fn follow(&mut self, packet: &P, index: ConnectionIndex) {
         if let Some(link) = link(packet) {
             self.conntrack.set_link(index, link);
         }
     }
 
-    /// Sends a client's packet to `backend`.
+    /// Sends a client's packet to `backend`, which knows the connection by the tuple `to`.
     #[inline(always)]
     pub(super) fn forward_original<O: Output<P>, T: Tracer>(
         &mut self,
         mut packet: P,
         flow: Flow<'_>,
-        index: ConnectionIndex,
+        to: &FlowKey,
         backend: &Backend,
         context: &mut Context<'_, O, T>,
     ) {
@@ -129,8 +122,7 @@ impl<P: Packet> Pipeline<P> {
         clamp_syn(&mut packet, flow, backend);
         match &backend.forwarding {
             Forwarding::Translate => {
-                let to = self.conntrack.connection(index).reply_key().reversed();
-                forward::translate(packet.data_mut(), usize::from(flow.headers.transport), &to);
+                forward::translate(packet.data_mut(), usize::from(flow.headers.transport), to);
             }
             Forwarding::Direct => {}
             Forwarding::Encapsulate(way) => return self.encapsulate(packet, flow, way, &backend.neighbor, context),
@@ -138,13 +130,14 @@ impl<P: Packet> Pipeline<P> {
         self.send_in_turn(packet, &backend.neighbor, context);
     }
 
-    /// Sends a packet of `backend` to its client.
+    /// Sends a packet of `backend` to its client, which knows the connection by the tuple `to` and is at `link`.
     #[inline(always)]
     fn forward_reply<O: Output<P>, T: Tracer>(
         &mut self,
         mut packet: P,
         flow: Flow<'_>,
-        index: ConnectionIndex,
+        to: &FlowKey,
+        link: ClientLink,
         backend: &Backend,
         context: &mut Context<'_, O, T>,
     ) {
@@ -152,12 +145,8 @@ impl<P: Packet> Pipeline<P> {
         counters.reply_packets.add(1);
         counters.reply_bytes.add(packet.frame_len() as u64);
         clamp_syn(&mut packet, flow, backend);
-        let connection = self.conntrack.connection(index);
-        let to = connection.original_key().reversed();
-        let ClientLink { mac, port } = connection.link();
-        let client = Hop { mac, port: PortId(port.into()) };
-        forward::translate(packet.data_mut(), usize::from(flow.headers.transport), &to);
-        self.send_to_client(packet, to.dst, client, context);
+        forward::translate(packet.data_mut(), usize::from(flow.headers.transport), to);
+        self.send_to_client(packet, to.dst, Hop { mac: link.mac, port: PortId(link.port.into()) }, context);
     }
 
     /// Sends `packet` to the client at `address`, whose packets come from `link`: there, unless a route is configured.
@@ -217,6 +206,7 @@ pub(super) struct Epilogue<'a> {
 impl Epilogue<'_> {
     pub(super) fn speak(&mut self, ended: &Connection) {
         let Some(backend) = self.snapshot.backend(ended.backend()) else { return };
+        backend.counters[self.worker.index()].connections.subtract(1);
         if ended.is_open() {
             backend.counters[self.worker.index()].open.subtract(1);
         }
@@ -241,6 +231,13 @@ fn clamp_syn<P: Packet>(packet: &mut P, flow: Flow<'_>, backend: &Backend) {
 #[cold]
 fn is_abandoned(snapshot: &Snapshot, backend: &Backend) -> bool {
     snapshot.service(backend.service).is_some_and(|service| backend.is_abandoned(service.on_failure))
+}
+
+/// Whether `packet` came from where its client was before.
+#[inline(always)]
+fn comes_from<P: Packet>(packet: &P, link: ClientLink) -> bool {
+    let source = ethernet::Header::new(packet.data()).map(ethernet::Header::source);
+    source == Some(link.mac) && packet.ingress().0 == u16::from(link.port)
 }
 
 /// Where a client's packet came from; nothing when that is no station's address.

@@ -44,7 +44,7 @@ impl<P: Packet> Pipeline<P> {
         if snapshot.owns(message.sender, ingress) {
             return self.drop(packet, DropReason::ArpConflict, context);
         }
-        self.resolver.hear(&message, ingress, context.now);
+        self.resolver.hear(snapshot.neighbors_at(message.sender), &message, ingress, context.now);
         if !is_question {
             let past_leat = goes_past_leat(snapshot, &message);
             let reason = if past_leat { DropReason::ArpPastLeat } else { DropReason::ArpConsumed };
@@ -65,7 +65,8 @@ impl<P: Packet> Pipeline<P> {
         context: &mut Context<'_, O, T>,
     ) {
         if self.id == WorkerId::FIRST {
-            self.resolver.hear(message, packet.ingress(), context.now);
+            let neighbors = context.snapshot.neighbors_at(message.sender);
+            self.resolver.hear(neighbors, message, packet.ingress(), context.now);
         }
         if !context.snapshot.is_in_proxy_range(message.target) {
             let owner = self.owner_of_client(message.target);

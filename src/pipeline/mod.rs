@@ -52,6 +52,9 @@ use limiter::Limiter;
 use lookahead::Lookahead;
 use unknown::Beginning;
 
+/// The numbers that services can have.
+const MOST_SERVICES: usize = 1 << u16::BITS;
+
 /// One worker's part of the packet path.
 pub struct Pipeline<P> {
     id: WorkerId,
@@ -63,6 +66,7 @@ pub struct Pipeline<P> {
     persistence: Persistence,
     flow_memory: FlowMemory,
     clients: Persistence,
+    /// For how many ticks after its last packet a client of `nat` is known.
     client_idle: u32,
     turns: Vec<Turn>,
     waiting: Waiting<P>,
@@ -90,8 +94,6 @@ pub struct Settings {
     pub flow_memory: FlowMemory,
     /// The clients of its `nat` connections, each under the one service number 0.
     pub clients: Persistence,
-    /// For how many ticks after its last packet a client of `nat` is known.
-    pub client_idle: u32,
     /// The counters of all workers; it writes its own part.
     pub counters: Arc<PerWorker<WorkerCounters>>,
 }
@@ -120,8 +122,7 @@ pub struct Context<'a, O, T> {
 impl<P: Packet> Pipeline<P> {
     /// A pipeline that must [`adopt`](Self::adopt) a snapshot before it can do anything.
     pub fn new(settings: Settings) -> Self {
-        let Settings { id, steering, hasher, conntrack, persistence, flow_memory, clients, client_idle, counters } =
-            settings;
+        let Settings { id, steering, hasher, conntrack, persistence, flow_memory, clients, counters } = settings;
         Self {
             id,
             workers: steering.workers(),
@@ -132,8 +133,9 @@ impl<P: Packet> Pipeline<P> {
             persistence,
             flow_memory,
             clients,
-            client_idle,
-            turns: Vec::new(),
+            client_idle: 0,
+            // Room for every service that there can be: a new configuration takes no memory. It is committed when used.
+            turns: Vec::with_capacity(MOST_SERVICES),
             waiting: Waiting::default(),
             resolver: Resolver::default(),
             next_upkeep: Instant::ZERO,

@@ -188,7 +188,7 @@ fn about_tunnel<'a, P: Packet>(
         PROTOCOL_UNREACHABLE | PORT_UNREACHABLE => Report::Refused,
         _ => return None,
     };
-    let ways = snapshot.backends().iter().filter_map(|backend| match &backend.forwarding {
+    let ways = snapshot.backends().filter_map(|(_, backend)| match &backend.forwarding {
         Forwarding::Encapsulate(way) => Some(way),
         Forwarding::Translate | Forwarding::Direct => None,
     });

@@ -74,6 +74,9 @@ impl<P: Packet> Pipeline<P> {
         if owner != self.id {
             return self.hand_over(packet, owner, context);
         }
+        if service.is_removed {
+            return self.drop(packet, DropReason::NoService, context);
+        }
         let headers = flow.headers;
         let segment = segment(&packet, headers);
         if let Some(reason) = objection(headers, segment.as_ref(), beginning, service, snapshot) {
@@ -121,6 +124,7 @@ impl<P: Packet> Pipeline<P> {
         let counters = &backend.counters[self.id.index()];
         counters.opened.add(1);
         counters.open.add(1);
+        counters.connections.add(1);
         if let Some(idle) = service.persistence {
             self.persistence.insert(id, headers.key.src, chosen, idle, tick);
         }
@@ -132,7 +136,8 @@ impl<P: Packet> Pipeline<P> {
             let kept = reply.dst_port == headers.key.src_port;
             context.tracer.note(Note::Source { address: reply.dst, port: reply.dst_port, kept });
         }
-        self.forward_original(packet, flow, opened.index, backend, context);
+        let to = self.conntrack.connection(opened.index).reply_key().reversed();
+        self.forward_original(packet, flow, &to, backend, context);
     }
 
     /// The backend for a new connection: the one that its client or flow had before, if that is still in service, or
@@ -213,7 +218,7 @@ impl<P: Packet> Pipeline<P> {
     /// The worker that has the connections of a client's flow. In `nat` it is told by the client's address, because an
     /// answer carries nothing of leat's.
     fn owner_of_original(&self, flow: Flow<'_>, service: &Service) -> WorkerId {
-        if service.persistence.is_some() || service.mode == Mode::Nat {
+        if service.by_client {
             return self.owner_of_client(flow.headers.key.src);
         }
         self.steering.owner_of_original(&flow.headers.key, flow.hash)

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use super::known::Epilogue;
 use super::{Context, Note, Pipeline, Tracer};
-use crate::conntrack::PoolKey;
 use crate::counters::DropReason;
 use crate::id::WorkerId;
 use crate::io::{Output, Packet};
-use crate::neighbor::{Announcement, Outcome, Outgoing, Waiting};
+use crate::neighbor::{Announcement, Outcome, Outgoing, Targets, Waiting};
 use crate::service::Snapshot;
-use crate::time::Instant;
+use crate::time::{Instant, Tick};
 use crate::wire::MacAddr;
 use crate::wire::arp::{self, Message, Operation};
 
@@ -27,14 +26,17 @@ const MOST_RECORDS_PER_ROUND: usize = 4096;
 impl<P: Packet> Pipeline<P> {
     /// Takes over a new configuration. Connections keep what they have. One that differs from the last in who is alive,
     /// and in nothing else, need not be taken over.
-    pub fn adopt(&mut self, snapshot: &Snapshot, now: Instant) {
-        self.turns.resize_with(snapshot.services().len(), Default::default);
-        for key in pools(snapshot) {
-            self.conntrack.ensure_pool(key, &snapshot.listening_ports(key.local, key.protocol));
+    ///
+    /// This takes a few microseconds, however large the configuration is: what is new is looked at when it is needed, or
+    /// a little of it in each round of upkeep.
+    pub fn adopt(&mut self, snapshot: &Snapshot) {
+        let services = snapshot.parts().services.len();
+        if services > self.turns.len() {
+            self.turns.resize_with(services, Default::default);
         }
-        if self.id == WorkerId::FIRST {
-            self.resolver.adopt(snapshot.neighbors(), &snapshot.announcements(), now);
-        }
+        self.conntrack.adopt(snapshot.reserved_ports(), &snapshot.parts().timeouts);
+        self.client_idle = Tick::count(snapshot.parts().timeouts.longest());
+        self.resolver.adopt();
     }
 
     /// Does what is due, and says whether it was time for a round. Cheap when it was not: to be called after every burst,
@@ -51,19 +53,24 @@ impl<P: Packet> Pipeline<P> {
         true
     }
 
-    /// Forgets connections whose time is over.
+    /// Forgets connections whose time is over, and pools that nobody needs.
     fn sweep(&mut self, snapshot: &Snapshot, now: Instant) {
         let records = (self.conntrack.capacity() / ROUNDS_PER_SWEEP).clamp(64, MOST_RECORDS_PER_ROUND);
         let (tick, worker, hasher) = (now.tick(), self.id, &self.hasher);
         let mut epilogue = Epilogue { snapshot, worker, hasher, flow_memory: &mut self.flow_memory, tick };
         self.conntrack.sweep(tick, records, |ended| epilogue.speak(ended));
+        self.conntrack.tidy(|pool| snapshot.needs_pool(pool));
         self.count().connections.set(self.conntrack.len() as u64);
     }
 
     /// Sends the ARP messages that are due.
     fn speak<O: Output<P>, T>(&mut self, context: &mut Context<'_, O, T>) {
+        if self.id != WorkerId::FIRST {
+            return;
+        }
         let (snapshot, counters) = (context.snapshot, &self.counters[self.id.index()]);
-        self.resolver.poll(context.now, snapshot.bell().rings(), |outgoing| {
+        let targets = Targets { neighbors: snapshot.neighbors(), own: snapshot.announced() };
+        self.resolver.poll(targets, context.now, snapshot.bell().rings(), |outgoing| {
             let (port, destination, sender, target) = match outgoing {
                 Outgoing::Announce(Announcement { address, port }) => (port, MacAddr::BROADCAST, address, address),
                 Outgoing::Request { target, sender, known: Some(hop), .. } => (Some(hop.port), hop.mac, sender, target),
@@ -111,21 +118,4 @@ impl<P: Packet> Pipeline<P> {
         });
         self.waiting = waiting;
     }
-}
-
-/// Every pool of source ports that `snapshot` may need.
-fn pools(snapshot: &Snapshot) -> impl Iterator<Item = PoolKey> {
-    snapshot.backends().iter().flat_map(|backend| {
-        let service = snapshot.service(backend.service);
-        service.into_iter().flat_map(move |service| {
-            service.local_addresses.iter().flat_map(move |&local| {
-                service.protocol.transports().iter().map(move |&protocol| PoolKey {
-                    local,
-                    protocol,
-                    backend: backend.address,
-                    backend_port: backend.port,
-                })
-            })
-        })
-    })
 }

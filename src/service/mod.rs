@@ -51,6 +51,13 @@ pub struct Service {
     pub on_failure: OnFailure,
     /// Its backends, in configured order.
     pub backends: Vec<BackendId>,
+    /// Backends that are no longer configured and still have connections.
+    pub draining: Vec<BackendId>,
+    /// Whether it is no longer configured: it takes no connection, and those that it has go on.
+    pub is_removed: bool,
+    /// Whether the worker that owns a connection is told by the client's address alone, and not by its whole flow. It is so
+    /// with persistence and in `nat`, and stays so as long as there may be connections from then.
+    pub by_client: bool,
 }
 
 /// One real server of one service.
@@ -66,6 +73,8 @@ pub struct Backend {
     pub weight: u16,
     /// Whether it is alive.
     pub up: bool,
+    /// Whether it is no longer configured: it takes no connection, and those that it has go on.
+    pub is_draining: bool,
     /// The next hop to it: itself, or a router.
     pub neighbor: Arc<Neighbor>,
     /// What is done to a client's packet on its way to it.
@@ -100,6 +109,13 @@ pub struct Encapsulation {
     pub path_mtu: Arc<PathMtu>,
 }
 
+impl Service {
+    /// All backends that may have connections: the configured ones, and those that drain.
+    pub fn all_backends(&self) -> impl Iterator<Item = BackendId> + '_ {
+        self.backends.iter().chain(&self.draining).copied()
+    }
+}
+
 impl Backend {
     /// Whether its connections are to be given to others.
     #[inline(always)]
@@ -110,12 +126,17 @@ impl Backend {
     /// Whether it may be given new connections.
     #[inline(always)]
     pub const fn takes_connections(&self) -> bool {
-        self.up && self.weight > 0
+        self.up && self.weight > 0 && !self.is_draining
     }
 
     /// Connections that are open now, over all workers.
     pub fn open(&self) -> u64 {
         self.counters.iter().map(|counters| counters.open.value()).fold(0, u64::wrapping_add)
+    }
+
+    /// Connections in the tables of all workers, in whatever state.
+    pub fn connections(&self) -> u64 {
+        self.counters.iter().map(|counters| counters.connections.value()).fold(0, u64::wrapping_add)
     }
 }
 

@@ -9,9 +9,10 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::{Backend, Encapsulation, Forwarding, Mode, Service, ServiceProtocol, Tunnel};
+use crate::conntrack::{PoolKey, ReservedPorts, Timeouts};
 use crate::flow::{FlowKey, Protocol};
 use crate::id::{BackendId, PortId, ServiceId};
-use crate::neighbor::{Announcement, Bell, Neighbor};
+use crate::neighbor::{Announced, Announcement, Bell, Neighbor};
 use crate::wire::MacAddr;
 
 /// One configured way: packets for addresses that start like `network` go to `via`.
@@ -57,18 +58,26 @@ pub struct OwnAddress {
 /// What a snapshot is made of.
 #[derive(Clone, Debug, Default)]
 pub struct Parts {
-    /// By [`ServiceId`].
-    pub services: Vec<Service>,
-    /// By [`BackendId`].
-    pub backends: Vec<Backend>,
+    /// By [`ServiceId`]; numbers that nobody has are left out.
+    pub services: Vec<Option<Service>>,
+    /// By [`BackendId`]; numbers that nobody has are left out.
+    pub backends: Vec<Option<Backend>>,
+    /// The services in configured order, then those that were removed.
+    pub order: Vec<ServiceId>,
     /// leat's own addresses, beside VIPs and local addresses.
     pub own: Vec<OwnAddress>,
     /// Ways to clients and backends, in any order.
     pub routes: Vec<Route>,
-    /// Every next hop.
+    /// Every next hop, in any order.
     pub neighbors: Vec<Arc<Neighbor>>,
     /// Every port.
     pub ports: Vec<Port>,
+    /// Idle times of connections.
+    pub timeouts: Timeouts,
+    /// What was announced before, whether it still is leat's or not.
+    pub announced: Vec<Arc<Announced>>,
+    /// The reserved ports from before: they are used again if they are still the same.
+    pub reserved: Arc<ReservedPorts>,
     /// Rung when a neighbour is to be probed.
     pub bell: Arc<Bell>,
 }
@@ -97,6 +106,8 @@ struct Index {
     /// What the backends of `nat` services answer from.
     nat_backends: HashMap<Ipv4Addr, Vec<(ServiceProtocol, u16)>>,
     gue_ports: HashSet<u16>,
+    /// The pools of source ports that new connections may need.
+    pools: HashSet<PoolKey>,
     port_by_id: Vec<Option<Port>>,
 }
 
@@ -104,39 +115,40 @@ impl From<Parts> for Snapshot {
     fn from(mut parts: Parts) -> Self {
         // The longest prefix is met first, so the first match is the best.
         parts.routes.sort_by_key(|route| std::cmp::Reverse(route.prefix_len));
-        let (mut listeners, mut catch_all) = (HashMap::new(), HashMap::new());
+        parts.neighbors.sort_by_key(|neighbor| neighbor.address());
         let (mut local, mut addresses) = (HashSet::new(), HashMap::new());
         for own in &parts.own {
             addresses.insert(own.address, own.port);
         }
-        for (service, id) in parts.services.iter().zip(0..) {
-            let listener = match service.protocol {
-                ServiceProtocol::Tcp => Some(Protocol::Tcp),
-                ServiceProtocol::Udp => Some(Protocol::Udp),
-                ServiceProtocol::Any => None,
-            };
-            match listener {
-                Some(protocol) => listeners.insert((service.vip, protocol, service.port), ServiceId(id)),
-                None => catch_all.insert(service.vip, ServiceId(id)),
-            };
+        for service in parts.services.iter().flatten() {
             addresses.insert(service.vip, None);
             for address in &service.local_addresses {
                 local.insert(*address);
                 addresses.insert(*address, None);
             }
         }
-        let backend_addresses = parts.backends.iter().map(|backend| backend.address).collect();
+        let (listeners, catch_all) = listeners(&parts);
+        parts.announced = announced(&parts, &addresses);
+        let reserved = ReservedPorts::new(listeners.keys().copied());
+        if !reserved.is_same(&parts.reserved) {
+            parts.reserved = Arc::new(reserved);
+        }
+        let backend_addresses = parts.backends.iter().flatten().map(|backend| backend.address).collect();
+        let mut pools = HashSet::new();
         let mut answers_to_whole = HashSet::new();
         let mut nat_backends: HashMap<_, Vec<_>> = HashMap::new();
         let mut gue_ports = HashSet::new();
-        for backend in &parts.backends {
-            let Some(service) = parts.services.get(backend.service.index()) else { continue };
+        for backend in parts.backends.iter().flatten() {
+            let Some(service) = parts.services.get(backend.service.index()).and_then(Option::as_ref) else { continue };
             if service.mode == Mode::Nat {
                 nat_backends.entry(backend.address).or_default().push((service.protocol, backend.port));
             }
             for local in service.local_addresses.iter().filter(|local| catch_all.contains_key(local)) {
                 let endpoint = |&protocol| (*local, protocol, backend.address, backend.port);
                 answers_to_whole.extend(service.protocol.transports().iter().map(endpoint));
+            }
+            if !backend.is_draining {
+                pools.extend(pools_of(service, backend));
             }
             if let Forwarding::Encapsulate(Encapsulation { tunnel: Tunnel::Gue(gue), .. }) = &backend.forwarding {
                 gue_ports.insert(gue.port);
@@ -156,10 +168,67 @@ impl From<Parts> for Snapshot {
             answers_to_whole,
             nat_backends,
             gue_ports,
+            pools,
             port_by_id,
         };
         Self::with_index(parts, Arc::new(index))
     }
+}
+
+/// Which service listens where: by exact port, and on all of an address.
+#[expect(clippy::type_complexity, reason = "two maps, each said once")]
+fn listeners(parts: &Parts) -> (HashMap<(Ipv4Addr, Protocol, u16), ServiceId>, HashMap<Ipv4Addr, ServiceId>) {
+    let (mut exact, mut whole) = (HashMap::new(), HashMap::new());
+    let services = || (0..).map(ServiceId).zip(&parts.services).filter_map(|(id, it)| Some((id, it.as_ref()?)));
+    let exact_of = |service: &Service| match service.protocol {
+        ServiceProtocol::Tcp => Some((service.vip, Protocol::Tcp, service.port)),
+        ServiceProtocol::Udp => Some((service.vip, Protocol::Udp, service.port)),
+        ServiceProtocol::Any => None,
+    };
+    // One that was removed is still found, so that its packets come to the worker that knows them. Those in service are
+    // found before it.
+    for is_removed in [true, false] {
+        for (id, service) in services().filter(|(_, service)| service.is_removed == is_removed) {
+            match exact_of(service) {
+                Some(listener) => exact.insert(listener, id),
+                None => whole.insert(service.vip, id),
+            };
+        }
+    }
+    let in_service = |id: &ServiceId| parts.services[id.index()].as_ref().filter(|service| !service.is_removed);
+    // The packets of one that another takes the place of find their worker through that one.
+    exact.retain(|(vip, ..), id| {
+        let successor = whole.get(vip).and_then(in_service);
+        in_service(id).is_some()
+            || successor.is_none_or(|successor| {
+                parts.services[id.index()].as_ref().is_some_and(|service| service.by_client != successor.by_client)
+            })
+    });
+    (exact, whole)
+}
+
+/// The own addresses to be announced, in order; those that were known before, with what was announced of them.
+fn announced(parts: &Parts, addresses: &HashMap<Ipv4Addr, Option<PortId>>) -> Vec<Arc<Announced>> {
+    let before: HashMap<_, _> = parts.announced.iter().map(|before| (before.announcement(), before)).collect();
+    let mut all: Vec<_> = addresses.iter().map(|(&address, &port)| Announcement { address, port }).collect();
+    all.sort_by_key(|announcement| announcement.address);
+    let announced = |announcement: Announcement| match before.get(&announcement) {
+        Some(before) => Arc::clone(before),
+        None => Arc::new(Announced::new(announcement)),
+    };
+    all.into_iter().map(announced).collect()
+}
+
+/// Every pool of source ports that connections of `service` with `backend` may need.
+fn pools_of<'a>(service: &'a Service, backend: &'a Backend) -> impl Iterator<Item = PoolKey> + 'a {
+    service.local_addresses.iter().flat_map(move |&local| {
+        service.protocol.transports().iter().map(move |&protocol| PoolKey {
+            local,
+            protocol,
+            backend: backend.address,
+            backend_port: if protocol == Protocol::Icmp { 0 } else { backend.port },
+        })
+    })
 }
 
 impl Snapshot {
@@ -168,17 +237,21 @@ impl Snapshot {
     pub fn with_liveness(&self, up: impl Fn(BackendId) -> bool) -> Self {
         let mut parts = self.parts.clone();
         for (backend, id) in parts.backends.iter_mut().zip(0..) {
-            backend.up = up(BackendId(id));
+            if let Some(backend) = backend {
+                backend.up = up(BackendId(id));
+            }
         }
-        for service in &mut parts.services {
+        for service in parts.services.iter_mut().flatten() {
             service.schedule = service.schedule.with_liveness(&up);
         }
         Self::with_index(parts, Arc::clone(&self.index))
     }
 
     fn with_index(parts: Parts, index: Arc<Index>) -> Self {
-        let takes = |id: &BackendId| parts.backends.get(id.index()).is_some_and(Backend::takes_connections);
-        let takes_connections = parts.services.iter().map(|service| service.backends.iter().any(takes)).collect();
+        let backend = |id: &BackendId| parts.backends.get(id.index()).and_then(Option::as_ref);
+        let takes = |id: &BackendId| backend(id).is_some_and(Backend::takes_connections);
+        let any_takes = |service: &Service| service.backends.iter().any(takes);
+        let takes_connections = parts.services.iter().map(|service| service.as_ref().is_some_and(any_takes)).collect();
         Self { parts, takes_connections, index }
     }
 
@@ -187,17 +260,22 @@ impl Snapshot {
         Arc::ptr_eq(&self.index, &other.index)
     }
 
-    /// All services.
-    pub fn services(&self) -> &[Service] {
-        &self.parts.services
+    /// What it is made of.
+    pub const fn parts(&self) -> &Parts {
+        &self.parts
     }
 
-    /// All backends of all services.
-    pub fn backends(&self) -> &[Backend] {
-        &self.parts.backends
+    /// All services, in configured order; those that were removed, and have connections, come last.
+    pub fn services(&self) -> impl Iterator<Item = (ServiceId, &Service)> {
+        self.parts.order.iter().filter_map(|id| Some((*id, self.service(*id)?)))
     }
 
-    /// Every next hop.
+    /// All backends of all services, in the order of their numbers.
+    pub fn backends(&self) -> impl Iterator<Item = (BackendId, &Backend)> {
+        (0..).map(BackendId).zip(&self.parts.backends).filter_map(|(id, backend)| Some((id, backend.as_ref()?)))
+    }
+
+    /// Every next hop, in the order of their addresses.
     pub fn neighbors(&self) -> &[Arc<Neighbor>] {
         &self.parts.neighbors
     }
@@ -209,7 +287,15 @@ impl Snapshot {
 
     /// One service.
     pub fn service(&self, id: ServiceId) -> Option<&Service> {
-        self.parts.services.get(id.index())
+        self.parts.services.get(id.index())?.as_ref()
+    }
+
+    /// Every next hop at `address`.
+    pub fn neighbors_at(&self, address: Ipv4Addr) -> &[Arc<Neighbor>] {
+        let all = &self.parts.neighbors;
+        let first = all.partition_point(|neighbor| neighbor.address() < address);
+        let len = all[first..].iter().take_while(|neighbor| neighbor.address() == address).count();
+        &all[first..][..len]
     }
 
     /// Whether a new connection of a service would find a backend.
@@ -226,13 +312,25 @@ impl Snapshot {
     /// One backend.
     #[inline(always)]
     pub fn backend(&self, id: BackendId) -> Option<&Backend> {
-        self.parts.backends.get(id.index())
+        self.parts.backends.get(id.index())?.as_ref()
     }
 
     /// One port.
     #[inline(always)]
     pub fn port(&self, id: PortId) -> Option<&Port> {
         self.index.port_by_id.get(id.index())?.as_ref()
+    }
+
+    /// The service that takes in what comes to `port` of `vip`, or did so until it was removed. With protocol `any` the one
+    /// that has the whole address.
+    pub fn listener(&self, vip: Ipv4Addr, protocol: ServiceProtocol, port: u16) -> Option<ServiceId> {
+        let exact = |protocol| self.index.listeners.get(&(vip, protocol, port));
+        let exact = match protocol {
+            ServiceProtocol::Tcp => exact(Protocol::Tcp),
+            ServiceProtocol::Udp => exact(Protocol::Udp),
+            ServiceProtocol::Any => None,
+        };
+        exact.or_else(|| self.index.catch_all.get(&vip)).copied()
     }
 
     /// The service that a client's packet `key` is for: the exact one before the one of protocol `any`. None for what
@@ -254,10 +352,14 @@ impl Snapshot {
         key.protocol != Protocol::Icmp && (from(key.src_port) || from(0))
     }
 
-    /// The ports of `address` that services listen on: they are nobody's source port.
-    pub fn listening_ports(&self, address: Ipv4Addr, protocol: Protocol) -> Vec<u16> {
-        let here = |(vip, transport, _): &&(Ipv4Addr, Protocol, u16)| *vip == address && *transport == protocol;
-        self.index.listeners.keys().filter(here).map(|(.., port)| *port).collect()
+    /// The ports that services listen on: they are nobody's source port.
+    pub const fn reserved_ports(&self) -> &Arc<ReservedPorts> {
+        &self.parts.reserved
+    }
+
+    /// Whether new connections may need this pool of source ports.
+    pub fn needs_pool(&self, key: &PoolKey) -> bool {
+        self.index.pools.contains(key)
     }
 
     /// Whether backends may send to `address`, because leat talks to them from it.
@@ -272,8 +374,8 @@ impl Snapshot {
 
     /// Whether `address` is that of a backend of `service`.
     pub fn is_backend_of(&self, address: Ipv4Addr, service: &Service) -> bool {
-        let is_it = |id: &BackendId| self.backend(*id).is_some_and(|backend| backend.address == address);
-        self.is_backend(address) && service.backends.iter().any(is_it)
+        let is_it = |id: BackendId| self.backend(id).is_some_and(|backend| backend.address == address);
+        self.is_backend(address) && service.all_backends().any(is_it)
     }
 
     /// For a packet from a backend of a `nat` service to an address that is not leat's: whether it can be an answer to a
@@ -293,7 +395,12 @@ impl Snapshot {
 
     /// Whether `address` lies where clients of a `nat` service are, as the configuration says.
     pub fn is_in_proxy_range(&self, address: Ipv4Addr) -> bool {
-        self.parts.services.iter().flat_map(|service| &service.proxy_arp).any(|range| range.contains(&address))
+        self.parts
+            .services
+            .iter()
+            .flatten()
+            .flat_map(|service| &service.proxy_arp)
+            .any(|range| range.contains(&address))
     }
 
     /// Whether some service's tunnels go to this UDP port.
@@ -318,10 +425,7 @@ impl Snapshot {
     }
 
     /// The addresses to announce, and where.
-    pub fn announcements(&self) -> Vec<Announcement> {
-        let mut all: Vec<_> =
-            self.index.addresses.iter().map(|(&address, &port)| Announcement { address, port }).collect();
-        all.sort_by_key(|announcement| announcement.address);
-        all
+    pub fn announced(&self) -> &[Arc<Announced>] {
+        &self.parts.announced
     }
 }

@@ -15,15 +15,15 @@ use super::{HandOver, Worker};
 use crate::config::eal::virtual_devices;
 use crate::config::{Config, MacSetting};
 use crate::conntrack::{self, Conntrack, FlowMemory, Persistence};
-use crate::control::{Delivery, PublishError, publish, wanted_ports};
+use crate::control::{Delivery, PublishError, Publisher, wanted_ports};
 use crate::counters::{PerWorker, WorkerCounters, per_worker};
 use crate::flow::FlowHasher;
 use crate::id::{PortId, WorkerId};
 use crate::io::BURST;
 use crate::pipeline::{Pipeline, Settings};
-use crate::service::{Mode, Port, Service};
+use crate::service::{Parts, Port, Snapshot};
 use crate::steering::{Alignment, PortShare};
-use crate::time::Tick;
+use crate::time::Instant;
 use crate::wire::MacAddr;
 
 /// Packets that may be on their way to one worker, from all others together, each of which has a ring of its own to it…
@@ -101,6 +101,8 @@ pub struct Deployment {
     pub alignments: Vec<Alignment>,
     /// The packet buffers.
     pub pool: Mempool,
+    /// What makes snapshots for these ports and workers.
+    pub publisher: Publisher,
     /// What the workers see, and the way to give them something else.
     pub delivery: Delivery,
     /// What they count.
@@ -153,7 +155,9 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
         }
     }
 
-    let snapshot = Arc::new(publish(config, views, count)?);
+    let mut publisher = Publisher::new(views, count);
+    let nothing = Snapshot::from(Parts::default());
+    let snapshot = Arc::new(publisher.publish(config, &nothing, Instant::ZERO)?);
     let counters = Arc::new(per_worker(count));
     let hasher = FlowHasher::random()?;
     let clock = Clock::new(eal)?;
@@ -189,20 +193,16 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
             timeouts: config.timeouts,
             share: PortShare::new(&steering, id).ok_or(DeployError::TooManyLcores)?,
         });
-        // What no service asks for takes no memory.
-        let needs = |needs: fn(&Service) -> bool| {
-            let clients = (connections as f64 * CLIENTS_PER_CONNECTION) as usize;
-            if snapshot.services().iter().any(needs) { clients } else { 0 }
-        };
+        // What no service asks for is never touched, and takes no memory.
+        let clients = (connections as f64 * CLIENTS_PER_CONNECTION) as usize;
         let pipeline = Pipeline::new(Settings {
             id,
             steering: steering.clone(),
             hasher,
             conntrack,
-            persistence: Persistence::new(needs(|service| service.persistence.is_some()), hasher),
-            flow_memory: FlowMemory::new(4 * needs(|service| service.flow_memory.is_some())),
-            clients: Persistence::new(needs(|service| service.mode == Mode::Nat), hasher),
-            client_idle: Tick::count(config.timeouts.longest()),
+            persistence: Persistence::new(clients, hasher),
+            flow_memory: FlowMemory::new(4 * clients),
+            clients: Persistence::new(clients, hasher),
             counters: Arc::clone(&counters),
         });
         let (outgoing, inbox) = rings.take(index);
@@ -220,7 +220,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
             ending: Arc::clone(&ending),
         });
     }
-    Ok(Deployment { workers, ports, alignments, pool, delivery, counters, notes })
+    Ok(Deployment { workers, ports, alignments, pool, publisher, delivery, counters, notes })
 }
 
 /// One port's queues, to be dealt out.

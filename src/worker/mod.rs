@@ -65,7 +65,7 @@ const IDLE_POLLS: u32 = 32;
 impl Worker {
     /// Works until `stop`, with a word on standard output about each packet if `trace`. To be called on its lcore.
     pub fn run(mut self, lcore: Lcore, stop: &AtomicBool, trace: bool) {
-        self.pipeline.adopt(&self.snapshot, self.now());
+        self.pipeline.adopt(&self.snapshot);
         if trace {
             self.poll_until(lcore, stop, &mut Narrator::new(io::stdout(), lcore.id().index() as u32));
         } else {
@@ -91,7 +91,7 @@ impl Worker {
             let mut output = self.outlet.on(lcore);
             let context = &mut Context { snapshot: &self.snapshot, now, output: &mut output, tracer };
             if self.pipeline.upkeep(context) {
-                self.move_on(now);
+                self.move_on();
             }
             self.outlet.flush(lcore);
             let counters = &self.counters[self.id.index()];
@@ -109,14 +109,19 @@ impl Worker {
         }
     }
 
-    /// Takes over a new snapshot, if there is one.
-    fn move_on(&mut self, now: Instant) {
-        let pipeline = &mut self.pipeline;
-        self.mailbox.exchange(&mut self.snapshot, |old, new| {
+    /// Takes over a new snapshot, if there is one, and notes how long that took.
+    fn move_on(&mut self) {
+        let (pipeline, clock) = (&mut self.pipeline, self.clock);
+        let start = clock.cycles();
+        let is_new = self.mailbox.exchange(&mut self.snapshot, |old, new| {
             if !new.is_same_but_for_liveness(old) {
-                pipeline.adopt(new, now);
+                pipeline.adopt(new);
             }
         });
+        if is_new {
+            let longest = &self.counters[self.id.index()].longest_pause;
+            longest.set(longest.value().max(clock.nanos(clock.cycles().wrapping_sub(start))));
+        }
     }
 
     /// Takes one burst from each queue.

@@ -90,6 +90,11 @@ impl Leat {
         self.process.stderr()
     }
 
+    /// Sends it a signal by its name.
+    pub fn signal(&mut self, name: &str) {
+        self.process.signal(name);
+    }
+
     pub fn id(&self) -> u32 {
         self.process.id()
     }

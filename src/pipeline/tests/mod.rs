@@ -10,15 +10,16 @@ use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 mod fullnat;
 mod liveness;
 mod modes;
+mod reload;
 mod steering;
 
 use super::*;
 use crate::config;
 use crate::conntrack::Settings as ConntrackSettings;
-use crate::control::publish;
+use crate::control::Publisher;
 use crate::counters::per_worker;
 use crate::io::memory::{Frame, Recorder};
-use crate::service::Port;
+use crate::service::{Parts, Port};
 use crate::steering::{PortShare, Steering};
 
 const LEAT: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xfe]);
@@ -31,6 +32,7 @@ const RST: u8 = 0x04;
 
 /// A balancer of one or more workers in memory.
 struct Balancer {
+    publisher: Publisher,
     snapshot: Snapshot,
     workers: Vec<Pipeline<Frame>>,
     counters: Arc<PerWorker<WorkerCounters>>,
@@ -58,7 +60,8 @@ impl Balancer {
         let workers = steering.workers();
         let config = config::file::load("test.toml", toml.as_bytes()).unwrap_or_else(|error| panic!("{error}")).config;
         let port = Port { id: PortId(0), name: "test".to_owned(), mac: LEAT, mtu: 1500 };
-        let snapshot = publish(&config, vec![port], usize::from(workers)).unwrap();
+        let mut publisher = Publisher::new(vec![port], usize::from(workers));
+        let snapshot = publisher.publish(&config, &Snapshot::from(Parts::default()), Instant::ZERO).unwrap();
         let counters = Arc::new(per_worker(usize::from(workers)));
         let hasher = FlowHasher::with_key((1, 2));
         let pipelines = (0..workers).map(|worker| {
@@ -71,14 +74,13 @@ impl Balancer {
                 persistence: Persistence::new(1000, hasher),
                 flow_memory: FlowMemory::new(1000),
                 clients: Persistence::new(1000, hasher),
-                client_idle: 6000,
                 counters: Arc::clone(&counters),
             });
-            pipeline.adopt(&snapshot, Instant::ZERO);
+            pipeline.adopt(&snapshot);
             pipeline
         });
         let workers = pipelines.collect();
-        Self { workers, counters, snapshot, now: Instant::ZERO, narration: Vec::new() }
+        Self { publisher, workers, counters, snapshot, now: Instant::ZERO, narration: Vec::new() }
     }
 
     /// Takes `frames` in on `worker` as bursts of `size`, follows every hand-over, and returns what was sent.
@@ -127,7 +129,7 @@ impl Balancer {
     }
 
     fn open(&self) -> Vec<u64> {
-        self.snapshot.backends().iter().map(crate::service::Backend::open).collect()
+        self.snapshot.backends().map(|(_, backend)| backend.open()).collect()
     }
 
     /// Opens a connection from `client` and returns its way to the backend.

@@ -1,0 +1,48 @@
+//! The ports of local addresses that are nobody's source port, because services listen on them.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::flow::Protocol;
+
+/// Which ports of which addresses are reserved, in host byte order. Immutable; a configuration has one.
+#[derive(Debug)]
+pub struct ReservedPorts {
+    ports: HashMap<(Ipv4Addr, Protocol), Vec<u16>>,
+    edition: u64,
+}
+
+impl Default for ReservedPorts {
+    fn default() -> Self {
+        Self::new([])
+    }
+}
+
+impl ReservedPorts {
+    /// These, in any order.
+    pub fn new(ports: impl IntoIterator<Item = (Ipv4Addr, Protocol, u16)>) -> Self {
+        static EDITIONS: AtomicU64 = AtomicU64::new(1);
+        let mut by_address: HashMap<_, Vec<_>> = HashMap::new();
+        for (address, protocol, port) in ports {
+            by_address.entry((address, protocol)).or_default().push(port);
+        }
+        by_address.values_mut().for_each(|ports| ports.sort_unstable());
+        Self { ports: by_address, edition: EDITIONS.fetch_add(1, Relaxed) }
+    }
+
+    /// Those of `address`, ascending.
+    pub fn of(&self, address: Ipv4Addr, protocol: Protocol) -> &[u16] {
+        self.ports.get(&(address, protocol)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether both say the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.ports == other.ports
+    }
+
+    /// A number that no other has, and never 0: a pool that has seen it has nothing to compare.
+    pub(super) const fn edition(&self) -> u64 {
+        self.edition
+    }
+}

@@ -1,0 +1,158 @@
+use super::*;
+use crate::control::Mailbox;
+use crate::id::PortId;
+use crate::service::{Parts, Port};
+use crate::wire::MacAddr;
+
+const INTERFACE: &str = "[[interface]]\nport = \"one\"\naddresses = [\"10.0.0.254/24\"]\n";
+
+fn at(seconds: u64) -> Instant {
+    Instant::ZERO + Duration::from_secs(seconds)
+}
+
+fn config(toml: &str) -> Config {
+    config::file::load("leat.toml", toml.as_bytes()).unwrap_or_else(|error| panic!("{error}")).config
+}
+
+/// A service over the backends with these last bytes.
+fn service(vip: u8, keys: &str, backends: &[u8]) -> String {
+    let backends: Vec<_> = backends.iter().map(|last| format!("{{ address = \"10.0.0.{last}\" }}")).collect();
+    format!("[[service]]\nvip = \"10.0.0.{vip}\"\nport = 80\n{keys}\nbackend = [{}]\n", backends.join(", "))
+}
+
+/// What runs, and a worker that takes over what comes.
+struct Leat {
+    running: Running,
+    mailbox: Mailbox<Snapshot>,
+    held: Arc<Snapshot>,
+}
+
+impl Leat {
+    fn start(toml: &str) -> Self {
+        let config = config(toml);
+        let port = |id, name: &str| Port { id: PortId(id), name: name.to_owned(), mac: MacAddr([2; 6]), mtu: 1500 };
+        let ports = wanted_ports(&config, vec![port(0, "one"), port(1, "two")]).unwrap();
+        let mut publisher = Publisher::new(ports, 1);
+        let nothing = Snapshot::from(Parts::default());
+        let held = Arc::new(publisher.publish(&config, &nothing, at(0)).unwrap());
+        let (delivery, mut mailboxes) = Delivery::new(Arc::clone(&held), 1);
+        let running = Running::new(config, publisher, delivery, at(0));
+        Self { running, mailbox: mailboxes.remove(0), held }
+    }
+
+    fn apply(&mut self, toml: &str) -> Result<String, String> {
+        let applied = self.running.apply(config(toml), at(1));
+        applied.map(|difference| difference.to_string()).map_err(|error| error.to_string())
+    }
+
+    fn work(&mut self) {
+        self.mailbox.exchange(&mut self.held, |_, _| {});
+    }
+
+    /// The last bytes of all backends' addresses, in the snapshot that runs.
+    fn backends(&self) -> Vec<(u8, bool)> {
+        let snapshot = self.running.current().load();
+        snapshot.backends().map(|(_, backend)| (backend.address.octets()[3], backend.is_draining)).collect()
+    }
+}
+
+#[test]
+fn what_differs_is_counted_and_what_does_not_is_not_touched() {
+    let first = INTERFACE.to_owned() + &service(10, "", &[2, 3]) + &service(11, "", &[2]);
+    let rows = [
+        (format!("# Only the lines have moved.\n\n{first}"), "nothing has changed"),
+        (
+            INTERFACE.to_owned() + &service(10, "scheduler = \"rr\"", &[3, 4]) + &service(12, "", &[2, 5]),
+            "services: 1 added, 1 removed, 1 changed; backends: 3 added, 2 removed, 0 changed",
+        ),
+        (
+            format!("[timeouts]\nudp = \"1m\"\n{first}"),
+            "services: 0 added, 0 removed, 0 changed; backends: 0 added, 0 removed, 0 changed; other settings have changed",
+        ),
+        (
+            INTERFACE.to_owned() + &service(11, "", &[2]) + &service(10, "", &[2, 3]),
+            "services: 0 added, 0 removed, 0 changed; backends: 0 added, 0 removed, 0 changed; other settings have changed",
+        ),
+        (
+            first.replace("\"10.0.0.3\"", "\"10.0.0.3\", weight = 5"),
+            "services: 0 added, 0 removed, 1 changed; backends: 0 added, 0 removed, 1 changed",
+        ),
+    ];
+    for (next, expected) in rows {
+        let mut leat = Leat::start(&first);
+        let before = leat.running.current().load();
+        assert_eq!(leat.apply(&next).as_deref(), Ok(expected), "{next}");
+        let is_same = Arc::ptr_eq(&before, &leat.running.current().load());
+        assert_eq!(is_same, expected == "nothing has changed");
+        assert_eq!(leat.apply(&next).as_deref(), Ok("nothing has changed"), "it is what runs now");
+    }
+}
+
+#[test]
+fn what_cannot_change_at_run_time_is_named_and_then_nothing_changes() {
+    let first = INTERFACE.to_owned() + &service(10, "", &[2]);
+    let rows = [
+        (
+            "mac = \"02:00:00:00:00:07\"\n".to_owned() + &first,
+            "mac: auto runs, and the new configuration says 02:00:00:00:00:07",
+        ),
+        ("connections = 77\n".to_owned() + &first, "connections: 1048576 runs, and the new configuration says 77"),
+        (
+            "api = \"unix:/tmp/x\"\n".to_owned() + &first,
+            "api: unix:/run/leat/leat.sock runs, and the new configuration says unix:/tmp/x",
+        ),
+        (first.replace("\"one\"", "\"two\""), "[[interface]] port: one (0) runs, and the new configuration says two"),
+        (
+            first.clone() + "[[interface]]\nport = \"two\"\n",
+            "[[interface]] port: one (0) runs, and the new configuration says one, two",
+        ),
+    ];
+    for (next, expected) in rows {
+        let mut leat = Leat::start(&first);
+        let before = leat.running.current().load();
+        assert_eq!(leat.apply(&next), Err(format!("{expected}; this needs a restart")));
+        assert!(Arc::ptr_eq(&before, &leat.running.current().load()));
+    }
+    let mut leat = Leat::start(&first);
+    assert!(leat.apply(&first.replace("\"one\"", "0")).is_ok(), "it is the same port by its number");
+}
+
+#[test]
+fn what_drains_is_gone_when_every_worker_knows_and_nobody_has_a_connection() {
+    let mut leat = Leat::start(&service(10, "", &[2, 3]));
+    // A connection of backend 3.
+    let backend = leat.held.backends().find(|(_, backend)| backend.address.octets()[3] == 3).unwrap().1.clone();
+    backend.counters[0].connections.add(1);
+    leat.apply(&service(10, "", &[])).unwrap();
+    assert_eq!(leat.backends(), [(2, true), (3, true)]);
+    leat.running.tend(at(10));
+    assert_eq!(leat.backends(), [(2, true), (3, true)], "the worker may still open a connection");
+    leat.work();
+    leat.running.tend(at(20));
+    assert_eq!(leat.backends(), [(3, true)]);
+    leat.work();
+    leat.running.tend(at(30));
+    assert_eq!(leat.backends(), [(3, true)]);
+    backend.counters[0].connections.subtract(1);
+    leat.running.tend(at(40));
+    assert_eq!(leat.backends(), []);
+    leat.work();
+    leat.running.tend(at(50));
+    assert!(leat.running.is_idle());
+}
+
+#[test]
+fn a_probed_backend_stays_down_over_a_reload_and_is_up_when_it_is_probed_no_more() {
+    let probed = |backends| service(10, "health = { type = \"arp\" }\nscheduler = \"rr\"", backends);
+    let mut leat = Leat::start(&probed(&[2, 3]));
+    let down = leat.running.current().load().with_liveness(|id| id.0 != 0);
+    leat.running.delivery.deliver(down);
+    leat.apply(&probed(&[2, 3, 4])).unwrap();
+    let up = |leat: &Leat| -> Vec<bool> {
+        leat.running.current().load().backends().map(|(_, backend)| backend.up).collect()
+    };
+    assert_eq!(up(&leat), [false, true, true]);
+    leat.apply(&service(10, "scheduler = \"rr\"", &[2, 3, 4])).unwrap();
+    assert_eq!(up(&leat), [true, true, true]);
+    assert!(leat.running.report().of(BackendId(0)).is_none());
+}

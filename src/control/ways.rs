@@ -1,0 +1,219 @@
+//! The ways to backends and back: ports, next hops, tunnels, routes and own addresses, from what the configuration says of
+//! interfaces. What was there before and is still needed stays the same, with all that is known of it.
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use ipnet::Ipv4Net;
+
+use super::PublishError;
+use crate::config::{self, Config, PortName};
+use crate::id::PortId;
+use crate::neighbor::{Hop, Neighbor};
+use crate::service::{Encapsulation, Forwarding, OwnAddress, PathMtu, Port, Route, Snapshot};
+use crate::wire::MacAddr;
+
+/// In whose name a backend is asked for by ARP where leat has no own address near it: the service's local address or VIP.
+/// One that holds a VIP itself, for a one-way service, would not answer that address, and is asked in nobody's name
+/// (0.0.0.0, as RFC 5227 §2.1.1 has it).
+pub(super) fn asker_by_backend(config: &Config) -> impl Fn(Ipv4Addr, &config::Service) -> Ipv4Addr {
+    let one_way = config.services.iter().filter(|service| service.mode.is_one_way());
+    let holders: HashSet<_> = one_way.flat_map(|service| &service.backends).map(|backend| backend.address).collect();
+    move |backend, service| {
+        if holders.contains(&backend) {
+            return Ipv4Addr::UNSPECIFIED;
+        }
+        service.local_addresses.first().copied().unwrap_or(service.vip)
+    }
+}
+
+/// The ports that `config` wants used out of `all`: those of its interfaces, or all when it has none.
+///
+/// # Errors
+///
+/// As [`PublishError`] says.
+pub fn wanted_ports(config: &Config, all: Vec<Port>) -> Result<Vec<Port>, PublishError> {
+    if all.is_empty() {
+        return Err(PublishError::NoPort);
+    }
+    if config.interfaces.is_empty() {
+        return Ok(all);
+    }
+    let wanted: Vec<_> = interfaces(config, &all)?.iter().map(|(_, port)| *port).collect();
+    Ok(all.into_iter().filter(|port| wanted.contains(&port.id)).collect())
+}
+
+/// Each configured interface with the port that it means.
+pub(super) fn interfaces<'a>(
+    config: &'a Config,
+    ports: &[Port],
+) -> Result<Vec<(&'a config::Interface, PortId)>, PublishError> {
+    let mut found: Vec<(_, PortId)> = Vec::new();
+    for interface in &config.interfaces {
+        let port = ports.iter().find(|port| match &interface.port {
+            PortName::Name(name) => *name == port.name,
+            PortName::Number(number) => *number == port.id.0,
+        });
+        let (place, name) = (interface.place.clone(), interface.port.to_string());
+        let Some(port) = port else {
+            let there_is: Vec<_> = ports.iter().map(|port| format!("{} ({})", port.name, port.id.0)).collect();
+            return Err(PublishError::UnknownPort { place, name, there_is: there_is.join(", ") });
+        };
+        if found.iter().any(|(_, id)| *id == port.id) {
+            return Err(PublishError::SamePort { place, name });
+        }
+        found.push((interface, port.id));
+    }
+    Ok(found)
+}
+
+pub(super) fn own_addresses(config: &Config, interfaces: &[(&config::Interface, PortId)]) -> Vec<OwnAddress> {
+    let everywhere = config.addresses.iter().map(|net| OwnAddress { address: net.addr(), port: None });
+    let bound = interfaces.iter().flat_map(|(interface, port)| {
+        interface.addresses.iter().map(|net| OwnAddress { address: net.addr(), port: Some(*port) })
+    });
+    everywhere.chain(bound).collect()
+}
+
+/// What the interfaces say about ways to anywhere.
+pub(super) fn routes(interfaces: &[(&config::Interface, PortId)], hops: &mut NextHops<'_>) -> Vec<Route> {
+    let mut routes = Vec::new();
+    for (interface, port) in interfaces {
+        for net in &interface.addresses {
+            routes.push(Route { network: net.network(), prefix_len: net.prefix_len(), via: None });
+        }
+        let gateway = interface.gateway.map(|via| (Ipv4Net::default(), via));
+        for (to, via) in interface.routes.iter().map(|route| (route.to, route.via)).chain(gateway) {
+            let via = Some(hops.router(interface, *port, via));
+            routes.push(Route { network: to.network(), prefix_len: to.prefix_len(), via });
+        }
+    }
+    routes
+}
+
+/// Makes the way to each backend of a tunnel.
+pub(super) struct Tunnels<'a> {
+    config: &'a Config,
+    path_mtus: HashMap<Ipv4Addr, Arc<PathMtu>>,
+}
+
+impl<'a> Tunnels<'a> {
+    /// For `config`, with what was known of paths in `before`.
+    pub(super) fn new(config: &'a Config, before: &Snapshot) -> Self {
+        let known = before.backends().filter_map(|(_, backend)| match &backend.forwarding {
+            Forwarding::Encapsulate(way) => Some((way.destination, Arc::clone(&way.path_mtu))),
+            Forwarding::Translate | Forwarding::Direct => None,
+        });
+        Self { config, path_mtus: known.collect() }
+    }
+
+    /// What is done to packets of `service` on their way to the backend at `destination`.
+    pub(super) fn towards(&mut self, destination: Ipv4Addr, service: &config::Service) -> Forwarding {
+        if service.mode.translates() {
+            return Forwarding::Translate;
+        }
+        let Some(tunnel) = service.tunnel else { return Forwarding::Direct };
+        let path_mtu = Arc::clone(self.path_mtus.entry(destination).or_default());
+        Forwarding::Encapsulate(Encapsulation { source: self.source(destination), destination, tunnel, path_mtu })
+    }
+
+    /// An own address to send from: one in the same prefix as `destination`, or any that is no VIP of a one-way service,
+    /// of which a checked configuration has one.
+    fn source(&self, destination: Ipv4Addr) -> Ipv4Addr {
+        let Config { addresses, interfaces, services, .. } = self.config;
+        let own = || interfaces.iter().flat_map(|interface| &interface.addresses).chain(addresses);
+        let is_vip = |address| services.iter().any(|service| service.mode.is_one_way() && service.vip == address);
+        let usable = || own().filter(|net| !is_vip(net.addr()));
+        let near = usable().find(|net| net.contains(&destination));
+        near.or_else(|| usable().next()).map_or(Ipv4Addr::UNSPECIFIED, Ipv4Net::addr)
+    }
+}
+
+/// What tells two neighbours apart: where they are looked for, and an Ethernet address that was configured.
+type NeighborKey = (Ipv4Addr, Option<PortId>, Option<MacAddr>);
+
+/// Makes each next hop once.
+pub(super) struct NextHops<'a> {
+    config: &'a Config,
+    interfaces: &'a [(&'a config::Interface, PortId)],
+    ports: &'a [Port],
+    workers: usize,
+    known: HashMap<NeighborKey, Arc<Neighbor>>,
+    /// In whose name each is to be asked for: whoever needs it first says so.
+    askers: HashMap<NeighborKey, Ipv4Addr>,
+}
+
+impl<'a> NextHops<'a> {
+    /// For `config`, with the next hops of `before`.
+    pub(super) fn new(
+        config: &'a Config,
+        interfaces: &'a [(&'a config::Interface, PortId)],
+        ports: &'a [Port],
+        workers: usize,
+        before: &Snapshot,
+    ) -> Self {
+        let key = |neighbor: &Arc<Neighbor>| {
+            let mac = neighbor.hop().filter(|_| neighbor.is_static()).map(|hop| hop.mac);
+            (neighbor.address(), neighbor.port(), mac)
+        };
+        let known = before.neighbors().iter().map(|neighbor| (key(neighbor), Arc::clone(neighbor))).collect();
+        Self { config, interfaces, ports, workers, known, askers: HashMap::new() }
+    }
+
+    /// From now on all are asked for in the right name.
+    pub(super) fn commit(self) {
+        for (key, asker) in self.askers {
+            if let Some(neighbor) = self.known.get(&key) {
+                neighbor.set_asker(asker);
+            }
+        }
+    }
+
+    /// The next hop to a backend at `address`. Where leat has no address on the way, it asks in the name of `local`.
+    pub(super) fn towards(&mut self, address: Ipv4Addr, mac: Option<MacAddr>, local: Ipv4Addr) -> Arc<Neighbor> {
+        let covering = |(interface, port): &(&config::Interface, PortId)| {
+            let net = interface.addresses.iter().find(|net| net.contains(&address))?;
+            Some((net.addr(), *port))
+        };
+        let connected = self.interfaces.iter().find_map(covering);
+        if let Some(mac) = mac {
+            let port = connected.map_or(self.ports[0].id, |(_, port)| port);
+            let key = (address, Some(port), Some(mac));
+            let make = || Arc::new(Neighbor::fixed(address, Hop { mac, port }));
+            return Arc::clone(self.known.entry(key).or_insert_with(make));
+        }
+        if let Some((asker, port)) = connected {
+            return self.asked(address, asker, Some(port));
+        }
+        if let Some((interface, port, via)) = self.way_to(address) {
+            return self.router(interface, port, via);
+        }
+        let own = self.config.addresses.iter().find(|net| net.contains(&address)).map_or(local, Ipv4Net::addr);
+        self.asked(address, own, None)
+    }
+
+    /// The router `via`, which lies in one of the interface's own prefixes.
+    fn router(&mut self, interface: &config::Interface, port: PortId, via: Ipv4Addr) -> Arc<Neighbor> {
+        let asker = interface.addresses.iter().find(|net| net.contains(&via)).map_or(via, Ipv4Net::addr);
+        self.asked(via, asker, Some(port))
+    }
+
+    fn asked(&mut self, address: Ipv4Addr, asker: Ipv4Addr, port: Option<PortId>) -> Arc<Neighbor> {
+        let (workers, key) = (self.workers, (address, port, None));
+        self.askers.entry(key).or_insert(asker);
+        let make = || Arc::new(Neighbor::new(address, asker, port, workers));
+        Arc::clone(self.known.entry(key).or_insert_with(make))
+    }
+
+    /// The best configured way to `address`: the longest prefix, a gateway last.
+    fn way_to(&self, address: Ipv4Addr) -> Option<(&'a config::Interface, PortId, Ipv4Addr)> {
+        let ways = self.interfaces.iter().flat_map(|(interface, port)| {
+            let gateway = interface.gateway.map(|via| (0, via));
+            let routes = interface.routes.iter().filter(|route| route.to.contains(&address));
+            let routes = routes.map(|route| (route.to.prefix_len(), route.via));
+            routes.chain(gateway).map(|(len, via)| (len, (*interface, *port, via)))
+        });
+        ways.max_by_key(|(len, _)| *len).map(|(_, way)| way)
+    }
+}

@@ -1,0 +1,54 @@
+//! leat's own addresses, and how often the link was told of each.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::counters::Counter;
+use crate::id::PortId;
+use crate::time::Instant;
+
+/// Announcements of an address (RFC 5227 §1.1: ANNOUNCE_NUM), and the time between them (ANNOUNCE_INTERVAL).
+const ANNOUNCEMENTS: u64 = 2;
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// An address of leat's own, and the port that it is announced on; all when there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Announcement {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The port.
+    pub port: Option<PortId>,
+}
+
+/// An own address with what was announced of it. One that a new configuration has as well is not announced again.
+#[derive(Debug)]
+pub struct Announced {
+    announcement: Announcement,
+    /// Written by the first worker alone, as the next.
+    sent: Counter,
+    /// When the next is due, in nanoseconds since the start.
+    due: Counter,
+}
+
+impl Announced {
+    /// To be announced as soon as somebody looks.
+    pub fn new(announcement: Announcement) -> Self {
+        Self { announcement, sent: Counter::default(), due: Counter::default() }
+    }
+
+    /// What is announced.
+    pub const fn announcement(&self) -> Announcement {
+        self.announcement
+    }
+
+    /// When it is due next; nothing when it was announced often enough.
+    pub(super) fn next(&self) -> Option<Instant> {
+        (self.sent.value() < ANNOUNCEMENTS).then(|| Instant::from_nanos(self.due.value()))
+    }
+
+    /// It is announced now.
+    pub(super) fn announce(&self, now: Instant) {
+        self.sent.add(1);
+        self.due.set((now + ANNOUNCE_INTERVAL).as_nanos());
+    }
+}
