@@ -29,15 +29,34 @@ pub fn pseudo_header(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, leng
 }
 
 impl Sum {
+    /// Over nothing.
+    pub const ZERO: Self = Self(0);
+
     /// Adds `bytes`; only the last that are added may be of odd length.
     #[must_use]
+    #[inline]
     pub fn and_bytes(self, bytes: &[u8]) -> Self {
         Self(self.0 + u64::from(!of(bytes)))
     }
 
+    /// Adds a number that stands at an even offset, as two words of 16 bits.
+    #[must_use]
+    #[inline(always)]
+    pub const fn and_number(self, number: u32) -> Self {
+        // 2¹⁶ is 1 in this sum's arithmetic.
+        Self(self.0 + number as u64)
+    }
+
+    /// The checksum of all, for IPv4 and TCP.
+    #[inline(always)]
+    pub const fn complement(self) -> u16 {
+        !fold(self.0)
+    }
+
     /// The checksum of all, as UDP wants it: one that is 0 is written as 0xffff.
+    #[inline(always)]
     pub fn finish(self) -> u16 {
-        match !fold(self.0) {
+        match self.complement() {
             0 => 0xffff,
             sum => sum,
         }
