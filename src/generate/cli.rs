@@ -133,6 +133,10 @@ struct Options {
     #[arg(long, value_name = "TIME", allow_negative_numbers = true, help_heading = "How much")]
     duration: Option<String>,
 
+    /// How long the link and the next hop are waited for before it is given up (default 10s)
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, help_heading = "How much")]
+    wait: Option<String>,
+
     /// Packets that are sent together at most, 1 to 64 (default 32)
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "How much")]
     burst: Option<String>,
@@ -167,6 +171,8 @@ const HOW_TO_START: &str = "write `leat-gen [EAL options] -- --vip ADDR:PORT ...
 const DEFAULT_FLOWS: u32 = 1000;
 /// Flows opened a second when nothing else is said: what a slow balancer can do, too.
 const DEFAULT_OPEN_RATE: f64 = 200_000.0;
+/// How long the balancer may take to be there when nothing else is said.
+const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 /// Packets sent together when nothing else is said.
 const DEFAULT_BURST: usize = 32;
 /// The highest rate that can be asked for, a second: more than any port carries.
@@ -210,7 +216,7 @@ impl Options {
             backends,
             answer: if self.direct { Answer::Direct } else { Answer::Back },
             mac: given("--mac", &self.mac, value::station)?,
-            duration: self.duration()?,
+            duration: time("--duration", &self.duration)?,
             burst: given("--burst", &self.burst, |text| whole("burst", text, 1, BURST as u64))?
                 .map_or(DEFAULT_BURST, |burst| burst as usize),
         })
@@ -245,6 +251,7 @@ impl Options {
             ("--connections", self.connections),
             ("--rate", self.rate.is_some()),
             ("--count", self.count.is_some()),
+            ("--wait", self.wait.is_some()),
         ];
         match clients_only.iter().find(|(_, is_given)| *is_given) {
             Some((name, _)) => {
@@ -285,6 +292,7 @@ impl Options {
             rate: given("--rate", &self.rate, |text| amount("rate", text, 0.001, HIGHEST_RATE))?,
             count: count.map(|count| count as u64),
             next_hop: self.next_hop(address)?,
+            wait: time("--wait", &self.wait)?.unwrap_or(DEFAULT_WAIT),
         })
     }
 
@@ -338,14 +346,14 @@ impl Options {
             (None, gateway) => Ok(NextHop::Address(gateway.unwrap_or(vip))),
         }
     }
+}
 
-    fn duration(&self) -> Result<Option<Duration>, String> {
-        let duration = given("--duration", &self.duration, |text| value::short_duration("duration", text))?;
-        match duration {
-            Some(Duration::ZERO) => Err("--duration 0ms: it is no time at all; write 1ms or more".to_owned()),
-            duration => Ok(duration),
-        }
-    }
+/// A time that is more than none.
+fn time(name: &str, text: &Option<String>) -> Result<Option<Duration>, String> {
+    given(name, text, |text| match value::short_duration("time", text)? {
+        Duration::ZERO => Err("it is no time at all; write 1ms or more".to_owned()),
+        time => Ok(time),
+    })
 }
 
 /// The value of an option, or a complaint that begins with the option as it was written.

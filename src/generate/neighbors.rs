@@ -62,6 +62,21 @@ impl Neighbors {
         Some(frame)
     }
 
+    /// The frame that tells everybody that the backend `address` is at `mac` (RFC 5227 §3): another one may have played it
+    /// before.
+    pub fn announcement(address: Ipv4Addr, mac: MacAddr) -> [u8; arp::FRAME_LEN] {
+        let message = Message {
+            operation: Operation::Request,
+            sender_mac: mac,
+            sender: address,
+            target_mac: MacAddr::default(),
+            target: address,
+        };
+        let mut frame = [0; arp::FRAME_LEN];
+        message.write(&mut frame, MacAddr::BROADCAST);
+        frame
+    }
+
     fn plays(&self, address: Ipv4Addr) -> bool {
         self.backends.contains(&address) || self.clients.is_some_and(|clients| clients.contains(address))
     }
@@ -109,7 +124,8 @@ mod tests {
                 assert_eq!(frame[..6], OTHER.0);
             }
         }
-        let mut announcement = request([10, 0, 0, 2], [10, 0, 0, 2]);
+        let mut announcement = Neighbors::announcement([10, 0, 0, 2].into(), OTHER);
+        assert_eq!(announcement, request([10, 0, 0, 2], [10, 0, 0, 2])[..arp::FRAME_LEN]);
         assert_eq!(neighbors().hear(&mut announcement, OWN), Heard::Nothing);
     }
 

@@ -60,6 +60,8 @@ pub struct Clients {
     pub count: Option<u64>,
     /// Where to send to.
     pub next_hop: NextHop,
+    /// How long the link and the next hop are waited for.
+    pub wait: Duration,
 }
 
 /// What clients send.

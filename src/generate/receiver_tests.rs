@@ -39,6 +39,7 @@ impl Bench {
             rate: None,
             count: None,
             next_hop: NextHop::Mac(to.mac),
+            wait: std::time::Duration::ZERO,
         };
         let plan =
             Plan { clients: Some(clients), backends: vec![BACKEND], answer, mac: None, duration: None, burst: 32 };

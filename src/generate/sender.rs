@@ -145,6 +145,7 @@ mod tests {
             rate: None,
             count: None,
             next_hop: NextHop::Mac(to.mac),
+            wait: std::time::Duration::ZERO,
         }
     }
 

@@ -12,9 +12,6 @@ use crate::generate::measure::Figures;
 use crate::generate::plan::{NextHop, Plan, Traffic};
 use crate::generate::report::{Opening, progress};
 
-/// How long a link and the next hop are waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// When nothing has come for so long, nothing is under way.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -79,16 +76,16 @@ impl Conductor {
         }
         self.say("leat-gen: ready");
         let Some(clients) = &self.plan.clients else { return Ok(Ok(())) };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + clients.wait;
         loop {
             // A driver that cannot tell is believed to have a link.
             let down = self.ports.iter().position(|port| port.link().is_ok_and(|link| !link.is_up));
             let error = match (down, clients.next_hop) {
                 (Some(port), _) => {
-                    EngineError::NoLink { port: self.names[port].clone(), seconds: PATIENCE.as_secs() }
+                    EngineError::NoLink { port: self.names[port].clone(), wait: clients.wait }
                 }
                 (None, NextHop::Address(address)) if self.shared.next_hop().is_none() => {
-                    EngineError::NoNextHop { address, seconds: PATIENCE.as_secs() }
+                    EngineError::NoNextHop { address, wait: clients.wait }
                 }
                 (None, _) => return Ok(Ok(())),
             };

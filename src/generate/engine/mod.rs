@@ -12,6 +12,7 @@ pub use ports::SetupError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::thread;
+use std::time::Duration;
 
 use crossbeam::channel::Receiver;
 use dpdk_wrapper::Eal;
@@ -19,6 +20,7 @@ use dpdk_wrapper::Eal;
 use super::measure::{Counters, Latency};
 use super::plan::{NextHop, Plan, Traffic};
 use super::report::{Findings, Report};
+use crate::config::show_duration;
 use crate::counters::{Counter, PerWorker, per_worker};
 use crate::wire::MacAddr;
 use conductor::Conductor;
@@ -30,20 +32,23 @@ pub enum EngineError {
     #[error(transparent)]
     Setup(#[from] SetupError),
     /// A port's other side is not there.
-    #[error("port {port} has had no link for {seconds} s: is its other side running?")]
+    #[error("port {port} has had no link for {}: is its other side running?", show_duration(*wait))]
     NoLink {
         /// The port.
         port: String,
         /// How long it was waited for.
-        seconds: u64,
+        wait: Duration,
     },
     /// The next hop is unknown.
-    #[error("{address} has not answered ARP for {seconds} s; give its Ethernet address with --to-mac, or another --gateway")]
+    #[error(
+        "{address} has not answered ARP for {}; give its Ethernet address with --to-mac, or another --gateway",
+        show_duration(*wait)
+    )]
     NoNextHop {
         /// Who was asked for.
         address: std::net::Ipv4Addr,
         /// How long.
-        seconds: u64,
+        wait: Duration,
     },
     /// A device.
     #[error(transparent)]

@@ -1,5 +1,6 @@
 //! The loop of one lcore.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::thread;
 
@@ -75,6 +76,8 @@ impl Worker {
         let mut phase = Phase::Prepare;
         let mut task = None;
         let mut next_question = 0;
+        // One announces for all.
+        let mut unannounced = if self.index == 0 { self.neighbors.backends.clone() } else { Vec::new() }.into_iter();
         let mut idle_polls = 0;
         self.stage().is_up.set(1);
         loop {
@@ -90,6 +93,11 @@ impl Worker {
                 }
             }
             let mut moved = self.receive(lcore);
+            if self.sides.last().is_some_and(|side| !side.waiting.is_full())
+                && let Some(address) = unannounced.next()
+            {
+                self.announce(lcore, address);
+            }
             if phase == Phase::Prepare && self.nanos(now) >= next_question {
                 next_question = self.nanos(now) + ASK_EVERY;
                 self.ask(lcore);
@@ -251,6 +259,14 @@ impl Worker {
             && !side.waiting.is_full()
         {
             side.waiting.push(question);
+        }
+    }
+
+    /// Tells where a backend is, on the backends' port.
+    fn announce(&mut self, lcore: Lcore, address: Ipv4Addr) {
+        let Some(side) = self.sides.last_mut() else { return };
+        if let Some(packet) = self.pool.copy(lcore, &Neighbors::announcement(address, side.mac)) {
+            side.waiting.push(packet);
         }
     }
 
