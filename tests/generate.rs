@@ -4,11 +4,15 @@
 
 mod support;
 
+use std::{fs, os::unix::fs::PermissionsExt};
+
 use support::{
-    LIMIT, LONG,
+    LIMIT, LONG, TempDir,
     generator::{self, Memif, assert_whole, count, generate, generate_by, try_generate},
     leat::{Leat, TAP},
     net::{Net, Role, Shape},
+    process::{Finished, command, run},
+    repository, unique,
 };
 
 /// leat's side: one lcore.
@@ -44,7 +48,7 @@ fn all_packets_come_back_right_through_fullnat() {
     let latency = &report["latency_ns"];
     assert!(latency["min"].as_u64() > Some(0) && latency["max"].as_u64() >= latency["p50"].as_u64(), "{report:#}");
 
-    let many = ["--flows", "5k", "--client-ports", "2000-2999", "--open-rate", "10k"];
+    let many = ["--flows", "5k", "--client-ports", "2000-2999", "--open-rate", "5k"];
     let mixed = ["--size", "imix", "--order", "random", "--syn-share", "10", "--rate", "5k", "--count", "3000"];
     assert_whole(&run(&[&many[..], &mixed].concat()), 3000);
 
@@ -147,4 +151,60 @@ fn what_cannot_be_reached_ends_it_with_status_1() {
         assert!(finished.stderr.contains(says), "{finished}");
         assert!(finished.stdout.is_empty(), "{finished}");
     }
+}
+
+/// Runs scripts/pktgen/run.sh with this leat-gen, and this folder before all others in the PATH.
+fn run_script(path: &str, arguments: &[&str]) -> Finished {
+    let mut script = command(repository().join("scripts/pktgen/run.sh"));
+    script.args(arguments).env("LEAT_GEN", generator::binary());
+    script.env("PATH", format!("{path}:{}", std::env::var("PATH").expect("there is a PATH")));
+    run(&mut script, LONG)
+}
+
+#[test]
+fn the_script_measures_with_leat_gen_where_there_is_no_pktgen() {
+    let (clients, backends) = (Memif::new(), Memif::new());
+    let devices = [clients.server("net_memif0"), backends.server("net_memif1")];
+    let leat = Leat::start(
+        &with(LEAT, &[&devices[0], &devices[1]]),
+        &["--vip", "udp:10.0.0.10:53", "--backend", "10.0.0.2", "--mode", "dr"],
+    );
+    let prefix = unique("leat_gen");
+    let eal = [&clients.client("net_memif0"), &backends.client("net_memif1"), "--file-prefix", &prefix];
+    let own = ["--seconds", "1", "--flows", "100", "--"];
+    let report = run_script("/nowhere", &[&own[..], GENERATOR, &eal].concat()).success().stdout;
+    let packets = |line: &str| {
+        let found = report.lines().find_map(|text| text.trim().strip_prefix(line)?.split_whitespace().next());
+        found.and_then(|count| count.parse::<u64>().ok()).unwrap_or_else(|| panic!("no {line} in {report}"))
+    };
+    assert!(packets("received") > 0 && packets("misdirected") + packets("corrupt") == 0, "{report}");
+    leat.stop().success();
+}
+
+#[test]
+fn the_script_prefers_pktgen_and_tells_it_what_to_send() {
+    let directory = TempDir::new("pktgen");
+    let pktgen = directory.join("pktgen");
+    fs::write(&pktgen, "#!/bin/sh\necho \"arguments: $*\"\nenv | grep ^LEAT_ | sort\n").expect("it can be written");
+    fs::set_permissions(&pktgen, fs::Permissions::from_mode(0o755)).expect("it can be made executable");
+    let path = directory.path().to_str().expect("a temporary path is text");
+    let own = ["--vip", "10.0.0.12:5353", "--to-mac", "02:00:00:00:00:fe", "--flows", "77", "--map", "2.0,3.1"];
+    let printed = run_script(path, &[&own[..], &["--", "-l", "1-3"]].concat()).success().stdout;
+    for part in [
+        "arguments: -l 1-3 -- -P -m 2.0,3.1 -f /",
+        "scripts/pktgen/leat.lua",
+        "LEAT_VIP=10.0.0.12",
+        "LEAT_PORT=5353",
+        "LEAT_MAC=02:00:00:00:00:fe",
+        "LEAT_BACKEND=10.0.0.2",
+        "LEAT_FLOWS=77",
+        "LEAT_SIZE=64",
+        "LEAT_SECONDS=10",
+    ] {
+        assert!(printed.contains(part), "{part} in: {printed}");
+    }
+    let refused = run_script(path, &["--", "-l", "1-3"]).code_is(2);
+    assert!(refused.stderr.contains("Pktgen needs --to-mac"), "{refused}");
+    let refused = run_script(path, &["--flows", "1"]).code_is(2);
+    assert!(refused.stderr.contains("no EAL options after --"), "{refused}");
 }

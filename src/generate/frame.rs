@@ -147,7 +147,11 @@ impl Template {
     #[inline(always)]
     pub fn write(&self, frame: &mut [u8], from: Client, numbers: Numbers, stamp: &Stamp, key: Key) {
         let Some((head, payload)) = frame.split_at_mut_checked(self.headers_len) else { return };
-        head.copy_from_slice(&self.headers[..self.headers_len]);
+        match self.protocol {
+            // Both lengths are known here, and copied without a loop.
+            Protocol::Udp => copy_headers::<{ headers_len(Protocol::Udp) }>(head, &self.headers),
+            Protocol::Tcp | Protocol::Icmp => copy_headers::<{ headers_len(Protocol::Tcp) }>(head, &self.headers),
+        }
         let stamp_len = stamp_len(payload.len());
         let end = payload.len().min(FILLER_LEN);
         payload[stamp_len..end].copy_from_slice(&FILLER[stamp_len..end]);
@@ -178,6 +182,13 @@ impl Template {
                 header[16..18].copy_from_slice(&sum.complement().to_be_bytes());
             }
         }
+    }
+}
+
+#[inline(always)]
+fn copy_headers<const N: usize>(to: &mut [u8], from: &[u8; LONGEST_HEADERS]) {
+    if let (Some(to), Some(from)) = (to.first_chunk_mut::<N>(), from.first_chunk::<N>()) {
+        *to = *from;
     }
 }
 

@@ -6,6 +6,7 @@
 use std::net::Ipv4Addr;
 
 /// The checksum of `bytes`, ready for the header field; over bytes that include a right checksum it is 0.
+#[inline]
 pub fn of(bytes: &[u8]) -> u16 {
     // 2³² is 1 in this sum's arithmetic as 2¹⁶ is, so it may be added in larger words.
     let (words, rest) = bytes.as_chunks::<8>();
@@ -14,10 +15,14 @@ pub fn of(bytes: &[u8]) -> u16 {
         let word = u64::from_be_bytes(*word);
         sum += (word >> 32) + (word & 0xffff_ffff);
     }
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    let last = u64::from_be_bytes(last);
-    !fold(sum + (last >> 32) + (last & 0xffff_ffff))
+    let (words, rest) = rest.as_chunks::<2>();
+    for word in words {
+        sum += u64::from(u16::from_be_bytes(*word));
+    }
+    if let [last] = rest {
+        sum += u64::from(u16::from_be_bytes([*last, 0]));
+    }
+    !fold(sum)
 }
 
 /// A sum that is not finished.

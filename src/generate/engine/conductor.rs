@@ -15,6 +15,9 @@ use crate::generate::report::{Opening, progress};
 /// When nothing has come for so long, nothing is under way.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// How long the balancer has to take in where its backends are, after it was told.
+const INTRODUCTION: Duration = Duration::from_millis(500);
+
 /// How often it is looked whether something has changed.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -87,7 +90,8 @@ impl Conductor {
                 (None, NextHop::Address(address)) if self.shared.next_hop().is_none() => {
                     EngineError::NoNextHop { address, wait: clients.wait }
                 }
-                (None, _) => return Ok(Ok(())),
+                (None, _) if self.plan.backends.is_empty() => return Ok(Ok(())),
+                (None, _) => return Ok(self.pause(INTRODUCTION)),
             };
             if Instant::now() >= deadline {
                 return Err(error);
