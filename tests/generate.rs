@@ -93,8 +93,24 @@ fn backends_may_be_played_by_another_process() {
 }
 
 #[test]
+fn several_lcores_share_the_flows_on_both_sides() {
+    const THREE: &[&str] = &["--lcores", "0@0,1@1,2@0", "--no-pci"];
+    let memif = Memif::new();
+    let own = [&["--vip", "10.0.0.10:80"][..], &BACKENDS].concat();
+    let leat = Leat::start(&with(THREE, &[&memif.server("net_memif0")]), &own);
+    let device = memif.client("net_memif0");
+    let few = ["--flows", "301", "--rate", "3k", "--count", "1001", "--order", "random"];
+    assert_whole(&generate(&with(THREE, &[&device]), &[&own[..], &few].concat()), 1001);
+    // Fewer flows than lcores: who has none has nothing to do.
+    let one = ["--flows", "1", "--rate", "3k", "--count", "301"];
+    assert_whole(&generate(&with(THREE, &[&device]), &[&own[..], &one].concat()), 301);
+    leat.stop().success();
+}
+
+#[test]
 fn one_way_modes_are_measured_where_the_packet_reaches_its_backend() {
-    for (mode, more) in [("dr", &[][..]), ("ipip", &["--address", "10.0.0.254/24"]), ("gue", &["--address", "10.0.0.254/24"])]
+    for (mode, more) in
+        [("dr", &[][..]), ("ipip", &["--address", "10.0.0.254/24"]), ("gue", &["--address", "10.0.0.254/24"])]
     {
         let service = ["--vip", "10.0.0.10:80"];
         let (leat, memif) = leat_on_memif(&[&service[..], &BACKENDS, &["--mode", mode], more].concat());
@@ -132,7 +148,10 @@ fn a_signal_ends_it_with_its_report() {
         endless.signal(signal);
         let report = generator::report(&endless.wait(LONG).success());
         assert_eq!(count(&report, "lost"), count(&report, "sent"), "{report:#}");
-        assert_eq!(report["lost_percent"].as_f64().map(f64::ceil), Some(if count(&report, "sent") > 0 { 100.0 } else { 0.0 }));
+        assert_eq!(
+            report["lost_percent"].as_f64().map(f64::ceil),
+            Some(if count(&report, "sent") > 0 { 100.0 } else { 0.0 })
+        );
     }
 }
 

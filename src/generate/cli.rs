@@ -10,8 +10,8 @@ use super::flows::{Flows, MOST_FLOWS};
 use super::frame;
 use super::order::Order;
 use super::plan::{Answer, Clients, NextHop, Plan, Traffic};
-use super::sizes::Sizes;
 use super::stamp;
+use super::values::{amount, decimal, given, order, ports, service, sizes, time, whole};
 use crate::config::convention::{Arguments, Instead, Program};
 use crate::config::{Failure, value};
 use crate::flow::Protocol;
@@ -254,9 +254,7 @@ impl Options {
             ("--wait", self.wait.is_some()),
         ];
         match clients_only.iter().find(|(_, is_given)| *is_given) {
-            Some((name, _)) => {
-                Err(format!("{name} is about clients, and --reflect has none; leave one of them out"))
-            }
+            Some((name, _)) => Err(format!("{name} is about clients, and --reflect has none; leave one of them out")),
             None => Ok(None),
         }
     }
@@ -306,8 +304,7 @@ impl Options {
     }
 
     fn traffic(&self, protocol: Protocol) -> Result<Traffic, String> {
-        let syn_share =
-            given("--syn-share", &self.syn_share, |text| decimal("SYN share", text, 0.0, 100.0))?;
+        let syn_share = given("--syn-share", &self.syn_share, |text| decimal("SYN share", text, 0.0, 100.0))?;
         let open_rate = given("--open-rate", &self.open_rate, |text| amount("open rate", text, 0.0, HIGHEST_RATE))?;
         let tcp_only = [
             ("--syn-share", syn_share.is_some()),
@@ -318,11 +315,8 @@ impl Options {
             return Err(format!("{name} is about TCP, and the service is UDP's; leave it out, or write --vip tcp:..."));
         }
         if self.connections {
-            let packets_only = [
-                ("--syn-share", syn_share.is_some()),
-                ("--open-rate", open_rate.is_some()),
-                ("--direct", self.direct),
-            ];
+            let packets_only =
+                [("--syn-share", syn_share.is_some()), ("--open-rate", open_rate.is_some()), ("--direct", self.direct)];
             if let Some((name, _)) = packets_only.iter().find(|(_, is_given)| *is_given) {
                 return Err(format!("{name} cannot be used with --connections; leave one of them out"));
             }
@@ -346,103 +340,6 @@ impl Options {
             (None, gateway) => Ok(NextHop::Address(gateway.unwrap_or(vip))),
         }
     }
-}
-
-/// A time that is more than none.
-fn time(name: &str, text: &Option<String>) -> Result<Option<Duration>, String> {
-    given(name, text, |text| match value::short_duration("time", text)? {
-        Duration::ZERO => Err("it is no time at all; write 1ms or more".to_owned()),
-        time => Ok(time),
-    })
-}
-
-/// The value of an option, or a complaint that begins with the option as it was written.
-fn given<T>(
-    name: &str,
-    text: &Option<String>,
-    read: impl FnOnce(&str) -> Result<T, String>,
-) -> Result<Option<T>, String> {
-    let Some(text) = text else { return Ok(None) };
-    read(text).map(Some).map_err(|complaint| format!("{name} {text}: {complaint}"))
-}
-
-/// `[PROTO:]ADDR:PORT`.
-fn service(text: &str) -> Result<(Protocol, Ipv4Addr, u16), String> {
-    let (protocol, rest) = match text.split_once(':') {
-        Some((word, rest)) if word.starts_with(|first: char| first.is_ascii_alphabetic()) && rest.contains('.') => {
-            let known = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
-            (value::choice("protocol", word, &known, &[])?, rest)
-        }
-        _ => (Protocol::Tcp, text),
-    };
-    let (address, port) = value::endpoint(rest)?;
-    let address = value::host("vip", address)?;
-    let port = port.ok_or_else(|| format!("the port is missing; write {address}:8080"))?;
-    Ok((protocol, address, value::port(port)?))
-}
-
-/// `FIRST-LAST`.
-fn ports(text: &str) -> Result<(u16, u16), String> {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let read = |text| value::port(value::number("port", text)?);
-    let (first, last) = (read(first)?, read(last)?);
-    if first > last {
-        return Err(format!("the first port is behind the last one; write {last}-{first}"));
-    }
-    Ok((first, last))
-}
-
-/// `sequential`, `random`, `zipf` or `zipf=S`.
-fn order(text: &str) -> Result<Order, String> {
-    if let Some(exponent) = text.strip_prefix("zipf=") {
-        return decimal("exponent", exponent, 0.01, 10.0).map(Order::Zipf);
-    }
-    let known = [("sequential", Order::Sequential), ("random", Order::Random), ("zipf", Order::Zipf(1.0))];
-    value::choice("order", text, &known, &[])
-}
-
-/// `imix`, or sizes with weights.
-fn sizes(text: &str) -> Result<Sizes, String> {
-    if text == "imix" {
-        return Sizes::new(&Sizes::IMIX).map_err(|error| error.to_string());
-    }
-    let mix = text.split(',').map(|part| {
-        let (size, weight) = part.split_once('*').unwrap_or((part, "1"));
-        Ok((whole("size", size, 0, u64::MAX)?, whole("weight", weight, 0, u64::MAX)?))
-    });
-    Sizes::new(&mix.collect::<Result<Vec<_>, String>>()?).map_err(|error| error.to_string())
-}
-
-/// A whole number in digits.
-fn whole(field: &str, text: &str, low: u64, high: u64) -> Result<u64, String> {
-    value::in_range(field, value::number(field, text)?, low, high)
-}
-
-/// A number with a point or without.
-fn decimal(field: &str, text: &str, low: f64, high: f64) -> Result<f64, String> {
-    let is_written_so = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'-');
-    match text.parse::<f64>() {
-        Ok(number) if is_written_so && (low..=high).contains(&number) => Ok(number),
-        Ok(_) if is_written_so => Err(format!("{field} {text} is out of range; write {low} to {high}")),
-        _ => Err(format!("{field} {text:?} is not a number; write digits, such as 2 or 0.5")),
-    }
-}
-
-/// A number with `k`, `M` or `G` behind it, or without.
-fn amount(field: &str, text: &str, low: f64, high: f64) -> Result<f64, String> {
-    let (digits, unit) = match text.as_bytes().last() {
-        Some(b'k') => (&text[..text.len() - 1], 1e3),
-        Some(b'M') => (&text[..text.len() - 1], 1e6),
-        Some(b'G') => (&text[..text.len() - 1], 1e9),
-        _ => (text, 1.0),
-    };
-    let number = decimal(field, digits, f64::MIN, f64::MAX)
-        .map_err(|_| format!("{field} {text:?} is not a number; write digits, with k or M behind them: 500k, 1.5M"))?;
-    let number = number * unit;
-    if !(low..=high).contains(&number) {
-        return Err(format!("{field} {text} is out of range; write {low} to {high}"));
-    }
-    Ok(number)
 }
 
 /// Every payload has room for a stamp, whatever the frame's size.
@@ -491,7 +388,8 @@ mod tests {
 
     #[test]
     fn amounts_are_read_with_their_units() {
-        let said = clients("--flows 1.5M --rate 250k --count 3G --order zipf=0.8 --size imix --syn-share 50 --open-rate 1M");
+        let said =
+            clients("--flows 1.5M --rate 250k --count 3G --order zipf=0.8 --size imix --syn-share 50 --open-rate 1M");
         assert_eq!((said.flows.count(), said.rate, said.count), (1_500_000, Some(250_000.0), Some(3_000_000_000)));
         assert_eq!((said.order, said.sizes.distinct()), (Order::Zipf(0.8), &[60, 590, 1514][..]));
         assert_eq!(said.traffic, Traffic::Packets { syns: 1 << 31, open_rate: Some(1e6) });

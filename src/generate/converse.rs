@@ -164,7 +164,9 @@ fn turn_round(frame: &mut [u8]) -> Option<(usize, Option<Segment>)> {
 
 #[inline(always)]
 fn swap_ports(transport: &mut [u8]) -> bool {
-    let Some(&mut [ref mut a, ref mut b, ref mut c, ref mut d]) = transport.first_chunk_mut::<4>() else { return false };
+    let Some(&mut [ref mut a, ref mut b, ref mut c, ref mut d]) = transport.first_chunk_mut::<4>() else {
+        return false;
+    };
     std::mem::swap(a, c);
     std::mem::swap(b, d);
     true

@@ -117,8 +117,7 @@ impl Template {
         }
         let payload_len = len - headers_len;
         let filler = &FILLER[stamp_len(payload_len)..payload_len];
-        let pseudo =
-            checksum::pseudo_header(Ipv4Addr::UNSPECIFIED, to.address, to.protocol.number(), transport_len);
+        let pseudo = checksum::pseudo_header(Ipv4Addr::UNSPECIFIED, to.address, to.protocol.number(), transport_len);
         Self {
             protocol: to.protocol,
             len,
@@ -133,7 +132,7 @@ impl Template {
 
     /// Bytes of each frame, without check sequence.
     #[inline(always)]
-    pub const fn len(&self) -> usize {
+    pub const fn frame_len(&self) -> usize {
         self.len
     }
 
@@ -143,7 +142,7 @@ impl Template {
         self.len - self.headers_len
     }
 
-    /// Writes a frame into `frame`, which is [`Self::len`] bytes long. A shorter one is left as it is.
+    /// Writes a frame into `frame`, which is [`Self::frame_len`] bytes long. A shorter one is left as it is.
     #[inline(always)]
     pub fn write(&self, frame: &mut [u8], from: Client, numbers: Numbers, stamp: &Stamp, key: Key) {
         let Some((head, payload)) = frame.split_at_mut_checked(self.headers_len) else { return };
@@ -240,7 +239,7 @@ pub(super) mod tests {
 
     pub(in crate::generate) fn frame(protocol: Protocol, len: u16, from: Client, flow: u32, flags: Flags) -> Vec<u8> {
         let template = Template::new(&destination(protocol), len);
-        let mut frame = vec![0xa5; template.len()];
+        let mut frame = vec![0xa5; template.frame_len()];
         let numbers = Numbers { sequence: 1000, acknowledgment: 0, flags };
         template.write(&mut frame, from, numbers, &Stamp { flow, number: 5, sent: SentAt(100) }, KEY);
         frame

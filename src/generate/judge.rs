@@ -238,7 +238,8 @@ mod tests {
                 frame[at..at + 2].copy_from_slice(&(!word).to_be_bytes());
                 frame[field..field + 2].copy_from_slice(&fixed.to_be_bytes());
                 let verdict = verdict(protocol, &frame);
-                let expected = if len == 60 && protocol == Protocol::Tcp { Verdict::Misdirected } else { Verdict::Corrupt };
+                let expected =
+                    if len == 60 && protocol == Protocol::Tcp { Verdict::Misdirected } else { Verdict::Corrupt };
                 assert_eq!(verdict, expected, "{protocol} {len}, byte {at}");
             }
         }
@@ -253,7 +254,11 @@ mod tests {
             let whole = verdict(protocol, &rewritten(protocol, len, own, service));
             assert!(matches!(whole, Verdict::Right { flow: 7, .. }), "{whole:?}");
             for other in [judge.flows.client(8), Client { port: 60_000, ..own }] {
-                assert_eq!(verdict(protocol, &rewritten(protocol, len, other, service)), Verdict::Misdirected, "{other:?}");
+                assert_eq!(
+                    verdict(protocol, &rewritten(protocol, len, other, service)),
+                    Verdict::Misdirected,
+                    "{other:?}"
+                );
             }
             let elsewhere = [Client { port: 8081, ..service }, Client { address: [10, 0, 0, 2].into(), ..service }];
             for elsewhere in elsewhere {

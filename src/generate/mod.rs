@@ -34,3 +34,4 @@ pub mod sizes;
 pub mod stamp;
 pub mod track;
 pub mod tunnel;
+mod values;

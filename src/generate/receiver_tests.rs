@@ -43,8 +43,7 @@ impl Bench {
         };
         let plan =
             Plan { clients: Some(clients), backends: vec![BACKEND], answer, mac: None, duration: None, burst: 32 };
-        let neighbors =
-            Neighbors { clients: Some(flows), backends: vec![BACKEND], next_hop: Some(to.address) };
+        let neighbors = Neighbors { clients: Some(flows), backends: vec![BACKEND], next_hop: Some(to.address) };
         let counters = Arc::new(per_worker(1));
         let receiver = Receiver::new(&plan, neighbors, KEY, Arc::clone(&counters), 0);
         Self { receiver, counters, flows, protocol }
@@ -181,14 +180,8 @@ fn what_reaches_a_backend_that_answers_directly_has_come_back() {
 
 #[test]
 fn a_backend_alone_returns_whatever_is_sent_to_it() {
-    let plan = Plan {
-        clients: None,
-        backends: vec![BACKEND],
-        answer: Answer::Back,
-        mac: None,
-        duration: None,
-        burst: 32,
-    };
+    let plan =
+        Plan { clients: None, backends: vec![BACKEND], answer: Answer::Back, mac: None, duration: None, burst: 32 };
     let neighbors = Neighbors { clients: None, backends: vec![BACKEND], next_hop: None };
     let counters = Arc::new(per_worker(1));
     let mut receiver = Receiver::new(&plan, neighbors, KEY, Arc::clone(&counters), 0);

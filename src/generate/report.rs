@@ -259,10 +259,13 @@ mod tests {
     #[test]
     fn the_table_says_what_was_found() {
         let table = report(true).table();
-        for part in ["1000 flows", "999 of 1000 flows", "672.000", "0.0485%", "connections opened", "SYN to last", "1.50"] {
+        for part in
+            ["1000 flows", "999 of 1000 flows", "672.000", "0.0485%", "connections opened", "SYN to last", "1.50"]
+        {
             assert!(table.contains(part), "{part} in:\n{table}");
         }
-        let line = |name: &str| table.lines().find(|line| line.contains(name)).map(|line| line.split_whitespace().nth(1));
+        let line =
+            |name: &str| table.lines().find(|line| line.contains(name)).map(|line| line.split_whitespace().nth(1));
         assert_eq!((line("misdirected"), line("corrupt")), (Some(Some("10")), Some(Some("20"))), "{table}");
     }
 

@@ -69,7 +69,7 @@ impl Sender {
     /// Bytes of the next frame.
     #[inline(always)]
     pub fn next_len(&self) -> usize {
-        self.templates[self.sizes.index(self.sent)].len()
+        self.templates[self.sizes.index(self.sent)].frame_len()
     }
 
     /// Writes the next frame of the measurement into `frame`, [`Self::next_len`] bytes long.

@@ -32,7 +32,8 @@ pub fn generate_by(command: Command, eal: &[&str], own: &[&str]) -> Value {
 #[track_caller]
 pub fn start(eal: &[&str], own: &[&str]) -> Process {
     let mut process = spawn(eal, own);
-    process.wait_for_output("'leat-gen: ready'", LONG, |_, stderr| stderr.lines().any(|line| line == "leat-gen: ready"));
+    process
+        .wait_for_output("'leat-gen: ready'", LONG, |_, stderr| stderr.lines().any(|line| line == "leat-gen: ready"));
     process
 }
 

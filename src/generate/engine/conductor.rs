@@ -84,9 +84,7 @@ impl Conductor {
             // A driver that cannot tell is believed to have a link.
             let down = self.ports.iter().position(|port| port.link().is_ok_and(|link| !link.is_up));
             let error = match (down, clients.next_hop) {
-                (Some(port), _) => {
-                    EngineError::NoLink { port: self.names[port].clone(), wait: clients.wait }
-                }
+                (Some(port), _) => EngineError::NoLink { port: self.names[port].clone(), wait: clients.wait },
                 (None, NextHop::Address(address)) if self.shared.next_hop().is_none() => {
                     EngineError::NoNextHop { address, wait: clients.wait }
                 }

@@ -1,7 +1,7 @@
 //! Runs a plan on DPDK's ports: sets them up, has every lcore send and receive, and conducts the phases.
 //!
 //! Each lcore has a queue of its own of every port, and everything that it writes is its own: its sender with its part of
-//! the flows, its receiver, its counters. [`Shared`] is what they and the conductor, an ordinary thread, see together.
+//! the flows, its receiver, its counters. `Shared` is what they and the conductor, an ordinary thread, see together.
 
 mod conductor;
 mod ports;
