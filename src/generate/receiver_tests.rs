@@ -9,6 +9,7 @@ use crate::generate::plan::{Clients, NextHop};
 use crate::generate::sizes::Sizes;
 use crate::wire::tcp::{self, Flags};
 use crate::wire::udp;
+use proptest::prelude::*;
 use std::net::Ipv4Addr;
 
 const OWN: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
@@ -215,4 +216,33 @@ fn a_clock_that_lags_on_another_cpu_makes_no_time_of_a_minute() {
     assert_eq!(time(SentAt(200), SentAt(190)), 0);
     assert_eq!(time(SentAt(u32::MAX), SentAt(0)), 16);
     assert_eq!(time(SentAt(5), SentAt(5)), 0);
+}
+
+proptest! {
+    /// Frames that are almost right, and frames that are nothing at all.
+    #[test]
+    fn no_frame_makes_it_panic(
+        tcp in any::<bool>(), connections in any::<bool>(), direct in any::<bool>(), len in 60..200u16, flags in any::<u8>(),
+        to_backend in any::<bool>(), changes in prop::collection::vec((0..200usize, any::<u8>()), 0..4), cut in 0..220usize,
+    ) {
+        let protocol = if tcp { Protocol::Tcp } else { Protocol::Udp };
+        let traffic =
+            if connections { Traffic::Connections } else { Traffic::Packets { syns: 0, open_rate: None } };
+        let mut bench = Bench::new(protocol, traffic, if direct { Answer::Direct } else { Answer::Back });
+        let own = bench.flows.client(9);
+        let mut frame = frame(protocol, len, own, 9, Flags(flags));
+        let (vip, elsewhere) = (client([10, 0, 0, 10], 8080), Client { address: BACKEND, port: 80 });
+        let (source, destination) = if to_backend { (vip, elsewhere) } else { (vip, own) };
+        forward(protocol, &mut frame, source, destination);
+        for (at, value) in changes {
+            if let Some(byte) = frame.get_mut(at) {
+                *byte = value;
+            }
+        }
+        frame.truncate(cut);
+        let len = frame.len();
+        if let Fate::Transmit { len: sent, .. } = bench.receive(&mut frame) {
+            prop_assert!(sent <= len.max(60));
+        }
+    }
 }

@@ -57,17 +57,18 @@ impl Conductor {
 
     fn run(&self) -> Result<Outcome, EngineError> {
         let mut opening = None;
-        let mut before = Figures::default();
         let is_ready = match self.prepare()? {
             Ok(()) => self.open(&mut opening).is_ok(),
             Err(Interrupted) => false,
         };
+        // Who is interrupted before has measured nothing.
+        let before = self.figures();
         if is_ready {
-            before = self.figures();
             self.measure(&before);
         }
         let nanos = self.shared.stages.iter().map(|stage| stage.sending_nanos.value()).max().unwrap_or(0);
-        Ok(Outcome { figures: self.figures().since(&before), sending: Duration::from_nanos(nanos), opening })
+        let after = if is_ready { self.figures() } else { before };
+        Ok(Outcome { figures: after.since(&before), sending: Duration::from_nanos(nanos), opening })
     }
 
     /// Waits for the lcores, the links and the next hop.
