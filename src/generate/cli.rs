@@ -9,12 +9,11 @@ use clap::{CommandFactory, Parser};
 use super::flows::{Flows, MOST_FLOWS};
 use super::frame;
 use super::order::Order;
-use super::plan::{Answer, Clients, NextHop, Plan, Traffic};
+use super::plan::{Answer, Clients, NextHop, Plan, Protocol, Traffic};
 use super::stamp;
 use super::values::{amount, decimal, given, order, ports, service, sizes, time, whole};
 use crate::config::convention::{Arguments, Instead, Program};
 use crate::config::{Failure, value};
-use crate::flow::Protocol;
 use crate::io::BURST;
 
 /// What the command line asks for.

@@ -15,6 +15,7 @@
 //!    │ ACK ────────────────────────────▶ │  nothing to answer
 //! ```
 
+use super::plan::Protocol;
 use crate::wire::checksum::Delta;
 use crate::wire::ethernet::{self, MacAddr};
 use crate::wire::tcp::{self, Flags};
@@ -104,9 +105,8 @@ pub fn next(frame: &mut [u8]) -> Next {
     Next::SendLast((ethernet::HEADER_LEN + ip_len + segment.header_len).max(SHORTEST_FRAME))
 }
 
-/// IANA's number of TCP, and of UDP.
-const TCP: u8 = 6;
-const UDP: u8 = 17;
+const TCP: u8 = Protocol::Tcp.number();
+const UDP: u8 = Protocol::Udp.number();
 
 /// The control bits that ask for an answer.
 const CALLS: Flags = Flags::SYN.or(Flags::FIN).or(Flags::PSH);
@@ -185,7 +185,6 @@ fn set_total_len(ip: &mut [u8], total_len: usize) {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::flow::Protocol;
     use crate::generate::flows::{Client, Flows};
     use crate::generate::frame::tests::{KEY, destination, frame};
     use crate::generate::judge::{Judge, Verdict, Way};
@@ -224,7 +223,7 @@ pub(super) mod tests {
             let mut frame = frame(protocol, len, client(), 9, Flags::PSH.or(Flags::ACK));
             assert!(echo(&mut frame));
             let verdict = judge(protocol, &frame, Way::ToClient);
-            assert!(matches!(verdict, Verdict::Right { flow: 9, .. }), "{protocol} {len}: {verdict:?}");
+            assert!(matches!(verdict, Verdict::Right { flow: 9, .. }), "{protocol:?} {len}: {verdict:?}");
             assert_eq!(frame[..12], [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0xfe]);
         }
     }

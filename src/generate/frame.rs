@@ -6,8 +6,8 @@
 use std::net::Ipv4Addr;
 
 use super::flows::Client;
+use super::plan::Protocol;
 use super::stamp::{self, Key, Stamp};
-use crate::flow::Protocol;
 use crate::wire::checksum::{self, Sum};
 use crate::wire::ethernet::{self, EtherType, MacAddr};
 use crate::wire::tcp::Flags;
@@ -109,7 +109,7 @@ impl Template {
                     udp::write(header, 0, to.port, transport_len, 0);
                 }
             }
-            Protocol::Tcp | Protocol::Icmp => {
+            Protocol::Tcp => {
                 if let Some(header) = transport.first_chunk_mut() {
                     tcp::write(header, (0, to.port), (0, 0), Flags(0), WINDOW);
                 }
@@ -149,7 +149,7 @@ impl Template {
         match self.protocol {
             // Both lengths are known here, and copied without a loop.
             Protocol::Udp => copy_headers::<{ headers_len(Protocol::Udp) }>(head, &self.headers),
-            Protocol::Tcp | Protocol::Icmp => copy_headers::<{ headers_len(Protocol::Tcp) }>(head, &self.headers),
+            Protocol::Tcp => copy_headers::<{ headers_len(Protocol::Tcp) }>(head, &self.headers),
         }
         let stamp_len = stamp_len(payload.len());
         let end = payload.len().min(FILLER_LEN);
@@ -170,7 +170,7 @@ impl Template {
                 header[..2].copy_from_slice(&from.port.to_be_bytes());
                 header[6..8].copy_from_slice(&sum.finish().to_be_bytes());
             }
-            Protocol::Tcp | Protocol::Icmp => {
+            Protocol::Tcp => {
                 let Some(header) = transport.first_chunk_mut::<{ tcp::HEADER_LEN }>() else { return };
                 let Numbers { sequence, acknowledgment, flags } = numbers;
                 header[..2].copy_from_slice(&from.port.to_be_bytes());
@@ -195,7 +195,7 @@ fn copy_headers<const N: usize>(to: &mut [u8], from: &[u8; LONGEST_HEADERS]) {
 pub(super) const fn headers_len(protocol: Protocol) -> usize {
     let transport = match protocol {
         Protocol::Udp => udp::HEADER_LEN,
-        Protocol::Tcp | Protocol::Icmp => tcp::HEADER_LEN,
+        Protocol::Tcp => tcp::HEADER_LEN,
     };
     ethernet::HEADER_LEN + ipv4::HEADER_LEN + transport
 }

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use super::flows::{Client, Flows};
 use super::frame;
+use super::plan::Protocol;
 use super::stamp::{Key, Reading, SentAt};
-use crate::flow::Protocol;
 use crate::wire::{checksum, ipv4, tcp, udp};
 
 /// Which way a packet went.
@@ -140,7 +140,7 @@ impl<'a> Transport<'a> {
                 }
                 (header.source_port(), header.destination_port(), udp::HEADER_LEN)
             }
-            Protocol::Tcp | Protocol::Icmp => {
+            Protocol::Tcp => {
                 let header = tcp::Header::new(whole)?;
                 if header.header_len() < tcp::HEADER_LEN {
                     return None;
@@ -219,7 +219,7 @@ mod tests {
                 let mut frame = sent(protocol, len, 7);
                 frame[at] ^= 0x10;
                 let verdict = verdict(protocol, &frame);
-                assert!(matches!(verdict, Verdict::Corrupt), "{protocol} {len}, byte {at}: {verdict:?}");
+                assert!(matches!(verdict, Verdict::Corrupt), "{protocol:?} {len}, byte {at}: {verdict:?}");
             }
         }
     }
@@ -240,7 +240,7 @@ mod tests {
                 let verdict = verdict(protocol, &frame);
                 let expected =
                     if len == 60 && protocol == Protocol::Tcp { Verdict::Misdirected } else { Verdict::Corrupt };
-                assert_eq!(verdict, expected, "{protocol} {len}, byte {at}");
+                assert_eq!(verdict, expected, "{protocol:?} {len}, byte {at}");
             }
         }
     }

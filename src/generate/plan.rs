@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::flows::Flows;
 use super::order::Order;
 use super::sizes::Sizes;
-use crate::flow::Protocol;
 use crate::wire::MacAddr;
 
 /// A whole run.
@@ -62,6 +61,26 @@ pub struct Clients {
     pub next_hop: NextHop,
     /// How long the link and the next hop are waited for.
     pub wait: Duration,
+}
+
+/// What flows are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// RFC 9293.
+    Tcp,
+    /// RFC 768.
+    Udp,
+}
+
+impl Protocol {
+    /// IANA's number, as in the IPv4 header.
+    #[inline(always)]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
 }
 
 /// What clients send.

@@ -1,11 +1,10 @@
 use super::*;
 use crate::counters::per_worker;
-use crate::flow::Protocol;
 use crate::generate::flows::{Client, Flows};
 use crate::generate::frame::tests::{KEY, destination, frame};
 use crate::generate::measure::Figures;
 use crate::generate::order::Order;
-use crate::generate::plan::{Clients, NextHop};
+use crate::generate::plan::{Clients, NextHop, Protocol};
 use crate::generate::sizes::Sizes;
 use crate::wire::tcp::{self, Flags};
 use crate::wire::udp;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::measure::{Figures, Latency, Times};
 use crate::metrics::columns;
 
-/// Bits that a frame takes on Ethernet beside its bytes in a buffer: check sequence, preamble and gap (IEEE 802.3).
+/// Bytes that a frame takes on Ethernet beside those in a buffer: check sequence, preamble and gap (IEEE 802.3).
 const OVERHEAD_BYTES: u64 = 4 + 8 + 12;
 
 /// The whole of a run.
@@ -46,8 +46,8 @@ pub struct Report {
     pub other: u64,
     /// Where connections were asked for.
     pub connections: Option<Connections>,
-    /// Nanoseconds from a packet's first byte given to the port until it was taken from one; of connections, from the
-    /// SYN to the last answer.
+    /// Nanoseconds from when a packet was written until it was taken from a port; of connections, from the SYN to the last
+    /// answer.
     pub latency_ns: Option<Times>,
 }
 

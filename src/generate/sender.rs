@@ -124,11 +124,11 @@ fn segment(first: u32) -> Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::Protocol;
     use crate::generate::frame::tests::{KEY, destination};
     use crate::generate::judge::{Judge, Verdict, Way};
     use crate::generate::order::Order;
     use crate::generate::plan::NextHop;
+    use crate::generate::plan::Protocol;
     use crate::wire::tcp::Header;
 
     fn clients(protocol: Protocol, traffic: Traffic, flows: u32) -> Clients {

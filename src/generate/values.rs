@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::order::Order;
+use super::plan::Protocol;
 use super::sizes::Sizes;
 use crate::config::value;
-use crate::flow::Protocol;
 
 /// A time that is more than none.
 pub(super) fn time(name: &str, text: &Option<String>) -> Result<Option<Duration>, String> {

@@ -149,7 +149,7 @@ struct Shared {
 /// How far an lcore is.
 #[derive(Debug, Default)]
 struct Stage {
-    /// Rounds of its loop, until there was one.
+    /// 1 when its loop has begun.
     is_up: Counter,
     /// The last phase in which it has sent all that was its part.
     finished: Counter,
