@@ -2,7 +2,7 @@
 --
 --   pktgen [EAL options] -- -P -m "2.0,3.1" -f scripts/pktgen/leat.lua
 --
--- Port 0 is the clients', port 1 the backend's. The environment says what to send; run.sh sets it:
+-- Port 0 is the clients', port 1 the backend's. The environment says what to send; run.sh sets all but LEAT_PERCENT:
 --
 --   LEAT_VIP       the service's address                 LEAT_FLOWS     about how many flows
 --   LEAT_PORT      its UDP port                          LEAT_SIZE      bytes of a frame, check sequence included

@@ -22,6 +22,9 @@ use crate::wire::MacAddr;
 /// Packets that wait for one queue. While fewer than a burst fit, nothing more is received or made.
 const WAITING: usize = 2 * BURST;
 
+/// The clients' side.
+const CLIENTS: usize = 0;
+
 /// Polls that moved nothing, one after the other, before another thread may have the CPU: the balancer may need it.
 const IDLE_POLLS: u32 = 32;
 
@@ -45,7 +48,7 @@ impl Side {
 /// One lcore's whole work.
 pub(super) struct Worker {
     pub(super) index: usize,
-    /// The first is the clients'.
+    /// [`CLIENTS`] is the clients', the last one the backends'.
     pub(super) sides: Vec<Side>,
     pub(super) receiver: Receiver,
     pub(super) neighbors: Neighbors,
@@ -106,7 +109,7 @@ impl Worker {
                 moved += self.send(lcore, task, now);
             }
             moved += self.flush(lcore);
-            if task.as_ref().is_some_and(|task| task.left == 0) && self.sides[0].waiting.is_empty() {
+            if task.as_ref().is_some_and(|task| task.left == 0) && self.sides[CLIENTS].waiting.is_empty() {
                 self.finish(task.take(), now);
             }
             idle_polls = if moved > 0 { 0 } else { idle_polls + 1 };
@@ -134,7 +137,7 @@ impl Worker {
         let clients = self.clients.as_ref()?;
         let share = Share { index: self.index as u32, of: self.shared.stages.len() as u32 };
         let to = Destination {
-            source_mac: self.sides[0].mac,
+            source_mac: self.sides[CLIENTS].mac,
             mac: self.shared.next_hop()?,
             address: clients.vip,
             port: clients.port,
@@ -168,7 +171,7 @@ impl Worker {
     #[inline(always)]
     fn send(&mut self, lcore: Lcore, task: &mut Task, now: u64) -> usize {
         let sent = SentAt::from_nanos(self.nanos(now));
-        let (Some(sender), Some(side)) = (&mut self.sender, self.sides.first_mut()) else { return 0 };
+        let (Some(sender), Some(side)) = (&mut self.sender, self.sides.get_mut(CLIENTS)) else { return 0 };
         let room = self.burst.min(side.waiting.remaining_capacity());
         let room = usize::try_from(task.left).map_or(room, |left| left.min(room));
         let count = if room > 0 { task.pacer.take(now, room) } else { 0 };
@@ -205,7 +208,7 @@ impl Worker {
         let mut received = 0;
         let mut burst = Burst::<Mbuf>::new();
         let mut garbage = Burst::<Mbuf>::new();
-        for side in &mut self.sides {
+        for (at, side) in self.sides.iter_mut().enumerate() {
             // Every packet may have an answer.
             if side.waiting.remaining_capacity() < BURST || side.rx.rx_burst(lcore, &mut burst) == 0 {
                 continue;
@@ -217,7 +220,10 @@ impl Worker {
                 match self.receiver.receive(packet.data_mut(), side.mac, now) {
                     Fate::Discard => garbage.push(packet),
                     Fate::NextHop(mac) => {
-                        self.shared.set_next_hop(mac);
+                        // A balancer tells its service's address on all its ports, and each has another one.
+                        if at == CLIENTS {
+                            self.shared.set_next_hop(mac);
+                        }
                         garbage.push(packet);
                     }
                     Fate::Transmit { len, is_sent } => {
@@ -253,7 +259,7 @@ impl Worker {
         if self.index != 0 || self.shared.next_hop().is_some() {
             return;
         }
-        let side = &mut self.sides[0];
+        let side = &mut self.sides[CLIENTS];
         let question = self.neighbors.question(side.mac).and_then(|frame| self.pool.copy(lcore, &frame));
         if let Some(question) = question
             && !side.waiting.is_full()
