@@ -34,6 +34,11 @@ usage_error() {
     exit 2
 }
 
+# value_of OPTION [VALUE]: insists on the value.
+value_of() {
+    [[ -n ${2:-} ]] || usage_error "$1 needs a value"
+}
+
 # need_root WHY: stops unless the script runs as root.
 need_root() {
     [[ $EUID -eq 0 ]] || die "must run as root: $1. Try: sudo $0"

@@ -86,10 +86,6 @@ main() {
     esac
 }
 
-value_of() {
-    [[ -n ${2:-} ]] || usage_error "$1 needs a value"
-}
-
 up() {
     lock
     whole && return

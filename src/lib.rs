@@ -19,6 +19,7 @@ pub mod control;
 pub mod counters;
 pub mod flow;
 pub mod forward;
+pub mod generate;
 pub mod health;
 pub mod id;
 pub mod io;

@@ -3,6 +3,7 @@
 //! Tens of thousands are under way at any time, each at another step; a burst has packets of all kinds, as it would have
 //! from a port. The table is full of connections that rest after their end, as it is on a balancer under such a load.
 
+use arrayvec::ArrayVec;
 use leat::io::{BURST, Burst};
 use leat::service::Mode;
 
@@ -53,6 +54,8 @@ const LIFE: [Step; 8] = [
 
 #[derive(Clone)]
 struct Cohort {
+    /// Turns before it sets out.
+    idle: usize,
     flow: u64,
     step: usize,
     answers: [Tuple; COHORT],
@@ -70,7 +73,7 @@ pub(crate) struct Churn {
 impl Churn {
     /// With a table that is full.
     pub(crate) fn new() -> Self {
-        let nobody = Cohort { flow: 0, step: 0, answers: [original(0); COHORT] };
+        let nobody = Cohort { idle: 0, flow: 0, step: LIFE.len(), answers: [original(0); COHORT] };
         let mut churn = Self {
             balancer: Balancer::new(Mode::Fullnat, Transport::Tcp, CONNECTIONS),
             frames: Frames::new(),
@@ -79,8 +82,8 @@ impl Churn {
             at: 0,
         };
         for (number, cohort) in churn.cohorts.iter_mut().enumerate() {
-            // Negative steps, so to speak: one cohort after the other sets out.
-            cohort.step = LIFE.len() + number % LIFE.len();
+            // One after the other, so that each burst has packets of every step.
+            cohort.idle = number % LIFE.len();
         }
         churn.run(CONNECTIONS as u64 * 9 / 8, true);
         churn
@@ -106,12 +109,16 @@ impl Churn {
         let bursts = (connections * LIFE.len() as u64).div_ceil(BURST as u64);
         let start = on_cpu();
         for _ in 0..bursts {
-            let mut opening = [None; BURST / COHORT];
-            for (part, opening) in opening.iter_mut().enumerate() {
+            let mut opening = ArrayVec::<_, { BURST / COHORT }>::new();
+            for part in 0..BURST / COHORT {
                 let number = (self.at + part) % COHORTS;
                 let cohort = &mut self.cohorts[number];
-                if cohort.step >= LIFE.len() {
-                    cohort.step -= LIFE.len();
+                if cohort.idle > 0 {
+                    cohort.idle -= 1;
+                    continue;
+                }
+                if cohort.step == LIFE.len() {
+                    cohort.step = 0;
                     cohort.flow = self.next_flow;
                     self.next_flow += COHORT as u64;
                 }
@@ -123,12 +130,12 @@ impl Churn {
                     let head = template.segment(tuple, step.flags, step.sequence, step.acknowledgment);
                     self.frames.make(&head, step.frame_len, &mut burst);
                 }
-                *opening = (cohort.step == 0).then_some(number);
+                opening.push((cohort.step == 0).then_some(number));
                 cohort.step += 1;
             }
             self.at = (self.at + BURST / COHORT) % COHORTS;
             if send {
-                self.send(&mut burst, opening);
+                self.send(&mut burst, &opening);
             } else {
                 self.frames.take_back(std::hint::black_box(&mut burst));
             }
@@ -136,8 +143,9 @@ impl Churn {
         (on_cpu() - start) as f64
     }
 
-    /// Sends `burst`, and notes how those of it that open a connection are to be answered.
-    fn send(&mut self, burst: &mut Burst<Frame>, opening: [Option<usize>; BURST / COHORT]) {
+    /// Sends `burst`, and notes how those of it that open a connection are to be answered: by cohort of the burst, which
+    /// of all cohorts it is.
+    fn send(&mut self, burst: &mut Burst<Frame>, opening: &[Option<usize>]) {
         let Self { balancer, frames, cohorts, .. } = self;
         let mut at = 0;
         frames.read_sent(

@@ -8,13 +8,13 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
+use super::convention::{Arguments, Instead, Program};
 use super::draft::{Draft, DraftBackend, DraftExtras, DraftService};
 use super::file::{self, Loaded};
 use super::problem::{At, Failure, Place, Problems};
-use super::{Config, eal, validate, value};
+use super::{Config, validate, value};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub enum Invocation {
 /// A whole, valid instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// EAL's arguments as they were given, without the program's name; [`eal::complete`] adds what is missing.
+    /// EAL's arguments as they were given, without the program's name; [`super::eal::complete`] adds what is missing.
     pub eal: Vec<String>,
     /// What to do.
     pub config: Config,
@@ -43,6 +43,9 @@ pub struct Run {
     /// The file that the configuration came from, to read it again.
     pub file: Option<PathBuf>,
 }
+
+const PROGRAM: Program =
+    Program { name: "leat", anywhere: &["--help", "--version", "--check"], with_options: &["--check"] };
 
 /// leat's own options. The texts are the help.
 #[derive(Debug, Parser)]
@@ -144,11 +147,20 @@ pub fn parse(
     args: impl IntoIterator<Item = OsString>,
     read_file: impl FnOnce(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<Invocation, Failure> {
-    let args = args.into_iter().map(utf8).collect::<Result<Vec<_>, _>>()?;
-    let (eal, own) = split(args)?;
+    let Arguments { eal, own } = PROGRAM.split(args, &Options::command())?;
+    let Some(own) = own else {
+        let what =
+            if eal.is_empty() { "there is nothing to balance" } else { "there is no `--` with a service after it" };
+        return Err(Failure::new(format_args!("{what}; {HOW_TO_START}")));
+    };
     let options = match Options::try_parse_from(&own) {
         Ok(options) => options,
-        Err(error) => return instead(&error),
+        Err(error) => {
+            return PROGRAM.instead(&error).map(|instead| match instead {
+                Instead::Help(text) => Invocation::Help(text),
+                Instead::Version(text) => Invocation::Version(text),
+            });
+        }
     };
     let Loaded { mut config, warnings } = match &options.config {
         Some(path) => from_file(&options, path, read_file)?,
@@ -157,75 +169,6 @@ pub fn parse(
     override_settings(&options, &mut config)?;
     let run = Run { eal, config, trace: options.trace, warnings, file: options.config };
     Ok(if options.check { Invocation::Check(run) } else { Invocation::Run(run) })
-}
-
-fn utf8(arg: OsString) -> Result<String, Failure> {
-    arg.into_string().map_err(|arg| {
-        Failure::new(format_args!("argument {:?} is not UTF-8 text; write it in UTF-8", arg.to_string_lossy()))
-    })
-}
-
-/// EAL's arguments and leat's.
-fn split(mut args: Vec<String>) -> Result<(Vec<String>, Vec<String>), Failure> {
-    const OWN_ANYWHERE: [&str; 3] = ["--help", "--version", "--check"];
-    let is_own = |arg: &String| OWN_ANYWHERE.contains(&arg.as_str());
-    if let Some(dashes) = args.iter().position(|arg| arg == "--") {
-        let mut own = args.split_off(dashes);
-        own.remove(0);
-        let (early, eal): (Vec<_>, Vec<_>) = args.into_iter().partition(is_own);
-        misplaced(&eal)?;
-        own.splice(0..0, early);
-        return Ok((eal, own));
-    }
-    if let Some(first) = args.iter().position(is_own) {
-        let own = args.split_off(first);
-        if own[0] == "--check" {
-            misplaced(&args)?;
-        }
-        return Ok((args, own));
-    }
-    misplaced(&args)?;
-    let what = if args.is_empty() { "there is nothing to balance" } else { "there is no `--` with a service after it" };
-    Err(Failure::new(format_args!("{what}; {HOW_TO_START}")))
-}
-
-/// Finds an option of leat's where EAL's are.
-fn misplaced(eal: &[String]) -> Result<(), Failure> {
-    let command = Options::command();
-    for arg in eal {
-        let spelling = arg.split('=').next().unwrap_or(arg);
-        let own = command.get_arguments().filter_map(|option| option.get_long());
-        if spelling.strip_prefix("--").is_some_and(|name| own.into_iter().any(|long| long == name))
-            && !eal::knows(spelling)
-        {
-            return Err(Failure::new(format_args!(
-                "{spelling} is leat's and stands where EAL's options are; write it after `--`: \
-                 leat [EAL options] -- {spelling} ..."
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Help and version come out of clap as errors, and so do errors.
-fn instead(error: &clap::Error) -> Result<Invocation, Failure> {
-    let text = error.to_string();
-    let text = text.trim_end();
-    match error.kind() {
-        ErrorKind::DisplayHelp => return Ok(Invocation::Help(text.to_owned())),
-        ErrorKind::DisplayVersion => return Ok(Invocation::Version(text.to_owned())),
-        _ => {}
-    }
-    if let Some(clap::error::ContextValue::String(arg)) = error.get(clap::error::ContextKind::InvalidArg) {
-        let spelling = arg.split('=').next().unwrap_or(arg);
-        if error.kind() == ErrorKind::UnknownArgument && eal::knows(spelling) {
-            return Err(Failure::new(format_args!(
-                "{spelling} is EAL's and stands where leat's options are; write it before `--`: \
-                 leat {spelling} ... -- [options]"
-            )));
-        }
-    }
-    Err(Failure::new(text.strip_prefix("error: ").unwrap_or(text)))
 }
 
 fn from_file(

@@ -15,6 +15,7 @@ pub mod eal;
 pub mod file;
 pub mod summary;
 
+pub(crate) mod convention;
 mod document;
 mod draft;
 mod problem;

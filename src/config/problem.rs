@@ -20,6 +20,15 @@ impl Failure {
     pub(super) fn new(complaint: impl fmt::Display) -> Self {
         Self { message: format!("leat: {complaint}") }
     }
+
+    /// The same, said by another program that shares leat's command line: `leat: ` becomes its name.
+    #[must_use]
+    pub fn said_by(self, program: &str) -> Self {
+        match self.message.strip_prefix("leat: ") {
+            Some(complaint) => Self { message: format!("{program}: {complaint}") },
+            None => self,
+        }
+    }
 }
 
 /// Where a value was written.

@@ -104,7 +104,7 @@ fn is_ipv6(text: &str) -> bool {
 }
 
 /// Takes `ADDR[:PORT]` apart, without looking at the address.
-pub(super) fn endpoint(text: &str) -> Result<(&str, Option<i128>), String> {
+pub(crate) fn endpoint(text: &str) -> Result<(&str, Option<i128>), String> {
     if text.starts_with('[') || is_ipv6(text) {
         // Brackets around anything else are no address either, and get the message that fits.
         return ipv4("address", text).map(|_| (text, None));
@@ -116,7 +116,7 @@ pub(super) fn endpoint(text: &str) -> Result<(&str, Option<i128>), String> {
 }
 
 /// A whole number written in decimal digits.
-pub(super) fn number(field: &str, text: &str) -> Result<i128, String> {
+pub(crate) fn number(field: &str, text: &str) -> Result<i128, String> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("{field} {text:?} is not a whole number; write digits only"));
@@ -126,7 +126,7 @@ pub(super) fn number(field: &str, text: &str) -> Result<i128, String> {
 }
 
 /// A number from `low` to `high`.
-pub(super) fn in_range<T>(field: &str, given: i128, low: T, high: T) -> Result<T, String>
+pub(crate) fn in_range<T>(field: &str, given: i128, low: T, high: T) -> Result<T, String>
 where
     T: TryFrom<i128> + PartialOrd + std::fmt::Display,
 {
@@ -139,7 +139,7 @@ where
 }
 
 /// A port of TCP or UDP.
-pub(super) fn port(given: i128) -> Result<u16, String> {
+pub(crate) fn port(given: i128) -> Result<u16, String> {
     in_range("port", given, 1, u16::MAX)
 }
 
@@ -177,7 +177,7 @@ pub(super) fn duration(field: &str, text: &str) -> Result<Duration, String> {
 }
 
 /// A time such as [`duration`] reads, or one of milliseconds only, such as `500ms`.
-pub(super) fn short_duration(field: &str, text: &str) -> Result<Duration, String> {
+pub(crate) fn short_duration(field: &str, text: &str) -> Result<Duration, String> {
     match text.strip_suffix("ms") {
         Some(digits) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
             Ok(Duration::from_millis(digits.parse().unwrap_or(u64::MAX)))
@@ -211,7 +211,7 @@ pub(super) fn mac_setting(text: &str) -> Result<MacSetting, String> {
 }
 
 /// The Ethernet address of one station.
-pub(super) fn station(text: &str) -> Result<MacAddr, String> {
+pub(crate) fn station(text: &str) -> Result<MacAddr, String> {
     let mac: MacAddr = text.parse().map_err(|error| format!("mac {text:?} is {error}"))?;
     if !mac.is_unicast() {
         let kind = if mac == MacAddr::default() { "all zeros" } else { "a group address" };
@@ -254,7 +254,7 @@ pub(super) fn api(text: &str) -> Result<ApiAddress, String> {
 }
 
 /// One of a few words. Those in `later` belong to later versions and are refused by name.
-pub(super) fn choice<T: Copy>(field: &str, text: &str, known: &[(&str, T)], later: &[&str]) -> Result<T, String> {
+pub(crate) fn choice<T: Copy>(field: &str, text: &str, known: &[(&str, T)], later: &[&str]) -> Result<T, String> {
     if let Some((_, value)) = known.iter().find(|(name, _)| *name == text) {
         return Ok(*value);
     }

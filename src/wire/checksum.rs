@@ -17,7 +17,7 @@ pub fn of(bytes: &[u8]) -> u16 {
 fn sum(bytes: &[u8]) -> u64 {
     // Two words at a time: 2³² is 1 modulo 2¹⁶ - 1, so it does not matter which half of a sum a word is added to.
     let (pairs, rest) = bytes.as_chunks::<4>();
-    let mut sum = pairs.iter().map(|pair| u64::from(u32::from_ne_bytes(*pair))).sum();
+    let mut sum: u64 = pairs.iter().map(|pair| u64::from(u32::from_ne_bytes(*pair))).sum();
     let (words, rest) = rest.as_chunks::<2>();
     for word in words {
         sum += u64::from(u16::from_ne_bytes(*word));
@@ -39,15 +39,33 @@ pub fn pseudo_header(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, leng
 }
 
 impl Sum {
+    /// Over nothing.
+    pub const ZERO: Self = Self(0);
+
     /// Adds `bytes`; only the last that are added may be of odd length.
     #[must_use]
+    #[inline]
     pub fn and_bytes(self, bytes: &[u8]) -> Self {
         Self(self.0 + sum(bytes))
     }
 
+    /// Adds a number that stands at an even offset, as two words of 16 bits.
+    #[must_use]
+    #[inline(always)]
+    pub const fn and_number(self, number: u32) -> Self {
+        Self(self.0 + number.to_be() as u64)
+    }
+
+    /// The checksum of all, for IPv4 and TCP.
+    #[inline(always)]
+    pub const fn complement(self) -> u16 {
+        u16::from_be(!fold(self.0))
+    }
+
     /// The checksum of all, as UDP wants it: one that is 0 is written as 0xffff.
+    #[inline(always)]
     pub fn finish(self) -> u16 {
-        match u16::from_be(!fold(self.0)) {
+        match self.complement() {
             0 => 0xffff,
             sum => sum,
         }

@@ -19,7 +19,7 @@
 
 use std::fmt;
 
-use super::{read_u16, read_u32, write_ports, write_u16};
+use super::{read_u16, read_u32, write_ports, write_u16, write_u32};
 use crate::wire::checksum::Delta;
 
 /// Bytes of the header without options.
@@ -134,6 +134,26 @@ impl Header<'_> {
 }
 
 impl HeaderMut<'_> {
+    /// The same header, to read.
+    #[inline(always)]
+    pub const fn as_header(&self) -> Header<'_> {
+        Header(self.0)
+    }
+
+    /// Sets both numbers and the control bits, and adjusts the checksum for them.
+    #[inline(always)]
+    pub fn set_numbers(&mut self, sequence: u32, acknowledgment: u32, flags: Flags) {
+        let mut delta = Delta::NONE;
+        for (at, new) in [(4, sequence), (8, acknowledgment)] {
+            let [high, low] = [(new >> 16) as u16, new as u16];
+            delta = delta.replace(read_u16(self.0, at), high).replace(read_u16(self.0, at + 2), low);
+            write_u32(self.0, at, new);
+        }
+        let old = read_u16(self.0, 12);
+        self.0[13] = flags.0;
+        self.adjust_checksum(delta.replace(old, read_u16(self.0, 12)));
+    }
+
     /// Adjusts the checksum for a change of something else.
     #[inline(always)]
     pub fn adjust_checksum(&mut self, change: Delta) {
@@ -147,6 +167,19 @@ impl HeaderMut<'_> {
         let ports = write_ports(self.0, source, destination);
         self.adjust_checksum(addresses.and(ports));
     }
+}
+
+/// Writes a whole header without options, its checksum 0.
+#[inline]
+pub fn write(header: &mut [u8; HEADER_LEN], ports: (u16, u16), numbers: (u32, u32), flags: Flags, window: u16) {
+    *header = [0; HEADER_LEN];
+    write_u16(header, 0, ports.0);
+    write_u16(header, 2, ports.1);
+    write_u32(header, 4, numbers.0);
+    write_u32(header, 8, numbers.1);
+    header[12] = (HEADER_LEN as u8 / 4) << 4;
+    header[13] = flags.0;
+    write_u16(header, 14, window);
 }
 
 /// The shift count of the window scale option in the header of a SYN, limited to 14 (RFC 7323 §2.3). `header` is the
@@ -186,6 +219,23 @@ mod tests {
         {
             assert_eq!(Flags(flags).to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_written_header_is_what_etherparse_reads_and_changed_numbers_keep_its_checksum() {
+        let mut header = [0xff; HEADER_LEN];
+        write(&mut header, (1024, 80), (0xffff_fffe, 7), Flags::SYN, 8192);
+        let parsed = etherparse::TcpHeaderSlice::from_slice(&header).unwrap();
+        assert_eq!((parsed.source_port(), parsed.destination_port(), parsed.window_size()), (1024, 80, 8192));
+        assert_eq!((parsed.sequence_number(), parsed.acknowledgment_number()), (0xffff_fffe, 7));
+        assert!(parsed.syn() && !parsed.ack() && header.len() == usize::from(parsed.data_offset()) * 4);
+
+        let checksum = super::super::checksum::of(&header);
+        write_u16(&mut header, 16, checksum);
+        HeaderMut::new(&mut header).unwrap().set_numbers(9, 0x8000_0000, Flags::ACK.or(Flags::FIN));
+        assert_eq!(super::super::checksum::of(&header), 0);
+        let read = Header::new(&header).unwrap();
+        assert_eq!((read.sequence(), read.acknowledgment(), read.flags()), (9, 0x8000_0000, Flags(0x11)));
     }
 
     #[test]

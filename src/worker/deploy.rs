@@ -309,7 +309,7 @@ fn ring_len(lcores: usize) -> usize {
 }
 
 /// The names of the ports that EAL's arguments ask for with `--vdev`: devices of other kinds have other names.
-fn virtual_ports(arguments: &[String]) -> impl Iterator<Item = &str> {
+pub(crate) fn virtual_ports(arguments: &[String]) -> impl Iterator<Item = &str> {
     let is_port = |name: &&str| {
         let is_network = ["net_", "eth_", "virtio_user"].iter().any(|kind| name.starts_with(kind));
         // This one looks for the host's own devices, and makes ports by other names.
@@ -319,7 +319,7 @@ fn virtual_ports(arguments: &[String]) -> impl Iterator<Item = &str> {
 }
 
 /// The Ethernet address that leat has on a port.
-fn mac_for(setting: MacSetting, info: &PortInfo, arguments: &[String]) -> MacAddr {
+pub(crate) fn mac_for(setting: MacSetting, info: &PortInfo, arguments: &[String]) -> MacAddr {
     match setting {
         MacSetting::Fixed(mac) => mac,
         // The kernel's end of a tap has the port's address, and a bridge keeps frames for it to itself.

@@ -10,6 +10,7 @@ mod ending;
 mod outlet;
 
 pub use deploy::{DeployError, Deployment, deploy};
+pub(crate) use deploy::{mac_for, virtual_ports};
 
 use std::io;
 use std::sync::Arc;

@@ -19,6 +19,7 @@ pub mod agent;
 pub mod capture;
 pub mod connections;
 pub mod frames;
+pub mod generator;
 pub mod lab;
 pub mod leat;
 pub mod net;

@@ -1,0 +1,164 @@
+//! leat-gen against balancers that do it wrong: what they do is found, and called by its name.
+//!
+//! The wrong balancers, and their backends, are this process: it holds the other end of leat-gen's shared memory. EAL starts
+//! once in a process, so one test runs them all.
+#![cfg(feature = "dpdk")]
+
+mod support;
+
+use arrayvec::ArrayVec;
+use dpdk_wrapper::{Eal, Lcore, Mbuf, Mempool, MempoolConfig, PortConfig, Queues};
+use leat::generate::converse;
+use leat::io::Packet;
+use leat::wire::checksum::Delta;
+use leat::wire::{ipv4, udp};
+use serde_json::Value;
+use support::{
+    LONG,
+    generator::{self, Memif, count},
+    unique,
+};
+
+/// Ethernet's and IPv4's headers, and UDP's.
+const TRANSPORT: usize = 14 + 20;
+const PAYLOAD: usize = TRANSPORT + 8;
+
+/// Packets that leat-gen sends to each.
+const SENT: u64 = 1000;
+
+/// What a balancer does with the answer of its backend, packet number `n`: what leaves in its place.
+type Balancer = fn(n: u64, answer: Mbuf, copy: Option<Mbuf>) -> ArrayVec<Mbuf, 2>;
+
+/// Counts of a report that are not 0 besides `sent`.
+type Expected = &'static [(&'static str, u64)];
+
+fn one(packet: Mbuf) -> ArrayVec<Mbuf, 2> {
+    ArrayVec::from_iter([packet])
+}
+
+/// Adjusts UDP's checksum as if `old` had become `new`.
+fn patch(frame: &mut [u8], old: u16, new: u16) {
+    let at = TRANSPORT + 6;
+    let checksum = Delta::NONE.replace(old, new).apply(u16::from_be_bytes([frame[at], frame[at + 1]]));
+    frame[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// Every tenth packet is treated wrongly.
+fn is_chosen(n: u64) -> bool {
+    n.is_multiple_of(10)
+}
+
+const BALANCERS: [(&str, Balancer, Expected); 8] = [
+    ("right", |_, answer, _| one(answer), &[("received", 1000)]),
+    (
+        "one bit of the payload flips",
+        |n, mut answer, _| {
+            answer.data_mut()[PAYLOAD + 17] ^= u8::from(is_chosen(n));
+            one(answer)
+        },
+        &[("received", 900), ("corrupt", 100)],
+    ),
+    (
+        "the payload changes, and the checksum with it",
+        |n, mut answer, _| {
+            let frame = answer.data_mut();
+            let old = u16::from_be_bytes([frame[PAYLOAD], frame[PAYLOAD + 1]]);
+            if is_chosen(n) {
+                frame[PAYLOAD..PAYLOAD + 2].copy_from_slice(&(!old).to_be_bytes());
+                patch(frame, old, !old);
+            }
+            one(answer)
+        },
+        &[("received", 900), ("corrupt", 100)],
+    ),
+    (
+        "the address changes, and the IPv4 checksum does not",
+        |n, mut answer, _| {
+            answer.data_mut()[30] ^= u8::from(is_chosen(n));
+            one(answer)
+        },
+        &[("received", 900), ("corrupt", 100)],
+    ),
+    (
+        "answers go to another port of the client",
+        |n, mut answer, _| {
+            let transport = &mut answer.data_mut()[TRANSPORT..];
+            let header = udp::Header::new(transport).expect("it was UDP");
+            let (source, destination) = (header.source_port(), header.destination_port());
+            let mut header = udp::HeaderMut::new(transport).expect("it was UDP");
+            header.forward(source, destination ^ u16::from(is_chosen(n)), Delta::NONE);
+            one(answer)
+        },
+        &[("received", 900), ("misdirected", 100)],
+    ),
+    (
+        "answers come from the backend and not from the service",
+        |n, mut answer, _| {
+            let (ip, transport) = answer.data_mut()[14..].split_at_mut(20);
+            let to = ipv4::Header::new(ip).expect("it was IPv4").destination();
+            if is_chosen(n) {
+                let delta = ipv4::HeaderMut::new(ip).expect("it was IPv4").forward([10, 0, 0, 2].into(), to);
+                let header = udp::Header::new(transport).expect("it was UDP");
+                let (source, destination) = (header.source_port(), header.destination_port());
+                udp::HeaderMut::new(transport).expect("it was UDP").forward(source, destination, delta);
+            }
+            one(answer)
+        },
+        &[("received", 900), ("misdirected", 100)],
+    ),
+    (
+        "some are lost",
+        |n, answer, _| if is_chosen(n) { ArrayVec::new() } else { one(answer) },
+        &[("received", 900), ("lost", 100)],
+    ),
+    (
+        "some come twice",
+        |n, answer, copy| ArrayVec::from_iter([answer].into_iter().chain(copy.filter(|_| is_chosen(n)))),
+        &[("received", 1000), ("duplicated", 100)],
+    ),
+];
+
+#[test]
+fn what_a_balancer_does_wrong_is_found_and_named() {
+    support::require_root();
+    let memifs: Vec<Memif> = BALANCERS.iter().map(|_| Memif::new()).collect();
+    let devices = memifs.iter().enumerate().map(|(at, memif)| memif.server(&format!("net_memif{at}")));
+    let fixed = ["test", "-l", "0", "--no-pci", "--no-huge", "-m", "128", "--no-shconf", "--file-prefix"];
+    let arguments = fixed.into_iter().map(str::to_owned).chain([unique("wrong")]).chain(devices);
+    let eal = Eal::init(arguments).expect("EAL starts");
+    let pool = Mempool::new(&eal, "wrong", &MempoolConfig::default()).expect("there is memory");
+    for (at, ((name, balancer, expected), memif)) in BALANCERS.iter().zip(&memifs).enumerate() {
+        let mut port = eal.port_named(&format!("net_memif{at}")).expect("EAL has made the port");
+        let mut queues = port.start(&PortConfig::default(), &[&pool]).expect("the port starts");
+        let report = measure(eal.main_lcore(), &mut queues, &pool, memif, *balancer);
+        for figure in ["received", "lost", "misdirected", "corrupt", "duplicated", "reordered"] {
+            let expected = expected.iter().find(|(name, _)| *name == figure).map_or(0, |(_, count)| *count);
+            assert_eq!(count(&report, figure), expected, "{figure}, {name}: {report:#}");
+        }
+        assert_eq!(count(&report, "sent"), SENT, "{name}");
+        drop(queues);
+        port.stop().expect("the port stops");
+    }
+}
+
+/// Runs leat-gen, and is its balancer until it ends.
+fn measure(lcore: Lcore, queues: &mut Queues, pool: &Mempool, memif: &Memif, balancer: Balancer) -> Value {
+    let device = memif.client("net_memif0");
+    let own = ["--vip", "udp:10.0.0.10:53", "--to-mac", "02:00:00:00:00:fe", "--size", "100", "--flows", "64"];
+    let much = ["--rate", "5k", "--count", &SENT.to_string()];
+    let mut generator = generator::spawn(&["-l", "1", "--no-pci", &device], &[&own[..], &much].concat());
+    let (mut received, mut n) = (ArrayVec::<Mbuf, 64>::new(), 0);
+    let mut waiting = ArrayVec::<Mbuf, 256>::new();
+    while generator.is_running() {
+        queues.rx[0].rx_burst(lcore, &mut received);
+        for mut packet in received.drain(..) {
+            assert!(converse::echo(packet.data_mut()), "leat-gen sends UDP");
+            let copy = pool.copy(lcore, Packet::data(&packet));
+            waiting.extend(balancer(n, packet, copy));
+            n += 1;
+        }
+        while !waiting.is_empty() && queues.tx[0].tx_burst(lcore, &mut waiting) > 0 {}
+        std::thread::yield_now();
+    }
+    generator::report(&generator.wait(LONG).success())
+}
