@@ -20,9 +20,10 @@ use leat::wire::MacAddr;
 use crate::frame::{Frame, Frames};
 use crate::template::{LEAT, Transport, Tuple};
 
-/// Source addresses in `fullnat`, and backends: with 64,511 ports for each pair, room for 132 million connections.
-const LOCAL_ADDRESSES: usize = 64;
+/// Backends of the service.
 const BACKENDS: usize = 32;
+/// Connections that share one source address in `fullnat`, at most: 50,000 for each backend, of 64,511 ports.
+const CONNECTIONS_PER_LOCAL_ADDRESS: usize = 50_000 * BACKENDS;
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 const PORT: u16 = 80;
@@ -45,7 +46,7 @@ pub(crate) struct Balancer {
 impl Balancer {
     /// For up to `connections` connections through one service.
     pub(crate) fn new(mode: Mode, transport: Transport, connections: usize) -> Self {
-        let config = config::file::load("benchmark", configuration(mode, transport).as_bytes())
+        let config = config::file::load("benchmark", configuration(mode, transport, connections).as_bytes())
             .unwrap_or_else(|failure| panic!("{failure}"))
             .config;
         let port = Port { id: PortId(0), name: "memory".to_owned(), mac: MacAddr(LEAT), mtu: 9000 };
@@ -95,12 +96,13 @@ pub(crate) fn original(flow: u64) -> Tuple {
     }
 }
 
-fn configuration(mode: Mode, transport: Transport) -> String {
+fn configuration(mode: Mode, transport: Transport, connections: usize) -> String {
     let protocol = match transport {
         Transport::Tcp => "tcp",
         Transport::Udp => "udp",
     };
-    let locals: Vec<_> = (1..=LOCAL_ADDRESSES).map(|last| format!("\"10.0.1.{last}\"")).collect();
+    let locals: Vec<_> =
+        (1..=connections.div_ceil(CONNECTIONS_PER_LOCAL_ADDRESS)).map(|last| format!("\"10.0.1.{last}\"")).collect();
     let more = match mode {
         Mode::Fullnat => format!("local_addresses = [{}]", locals.join(", ")),
         Mode::Nat | Mode::Dr | Mode::Ipip | Mode::Gue => String::new(),

@@ -60,6 +60,14 @@ impl Index {
         arch::prefetch_read(self.line(self.home(hash)));
     }
 
+    /// Fetches both lines in which an entry of `hash` can be.
+    #[inline]
+    pub(super) fn prefetch_both(&self, hash: u64) {
+        let home = self.home(hash);
+        arch::prefetch_read(self.line(home));
+        arch::prefetch_read(self.line(self.other(home, tag(hash))));
+    }
+
     /// What the home bucket of `hash` says, which should have been fetched. Each value that it may be is shown to `seen`;
     /// where none is, and the entry may be elsewhere, that bucket is fetched.
     #[inline(always)]

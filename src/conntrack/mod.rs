@@ -242,6 +242,9 @@ impl Conntrack {
             return Err(OpenError::TableFull);
         };
         let ended = choice.resting.or(over).map(|index| self.end(index));
+        if over.is_some() {
+            self.prepare_room();
+        }
         Ok(Opened { index, ended })
     }
 
@@ -332,6 +335,17 @@ impl Conntrack {
                 index
             })
         })
+    }
+
+    /// Fetches what it takes to end the connection that the next search for room begins with, and the one after it.
+    fn prepare_room(&self) {
+        let [next, after] = [self.room_at, self.room_at + 1].map(|at| ConnectionIndex((at % self.table.used()) as u32));
+        self.table.prefetch_record(after);
+        let connection = self.table.record(next);
+        self.table.prefetch_entry(self.hasher.hash(&connection.original_key()));
+        if connection.has_replies() {
+            self.table.prefetch_entry(self.hasher.hash(&connection.reply_key()));
+        }
     }
 
     /// Puts the connection's port at the end of its pool's queue.

@@ -140,6 +140,7 @@ impl Conntrack {
         let look = |port: u16| {
             let reply = FlowKey { src_port: backend_port, dst_port: port, ..key.answers() };
             let reply_hash = hasher.hash(&reply);
+            table.prefetch_entry(reply_hash);
             (table.find(&reply, reply_hash), Choice { reply, reply_hash: Some(reply_hash), path, resting: None })
         };
 

@@ -56,22 +56,29 @@ impl Table {
     /// Second pass: fetches the record that the bucket's tags point to.
     #[inline]
     pub(super) fn find_candidate(&self, hash: u64) -> Candidate {
-        Candidate(self.index.look(hash, |value| self.prefetch_record(value)))
+        Candidate(self.index.look(hash, |value| self.prefetch_record(unpack(value).0)))
     }
 
     /// Second pass again, for the few whose entry is not in its first bucket.
     #[inline]
     pub(super) fn find_elsewhere(&self, candidate: &mut Candidate, hash: u64) {
         if candidate.0 == Hint::Elsewhere {
-            candidate.0 = self.index.look_elsewhere(hash, |value| self.prefetch_record(value));
+            candidate.0 = self.index.look_elsewhere(hash, |value| self.prefetch_record(unpack(value).0));
         }
     }
 
-    #[inline]
-    fn prefetch_record(&self, value: u32) {
-        if let Some(record) = self.records.get(value as usize >> 1) {
+    /// Fetches the record at `index`.
+    #[inline(always)]
+    pub(super) fn prefetch_record(&self, index: ConnectionIndex) {
+        if let Some(record) = self.records.get(index.0 as usize) {
             arch::prefetch_read(record);
         }
+    }
+
+    /// Fetches both buckets in which an entry with `hash` can be.
+    #[inline]
+    pub(super) fn prefetch_entry(&self, hash: u64) {
+        self.index.prefetch_both(hash);
     }
 
     /// Third pass: what [`Self::find`] says now, and quickly where the candidate is it.
