@@ -1,4 +1,4 @@
-//! Time on the CPU: unlike the time on the wall it does not count what other programs had the CPU for.
+//! Time on the CPU, which unlike the time on the wall does not count what other programs had the CPU for; and memory.
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -10,8 +10,18 @@ pub(crate) fn on_cpu() -> u64 {
 
 /// Bytes of memory that this process has in use.
 pub(crate) fn resident_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has this file");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has this line");
+    bytes("/proc/self/status", "VmRSS:")
+}
+
+/// Bytes of memory that can be had.
+pub(crate) fn available_memory() -> u64 {
+    bytes("/proc/meminfo", "MemAvailable:")
+}
+
+/// The number of bytes that the kernel's `file` has under `name`.
+fn bytes(file: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string(file).expect("Linux has this file");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("it has this line");
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
     kib << 10
 }
