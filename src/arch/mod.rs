@@ -8,7 +8,7 @@ mod aes;
 mod pages;
 
 pub use aes::AesHash;
-pub use pages::{commit, prefer_huge_pages};
+pub use pages::commit;
 
 /// Asks for the cache line in which `value` begins, to be read soon. Only speed depends on it.
 #[inline(always)]

@@ -8,15 +8,10 @@
 ///
 /// Where the kernel cannot or will not, pages are ordinary ones, or come when they are used.
 pub fn commit<T>(memory: &mut [T]) {
-    prefer_huge_pages(memory);
     #[cfg(target_os = "linux")]
-    advise(memory, libc::MADV_POPULATE_WRITE);
-}
-
-/// Asks the kernel for huge pages behind `memory`, each of which comes, cleared, when it is first used.
-pub fn prefer_huge_pages<T>(memory: &mut [T]) {
-    #[cfg(target_os = "linux")]
-    advise(memory, libc::MADV_HUGEPAGE);
+    for advice in [libc::MADV_HUGEPAGE, libc::MADV_POPULATE_WRITE] {
+        advise(memory, advice);
+    }
     #[cfg(not(target_os = "linux"))]
     let _ = memory;
 }
@@ -44,8 +39,6 @@ mod tests {
     fn memory_keeps_what_it_holds() {
         for len in [0, 1, 100, 5000, 3_000_000] {
             let mut memory: Vec<u32> = (0..len).collect();
-            prefer_huge_pages(&mut memory);
-            assert!(memory.iter().copied().eq(0..len));
             commit(&mut memory);
             assert!(memory.iter().copied().eq(0..len));
         }

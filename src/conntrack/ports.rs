@@ -21,7 +21,6 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::net::Ipv4Addr;
 
 use super::reserved::ReservedPorts;
-use crate::arch;
 use crate::flow::{FlowHasher, FlowKey, Protocol};
 use crate::steering::{Base, PortShare};
 
@@ -194,9 +193,7 @@ impl Slabs {
         }
         let pieces = (Self::LINKS / self.piece).max(1);
         if self.slabs.is_empty() || self.taken == pieces {
-            let mut slab = vec![0; pieces * self.piece];
-            arch::prefer_huge_pages(&mut slab);
-            self.slabs.push(slab);
+            self.slabs.push(vec![0; pieces * self.piece]);
             self.taken = 0;
         }
         let place = Place { slab: self.slabs.len() - 1, first: self.taken * self.piece };

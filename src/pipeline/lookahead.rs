@@ -6,7 +6,7 @@
 //! packets before it:
 //!
 //! ```text
-//! packet   i            i + 8                        i + 16               i + 32
+//! packet   i            i + 4                        i + 8                i + 16
 //!          third pass   look into the other bucket   look into the        fetch the
 //!                       of those that need it,       bucket, fetch        bucket
 //!                       fetch the record             the record
@@ -18,7 +18,7 @@ use crate::conntrack::{Candidate, Conntrack};
 use crate::io::BURST;
 
 /// How many packets before the third pass a bucket is looked into; it is fetched as many before that.
-const AHEAD: usize = 16;
+const AHEAD: usize = 8;
 
 /// The lookups of one burst.
 pub(super) struct Lookahead<'a> {
