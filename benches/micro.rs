@@ -85,7 +85,7 @@ fn open(conntrack: &mut Conntrack, flow: u32) {
         backend_address: backend,
         backend_port: 80,
         source: Source::Local { addresses: &[VIP], preferred_port: Some(original.src_port) },
-        link: ClientLink { mac: MacAddr([2, 0, 0, 0, 0, 1]), port: 0 },
+        link: ClientLink::new(MacAddr([2, 0, 0, 0, 0, 1]), 0),
         segment: None,
         now: NOW,
     };

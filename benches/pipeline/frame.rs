@@ -10,27 +10,29 @@ const BUFFER: usize = HEADROOM + 2048;
 /// Frames in circulation: a few bursts, as in a port's ring that is polled often.
 const FRAMES: usize = 512;
 
-/// A frame in a buffer that is used again and again.
-pub(crate) struct Frame {
-    buffer: Box<[u8; BUFFER]>,
-    start: usize,
-    len: usize,
+/// A frame in a buffer that is used again and again: a pointer to all that there is of it, as an mbuf is.
+pub(crate) struct Frame(Box<Buffer>);
+
+struct Buffer {
+    start: u16,
+    len: u16,
+    bytes: [u8; BUFFER],
 }
 
 impl Packet for Frame {
     #[inline(always)]
     fn data(&self) -> &[u8] {
-        &self.buffer[self.start..][..self.len]
+        &self.0.bytes[usize::from(self.0.start)..][..usize::from(self.0.len)]
     }
 
     #[inline(always)]
     fn data_mut(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.start..][..self.len]
+        &mut self.0.bytes[usize::from(self.0.start)..][..usize::from(self.0.len)]
     }
 
     #[inline(always)]
     fn frame_len(&self) -> usize {
-        self.len
+        usize::from(self.0.len)
     }
 
     #[inline(always)]
@@ -39,19 +41,18 @@ impl Packet for Frame {
     }
 
     fn prepend(&mut self, len: usize) -> bool {
-        let Some(start) = self.start.checked_sub(len) else { return false };
-        self.start = start;
-        self.len += len;
+        let Some(start) = usize::from(self.0.start).checked_sub(len) else { return false };
+        (self.0.start, self.0.len) = (start as u16, self.0.len + len as u16);
         true
     }
 
     fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
+        self.0.len = self.0.len.min(len as u16);
     }
 
     #[inline(always)]
     fn prefetch(&self) {
-        leat::arch::prefetch_read(&self.buffer[HEADROOM]);
+        leat::arch::prefetch_read(&self.0.bytes[HEADROOM]);
     }
 }
 
@@ -66,7 +67,7 @@ pub(crate) struct Frames {
 
 impl Frames {
     pub(crate) fn new() -> Self {
-        let frame = || Frame { buffer: Box::new([0; BUFFER]), start: HEADROOM, len: 0 };
+        let frame = || Frame(Box::new(Buffer { start: HEADROOM as u16, len: 0, bytes: [0; BUFFER] }));
         Self { idle: (0..FRAMES).map(|_| frame()).collect(), transmitted: 0, kept: None }
     }
 
@@ -74,8 +75,8 @@ impl Frames {
     #[inline(always)]
     pub(crate) fn make<const N: usize>(&mut self, head: &[u8; N], len: usize, burst: &mut Burst<Frame>) {
         let mut frame = self.idle.pop().expect("every burst gives its frames back");
-        (frame.start, frame.len) = (HEADROOM, len);
-        frame.buffer[HEADROOM..][..N].copy_from_slice(head);
+        (frame.0.start, frame.0.len) = (HEADROOM as u16, len as u16);
+        frame.0.bytes[HEADROOM..][..N].copy_from_slice(head);
         burst.push(frame);
     }
 

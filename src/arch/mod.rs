@@ -28,29 +28,30 @@ pub fn prefetch_read<T: ?Sized>(value: &T) {
     let _ = address;
 }
 
-/// Which of 16 bytes equal `byte`: bit `i` of the answer is byte `i`, counted from the low end of `words[0]`.
+/// Which of 16 bytes equal `byte`: bit `i` of the answer is byte `i`.
 #[inline(always)]
-pub fn matching_bytes(words: [u64; 2], byte: u8) -> u16 {
+pub fn matching_bytes(bytes: &[u8; 16], byte: u8) -> u16 {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the function needs SSE2, which is part of every x86-64.
     unsafe {
-        matching_bytes_sse2(words, byte)
+        matching_bytes_sse2(bytes, byte)
     }
     #[cfg(not(target_arch = "x86_64"))]
-    matching_bytes_portable(words, byte)
+    matching_bytes_portable(bytes, byte)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "sse2")]
-fn matching_bytes_sse2(words: [u64; 2], byte: u8) -> u16 {
-    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
-    let bytes = _mm_set_epi64x(words[1].cast_signed(), words[0].cast_signed());
+fn matching_bytes_sse2(bytes: &[u8; 16], byte: u8) -> u16 {
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8};
+    // SAFETY: these are 16 bytes that may be read, and the instruction asks for no alignment.
+    let bytes = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
     _mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte.cast_signed()))) as u16
 }
 
 #[cfg(any(test, not(target_arch = "x86_64")))]
-fn matching_bytes_portable(words: [u64; 2], byte: u8) -> u16 {
+fn matching_bytes_portable(bytes: &[u8; 16], byte: u8) -> u16 {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
     // Bit 8i times one of these bits lands on bit 56 + i, and no two products meet below: no carry disturbs it.
     const GATHER: u64 = 0x0102_0408_1020_4080;
@@ -59,7 +60,8 @@ fn matching_bytes_portable(words: [u64; 2], byte: u8) -> u16 {
         let zeros = !(((difference & LOW) + LOW) | difference | LOW);
         (((zeros >> 7).wrapping_mul(GATHER)) >> 56) as u16
     };
-    mask(words[0]) | mask(words[1]) << 8
+    let (words, _) = bytes.as_chunks();
+    mask(u64::from_le_bytes(words[0])) | mask(u64::from_le_bytes(words[1])) << 8
 }
 
 #[cfg(test)]
@@ -71,14 +73,10 @@ mod tests {
     proptest! {
         #[test]
         fn both_ways_of_comparing_agree_with_a_loop(bytes: [u8; 16], pick in 0..16_usize, other: u8) {
-            let words = [
-                u64::from_le_bytes(*bytes.first_chunk().unwrap()),
-                u64::from_le_bytes(*bytes.last_chunk().unwrap()),
-            ];
             for byte in [bytes[pick], other, 0, 0x80] {
                 let expected = bytes.iter().enumerate().fold(0, |mask, (i, b)| mask | u16::from(*b == byte) << i);
-                prop_assert_eq!(matching_bytes(words, byte), expected);
-                prop_assert_eq!(matching_bytes_portable(words, byte), expected);
+                prop_assert_eq!(matching_bytes(&bytes, byte), expected);
+                prop_assert_eq!(matching_bytes_portable(&bytes, byte), expected);
             }
         }
     }

@@ -10,7 +10,7 @@
 //! Home before elsewhere keeps almost every lookup at one line. Where both buckets are full, one entry of theirs moves to
 //! its other bucket, or one makes room for it there: 24 and then 288 buckets are tried.
 
-use super::lines::{Line, Lines};
+use super::lines::lines_of;
 use crate::arch;
 
 /// Entries in one bucket.
@@ -42,8 +42,18 @@ pub(super) enum Hint {
 /// From hashes to values below 2³¹. Several entries may have the same hash; the caller tells them apart.
 #[derive(Debug)]
 pub(super) struct Index {
-    lines: Lines,
+    lines: Vec<Bucket>,
     buckets: u32,
+}
+
+/// One cache line of the index.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Bucket {
+    /// A tag for each slot, and in the last four bytes how many entries of this home live in their other bucket.
+    tags: [u8; 16],
+    /// The stored values, by slot.
+    values: [u32; SLOTS],
 }
 
 impl Index {
@@ -51,7 +61,7 @@ impl Index {
     pub(super) fn new(entries: usize) -> Self {
         let buckets = (entries * 10).div_ceil(PLANNED_TENTHS) + SPARE_BUCKETS;
         let buckets = u32::try_from(buckets).expect("fewer than 2³² buckets");
-        Self { lines: Lines::zeroed(buckets as usize), buckets }
+        Self { lines: lines_of(Bucket::VACANT, buckets as usize), buckets }
     }
 
     /// Fetches the line that a lookup of `hash` begins with.
@@ -74,8 +84,8 @@ impl Index {
     pub(super) fn look(&self, hash: u64, seen: impl FnMut(u32)) -> Hint {
         let (home, tag) = (self.home(hash), tag(hash));
         let line = self.line(home);
-        let first = show_matches(line, tag, seen);
-        if first == Hint::Absent && entries_elsewhere(line) != 0 {
+        let first = line.show_matches(tag, seen);
+        if first == Hint::Absent && line.entries_elsewhere() != 0 {
             arch::prefetch_read(self.line(self.other(home, tag)));
             return Hint::Elsewhere;
         }
@@ -86,7 +96,7 @@ impl Index {
     #[inline]
     pub(super) fn look_elsewhere(&self, hash: u64, seen: impl FnMut(u32)) -> Hint {
         let (home, tag) = (self.home(hash), tag(hash));
-        show_matches(self.line(self.other(home, tag)), tag, seen)
+        self.line(self.other(home, tag)).show_matches(tag, seen)
     }
 
     /// The first value under `hash` that `accept` takes.
@@ -94,10 +104,10 @@ impl Index {
     pub(super) fn find(&self, hash: u64, mut accept: impl FnMut(u32) -> bool) -> Option<u32> {
         let (home, tag) = (self.home(hash), tag(hash));
         let line = self.line(home);
-        let mut search = |line: &Line| {
-            let mut matches = matching(line, tag);
+        let mut search = |line: &Bucket| {
+            let mut matches = line.matching(tag);
             while matches != 0 {
-                let value = stored(line, matches.trailing_zeros() as usize) >> 1;
+                let value = line.values[matches.trailing_zeros() as usize] >> 1;
                 if accept(value) {
                     return Some(value);
                 }
@@ -108,7 +118,7 @@ impl Index {
         if let Some(value) = search(line) {
             return Some(value);
         }
-        if entries_elsewhere(line) == 0 {
+        if line.entries_elsewhere() == 0 {
             return None;
         }
         search(self.line(self.other(home, tag)))
@@ -122,11 +132,11 @@ impl Index {
     pub(super) fn insert(&mut self, hash: u64, value: u32) -> Result<(), Full> {
         let (home, tag) = (self.home(hash), tag(hash));
         let other = self.other(home, tag);
-        if let Some(slot) = vacancy(self.line(home)) {
+        if let Some(slot) = self.line(home).vacancy() {
             self.put(home, slot, tag, value << 1);
             return Ok(());
         }
-        if let Some(slot) = vacancy(self.line(other)) {
+        if let Some(slot) = self.line(other).vacancy() {
             self.put_elsewhere(home, other, slot, tag, value);
             return Ok(());
         }
@@ -150,12 +160,12 @@ impl Index {
     /// Removes `value` under `hash`; whether it was there.
     pub(super) fn remove(&mut self, hash: u64, value: u32) -> bool {
         let (home, tag) = (self.home(hash), tag(hash));
-        if let Some(slot) = slot_of(self.line(home), tag, value << 1) {
+        if let Some(slot) = self.line(home).slot_of(tag, value << 1) {
             self.put(home, slot, 0, 0);
             return true;
         }
         let other = self.other(home, tag);
-        let Some(slot) = slot_of(self.line(other), tag, value << 1 | ELSEWHERE) else { return false };
+        let Some(slot) = self.line(other).slot_of(tag, value << 1 | ELSEWHERE) else { return false };
         self.put(other, slot, 0, 0);
         self.count_elsewhere(home, -1);
         true
@@ -166,17 +176,17 @@ impl Index {
     /// overwrite.
     fn make_room(&mut self, bucket: u32, depth: u32) -> Option<usize> {
         for slot in 0..SLOTS {
-            let target = self.other(bucket, tag_of(self.line(bucket), slot));
+            let target = self.other(bucket, self.line(bucket).tags[slot]);
             if target == bucket {
                 continue;
             }
-            let room = match vacancy(self.line(target)) {
+            let room = match self.line(target).vacancy() {
                 // `bucket` stays full meanwhile, so nothing moves into it.
                 None if depth > 0 => self.make_room(target, depth - 1),
                 room => room,
             };
             let Some(room) = room else { continue };
-            let (tag, value) = (tag_of(self.line(bucket), slot), stored(self.line(bucket), slot));
+            let (tag, value) = (self.line(bucket).tags[slot], self.line(bucket).values[slot]);
             self.put(target, room, tag, value ^ ELSEWHERE);
             if value & ELSEWHERE == 0 {
                 self.count_elsewhere(bucket, 1);
@@ -194,21 +204,20 @@ impl Index {
     }
 
     fn put(&mut self, bucket: u32, slot: usize, tag: u8, stored: u32) {
-        let line = self.lines.line_mut(bucket as usize);
-        let (word, shift) = (slot / 8, slot % 8 * 8);
-        line[word] = line[word] & !(0xff << shift) | u64::from(tag) << shift;
-        let (word, shift) = (2 + slot / 2, slot % 2 * 32);
-        line[word] = line[word] & !(0xffff_ffff << shift) | u64::from(stored) << shift;
+        let line = &mut self.lines[bucket as usize];
+        line.tags[slot] = tag;
+        line.values[slot] = stored;
     }
 
-    fn count_elsewhere(&mut self, bucket: u32, change: i64) {
-        let word = &mut self.lines.line_mut(bucket as usize)[1];
-        *word = word.wrapping_add_signed(change << 32);
+    fn count_elsewhere(&mut self, bucket: u32, change: i32) {
+        let line = &mut self.lines[bucket as usize];
+        let count = line.entries_elsewhere().wrapping_add_signed(change);
+        line.tags[SLOTS..].copy_from_slice(&count.to_ne_bytes());
     }
 
     #[inline(always)]
-    fn line(&self, bucket: u32) -> &Line {
-        self.lines.line(bucket as usize)
+    fn line(&self, bucket: u32) -> &Bucket {
+        &self.lines[bucket as usize]
     }
 
     /// The bucket of an entry's first choice: the hash's upper half, scaled to the number of buckets.
@@ -237,55 +246,50 @@ const fn tag(hash: u64) -> u8 {
     if byte == 0 { 1 } else { byte }
 }
 
-/// The slots whose tag is `tag`, one bit each.
-#[inline(always)]
-fn matching(line: &Line, tag: u8) -> u16 {
-    arch::matching_bytes([line[0], line[1]], tag) & ALL_SLOTS
-}
+impl Bucket {
+    const VACANT: Self = Self { tags: [0; 16], values: [0; SLOTS] };
 
-/// Shows the values of all entries that look like `tag`; the first is the answer.
-#[inline(always)]
-fn show_matches(line: &Line, tag: u8, mut seen: impl FnMut(u32)) -> Hint {
-    let matches = matching(line, tag);
-    if matches == 0 {
-        return Hint::Absent;
+    /// The slots whose tag is `tag`, one bit each.
+    #[inline(always)]
+    fn matching(&self, tag: u8) -> u16 {
+        arch::matching_bytes(&self.tags, tag) & ALL_SLOTS
     }
-    let value = |matches: u16| stored(line, matches.trailing_zeros() as usize) >> 1;
-    let first = value(matches);
-    seen(first);
-    let mut others = matches & (matches - 1);
-    while others != 0 {
-        seen(value(others));
-        others &= others - 1;
+
+    /// Shows the values of all entries that look like `tag`; the first is the answer.
+    #[inline(always)]
+    fn show_matches(&self, tag: u8, mut seen: impl FnMut(u32)) -> Hint {
+        let matches = self.matching(tag);
+        if matches == 0 {
+            return Hint::Absent;
+        }
+        let value = |matches: u16| self.values[matches.trailing_zeros() as usize] >> 1;
+        let first = value(matches);
+        seen(first);
+        let mut others = matches & (matches - 1);
+        while others != 0 {
+            seen(value(others));
+            others &= others - 1;
+        }
+        Hint::Likely(first)
     }
-    Hint::Likely(first)
-}
 
-#[inline]
-fn vacancy(line: &Line) -> Option<usize> {
-    let vacant = matching(line, 0);
-    (vacant != 0).then(|| vacant.trailing_zeros() as usize)
-}
+    #[inline]
+    fn vacancy(&self) -> Option<usize> {
+        let vacant = self.matching(0);
+        (vacant != 0).then(|| vacant.trailing_zeros() as usize)
+    }
 
-fn slot_of(line: &Line, tag: u8, value: u32) -> Option<usize> {
-    let matches = matching(line, tag);
-    (0..SLOTS).find(|&slot| matches >> slot & 1 == 1 && stored(line, slot) == value)
-}
+    fn slot_of(&self, tag: u8, value: u32) -> Option<usize> {
+        let matches = self.matching(tag);
+        (0..SLOTS).find(|&slot| matches >> slot & 1 == 1 && self.values[slot] == value)
+    }
 
-#[inline]
-const fn tag_of(line: &Line, slot: usize) -> u8 {
-    (line[slot / 8] >> (slot % 8 * 8)) as u8
-}
-
-#[inline(always)]
-const fn stored(line: &Line, slot: usize) -> u32 {
-    (line[2 + slot / 2] >> (slot % 2 * 32)) as u32
-}
-
-/// How many entries of this home live in their other bucket.
-#[inline]
-const fn entries_elsewhere(line: &Line) -> u32 {
-    (line[1] >> 32) as u32
+    /// How many entries of this home live in their other bucket.
+    #[inline(always)]
+    const fn entries_elsewhere(&self) -> u32 {
+        let [.., a, b, c, d] = self.tags;
+        u32::from_ne_bytes([a, b, c, d])
+    }
 }
 
 #[cfg(test)]

@@ -1,40 +1,18 @@
-//! Memory in whole cache lines, zeroed: committed from the start, or where it is used first.
+//! Memory in whole cache lines: committed from the start, or zeroed and where it is used first.
 
 use crate::arch;
 
+/// `count` values that fill a cache line each, all of which are there from the start.
+pub(super) fn lines_of<T: Clone>(value: T, count: usize) -> Vec<T> {
+    const { assert!(size_of::<T>() == 64 && align_of::<T>() == 64) };
+    let mut lines = Vec::with_capacity(count);
+    arch::commit(lines.spare_capacity_mut());
+    lines.resize(count, value);
+    lines
+}
+
 /// One cache line of 64 bytes.
 pub(super) type Line = [u64; 8];
-
-/// A fixed number of cache lines, all of which are there from the start.
-#[derive(Debug)]
-pub(super) struct Lines(Vec<Aligned>);
-
-/// A line that begins where the processor's begin.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Aligned(Line);
-
-impl Lines {
-    /// `count` lines, all zero.
-    pub(super) fn zeroed(count: usize) -> Self {
-        let mut lines = Vec::with_capacity(count);
-        arch::commit(lines.spare_capacity_mut());
-        lines.resize(count, Aligned([0; 8]));
-        Self(lines)
-    }
-
-    /// Line number `index`.
-    #[inline(always)]
-    pub(super) fn line(&self, index: usize) -> &Line {
-        &self.0[index].0
-    }
-
-    /// Line number `index`, to be changed.
-    #[inline]
-    pub(super) fn line_mut(&mut self, index: usize) -> &mut Line {
-        &mut self.0[index].0
-    }
-}
 
 /// A fixed number of cache lines, for what may never be used: a page costs nothing before somebody writes to it.
 ///
@@ -78,14 +56,13 @@ mod tests {
     #[test]
     fn every_line_begins_where_a_cache_line_begins() {
         for count in [1, 2, 3, 1000, 100_000] {
-            let (mut lines, mut lazy) = (Lines::zeroed(count), LazyLines::zeroed(count));
+            let mut lines = LazyLines::zeroed(count);
             for index in [0, count - 1] {
-                for line in [lines.line_mut(index), lazy.line_mut(index)] {
-                    assert_eq!(std::ptr::from_ref(line).addr() % 64, 0);
-                    assert_eq!(*line, [0; 8]);
-                    *line = [index as u64; 8];
-                }
-                assert_eq!(lines.line(index), lazy.line(index));
+                let line = lines.line_mut(index);
+                assert_eq!(std::ptr::from_ref(line).addr() % 64, 0);
+                assert_eq!(*line, [0; 8]);
+                *line = [index as u64; 8];
+                assert_eq!(lines.line(index), &[index as u64; 8]);
             }
         }
     }

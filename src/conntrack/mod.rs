@@ -32,7 +32,7 @@ pub use track::{Change, Direction, Observed, State, Track};
 
 use std::sync::Arc;
 
-use crate::flow::{FlowHasher, FlowKey};
+use crate::flow::{FlowHasher, FlowKey, PackedKey};
 use crate::steering::PortShare;
 use crate::time::Tick;
 use ports::{PoolMut, Pools};
@@ -92,6 +92,47 @@ pub struct Tracked {
     pub change: Option<Change>,
     /// Whether it is the first packet of its tick that prolongs the connection.
     pub first_in_tick: bool,
+}
+
+/// A connection that a packet has come for.
+#[derive(Debug)]
+pub struct Met<'a> {
+    connection: &'a mut Connection,
+    timeouts: &'a TimeoutTicks,
+}
+
+impl Met<'_> {
+    /// The connection.
+    #[inline(always)]
+    pub const fn connection(&self) -> &Connection {
+        self.connection
+    }
+
+    /// Whether its time is over: see [`Conntrack::is_over`].
+    #[inline(always)]
+    pub const fn is_over(&self, now: Tick) -> bool {
+        self.connection.is_over(self.timeouts, now)
+    }
+
+    /// Whether [`Self::pass`] may be called: the packet is one of those that nearly all are. A TCP `segment` has ACK and
+    /// neither SYN, FIN nor RST.
+    #[inline(always)]
+    pub fn is_passed_by(&self, direction: Direction, segment: Option<&Segment>, now: Tick) -> bool {
+        !self.is_over(now) && self.connection.is_passed_by(direction, segment)
+    }
+
+    /// Does for such a packet all that [`Conntrack::track`] would.
+    #[inline(always)]
+    pub fn pass(&mut self, direction: Direction, segment: Option<&Segment>, now: Tick) {
+        self.connection.pass(direction, segment, now);
+    }
+
+    /// What [`Conntrack::track`] does, but for one thing: if the packet changed something, [`Conntrack::settle`] must be
+    /// told.
+    #[inline(always)]
+    pub fn track(&mut self, direction: Direction, segment: Option<&Segment>, now: Tick) -> Tracked {
+        self.connection.take_in(direction, segment, now)
+    }
 }
 
 /// The connections of one lcore.
@@ -192,19 +233,26 @@ impl Conntrack {
     /// Third pass: the connection that has `key` in either direction. The answer is that of [`Self::find`], now; the
     /// candidate only makes it quick, and may be older than other packets' openings and endings.
     #[inline(always)]
-    pub fn verify(&self, candidate: Candidate, key: &FlowKey, hash: u64) -> Option<(ConnectionIndex, Direction)> {
+    pub fn verify(&self, candidate: Candidate, key: &PackedKey, hash: u64) -> Option<(ConnectionIndex, Direction)> {
         self.table.verify(candidate, key, hash)
+    }
+
+    /// Third pass, for most packets: the connection that the candidate points to, if it has `key`.
+    #[inline(always)]
+    pub fn expect(&mut self, candidate: Candidate, key: &PackedKey) -> Option<(Met<'_>, Direction)> {
+        let (connection, direction) = self.table.expect(candidate, key)?;
+        Some((Met { connection, timeouts: &self.timeouts }, direction))
     }
 
     /// The connection that has `key`, whose hash is `hash`, in either direction, and which direction that is.
     #[inline]
-    pub fn find(&self, key: &FlowKey, hash: u64) -> Option<(ConnectionIndex, Direction)> {
+    pub fn find(&self, key: &PackedKey, hash: u64) -> Option<(ConnectionIndex, Direction)> {
         self.table.find(key, hash)
     }
 
     /// Whether there is still, or again, a connection at `index` that has `key` in `direction`.
     #[inline]
-    pub fn is(&self, index: ConnectionIndex, direction: Direction, key: &FlowKey) -> bool {
+    pub fn is(&self, index: ConnectionIndex, direction: Direction, key: &PackedKey) -> bool {
         self.table.is(index, direction, key)
     }
 
@@ -218,8 +266,13 @@ impl Conntrack {
     /// find it still there.
     #[inline(always)]
     pub const fn is_over(&self, connection: &Connection, now: Tick) -> bool {
-        !matches!(connection.track.state, State::Vacant)
-            && self.timeouts.expired(connection.track.state, connection.last_seen, now)
+        connection.is_over(&self.timeouts, now)
+    }
+
+    /// The connection at `index`, for one of its packets.
+    #[inline(always)]
+    pub fn meet(&mut self, index: ConnectionIndex) -> Met<'_> {
+        Met { connection: self.table.record_mut(index), timeouts: &self.timeouts }
     }
 
     /// Opens a connection and gives it a source port. A full table makes room by forgetting a connection that rests or
@@ -229,7 +282,7 @@ impl Conntrack {
     ///
     /// As [`OpenError`] says. No other connection is hurt and no port is lost.
     pub fn open(&mut self, opening: &Opening<'_>) -> Result<Opened, OpenError> {
-        debug_assert!(self.find(&opening.original, opening.hash).is_none(), "{} is open", opening.original);
+        debug_assert!(self.find(&opening.original.pack(), opening.hash).is_none(), "{} is open", opening.original);
         let over = if self.len() < self.capacity() {
             None
         } else {
@@ -259,33 +312,33 @@ impl Conntrack {
         segment: Option<&Segment>,
         now: Tick,
     ) -> Tracked {
-        let connection = self.table.record_mut(index);
-        let Observed { in_window, change } = connection.track.observe(direction, segment);
-        let prolongs = in_window && (connection.state().is_prolonged() || change == Some(Change::Closed));
-        let first_in_tick = prolongs && connection.last_seen != now;
-        if first_in_tick {
-            connection.last_seen = now;
+        let tracked = self.meet(index).track(direction, segment, now);
+        if let Some(change) = tracked.change {
+            self.settle(index, change);
         }
-        if change.is_some() {
-            let connection = *connection;
-            match change {
-                Some(Change::Closed) => self.rest(&connection),
-                Some(Change::Restored) => {
-                    if let Some(mut pool) = self.pool_of(&connection) {
-                        pool.reclaim(connection.local_port());
-                    }
+        tracked
+    }
+
+    /// Does to the ports what `change` of the connection at `index` means for its own.
+    #[cold]
+    pub fn settle(&mut self, index: ConnectionIndex, change: Change) {
+        let connection = *self.table.record(index);
+        match change {
+            Change::Closed => self.rest(&connection),
+            Change::Restored => {
+                if let Some(mut pool) = self.pool_of(&connection) {
+                    pool.reclaim(connection.local_port());
                 }
-                _ => {}
             }
+            Change::Reopen { .. } => {}
         }
-        Tracked { in_window, change, first_in_tick }
     }
 
     /// Notes where the client's packets come from now. Only a packet of the client's that was
     /// [in the window](Tracked::in_window) may say so.
     #[inline]
     pub fn set_link(&mut self, index: ConnectionIndex, link: ClientLink) {
-        self.table.record_mut(index).link = link;
+        self.table.record_mut(index).set_link(link);
     }
 
     /// Ends the connection at `index`, which must exist, gives its port back, and returns what it was.

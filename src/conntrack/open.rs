@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::connection::{ClientLink, Connection, Path};
+use super::connection::{ClientLink, Connection, Path, Standing};
 use super::ports::PoolKey;
 use super::tcp::{Segment, Sight};
 use super::track::{Direction, Track};
@@ -73,9 +73,7 @@ impl Choice {
     pub(super) fn connection(&self, opening: &Opening<'_>) -> Connection {
         let original = opening.original;
         let sight = if self.reply_hash.is_some() { Sight::Both } else { Sight::OriginalOnly };
-        Connection {
-            addresses: [[original.src, original.dst], [self.reply.src, self.reply.dst]],
-            ports: [[original.src_port, original.dst_port], [self.reply.src_port, self.reply.dst_port]],
+        let standing = Standing {
             track: match opening.segment {
                 Some(segment) => Track::tcp(segment, sight),
                 None => Track::datagram(original.protocol, sight),
@@ -84,7 +82,8 @@ impl Choice {
             backend: opening.backend,
             link: opening.link,
             path: self.path,
-        }
+        };
+        Connection::new(&original, &self.reply, standing)
     }
 }
 
@@ -106,7 +105,7 @@ impl Conntrack {
             }
             Source::Client => {
                 let hash = self.hasher.hash(&reply);
-                let resting = match self.table.find(&reply, hash) {
+                let resting = match self.table.find(&reply.pack(), hash) {
                     None => None,
                     Some((index, _)) if !self.table.record(index).is_open() => Some(index),
                     Some(_) => return Err(OpenError::TupleInUse),
@@ -141,7 +140,7 @@ impl Conntrack {
             let reply = FlowKey { src_port: backend_port, dst_port: port, ..key.answers() };
             let reply_hash = hasher.hash(&reply);
             table.prefetch_entry(reply_hash);
-            (table.find(&reply, reply_hash), Choice { reply, reply_hash: Some(reply_hash), path, resting: None })
+            (table.find(&reply.pack(), reply_hash), Choice { reply, reply_hash: Some(reply_hash), path, resting: None })
         };
 
         if let Some(port) = preferred.filter(|&port| pool.is_waiting(port)) {

@@ -7,7 +7,7 @@ use super::connection::{Connection, ConnectionIndex};
 use super::index::{Hint, Index};
 use super::track::{Direction, State};
 use crate::arch;
-use crate::flow::FlowKey;
+use crate::flow::PackedKey;
 
 /// The end of the list of freed records.
 const NONE: u32 = u32::MAX;
@@ -15,6 +15,24 @@ const NONE: u32 = u32::MAX;
 /// A record that a packet's hash points to, to be verified once it has arrived from memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate(Hint);
+
+impl Default for Candidate {
+    /// That there is none.
+    fn default() -> Self {
+        Self(Hint::Absent)
+    }
+}
+
+impl Candidate {
+    /// The connection that it points to, and by which direction's key.
+    #[inline(always)]
+    const fn likely(self) -> Option<(ConnectionIndex, Direction)> {
+        match self.0 {
+            Hint::Likely(value) => Some(unpack(value)),
+            Hint::Elsewhere | Hint::Absent => None,
+        }
+    }
+}
 
 /// There is no room for another connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +104,7 @@ impl Table {
     pub(super) fn verify(
         &self,
         candidate: Candidate,
-        key: &FlowKey,
+        key: &PackedKey,
         hash: u64,
     ) -> Option<(ConnectionIndex, Direction)> {
         match candidate.0 {
@@ -95,15 +113,23 @@ impl Table {
         }
     }
 
+    /// The record that the candidate points to, if it has `key`.
+    #[inline(always)]
+    pub(super) fn expect(&mut self, candidate: Candidate, key: &PackedKey) -> Option<(&mut Connection, Direction)> {
+        let (index, direction) = candidate.likely()?;
+        let record = self.records.get_mut(index.0 as usize)?;
+        record.is(direction, key).then_some((record, direction))
+    }
+
     /// The connection with `key` in either direction, and which direction that is.
     #[inline]
-    pub(super) fn find(&self, key: &FlowKey, hash: u64) -> Option<(ConnectionIndex, Direction)> {
+    pub(super) fn find(&self, key: &PackedKey, hash: u64) -> Option<(ConnectionIndex, Direction)> {
         self.index.find(hash, |value| self.value_is(value, key)).map(unpack)
     }
 
     /// Whether packets with `key` belong to connection `index`, in `direction`.
     #[inline(always)]
-    pub(super) fn is(&self, index: ConnectionIndex, direction: Direction, key: &FlowKey) -> bool {
+    pub(super) fn is(&self, index: ConnectionIndex, direction: Direction, key: &PackedKey) -> bool {
         self.records.get(index.0 as usize).is_some_and(|record| record.is(direction, key))
     }
 
@@ -172,7 +198,7 @@ impl Table {
     }
 
     #[inline(always)]
-    fn value_is(&self, value: u32, key: &FlowKey) -> bool {
+    fn value_is(&self, value: u32, key: &PackedKey) -> bool {
         let (index, direction) = unpack(value);
         self.is(index, direction, key)
     }

@@ -24,7 +24,7 @@ fn connection(number: u32) -> Connection {
         track: Track::datagram(Protocol::Udp, Sight::Both),
         last_seen: Tick(0),
         backend: BackendId(number),
-        link: ClientLink { mac: MacAddr([2, 0, 0, 0, 0, 1]), port: 0 },
+        link: ClientLink::new(MacAddr([2, 0, 0, 0, 0, 1]), 0),
         path: Path::Local,
     }
 }

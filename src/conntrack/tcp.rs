@@ -124,7 +124,7 @@ impl Track {
             return Observed::FOREIGN;
         }
         if self.state == State::Established && !segment.has(Segment::FIN) {
-            // Nearly every segment: all below is done already, or for those that end a connection.
+            // All below is done already, or for those that end a connection.
             self.learn(direction, segment);
             return Observed::ORDINARY;
         }
@@ -141,6 +141,19 @@ impl Track {
         }
         self.learn(direction, segment);
         Observed { in_window: true, change: self.enter(self.state_by_facts()) }
+    }
+
+    /// Whether an established connection takes in `segment`, which has ACK and neither SYN, FIN nor RST, by
+    /// [`Self::pass_segment`] alone.
+    #[inline(always)]
+    pub(super) fn is_passed_by_segment(&self, direction: Direction, segment: &Segment) -> bool {
+        self.state == State::Established && self.accepts(direction, segment)
+    }
+
+    /// Takes in a segment that [`Self::is_passed_by_segment`] said yes to.
+    #[inline(always)]
+    pub(super) fn pass_segment(&mut self, direction: Direction, segment: &Segment) {
+        self.learn(direction, segment);
     }
 
     /// A RST counts where the receiver could take it: with a number inside its window, or, before that window is known,

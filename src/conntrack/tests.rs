@@ -15,7 +15,7 @@ const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 const OTHER_LOCAL: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 11);
 const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const START: Tick = Tick(u32::MAX - 100); // The clock wraps within the tests.
-const LINK: ClientLink = ClientLink { mac: MacAddr([2, 0, 0, 0, 0, 1]), port: 0 };
+const LINK: ClientLink = ClientLink::new(MacAddr([2, 0, 0, 0, 0, 1]), 0);
 
 fn after(duration: Duration) -> Tick {
     Tick(START.0.wrapping_add(Tick::count(duration)))
@@ -418,7 +418,7 @@ fn a_strangers_segment_does_not_prolong_a_connection() {
 fn the_way_back_follows_the_client_to_another_router() {
     let mut conntrack = worker(0, 1, 100);
     let index = open_tcp(&mut conntrack, 1, 34952).index;
-    let moved = ClientLink { mac: MacAddr([2, 0, 0, 0, 0, 9]), port: 1 };
+    let moved = ClientLink::new(MacAddr([2, 0, 0, 0, 0, 9]), 1);
     conntrack.set_link(index, moved);
     assert_eq!(conntrack.connection(index).link(), moved);
 }

@@ -72,21 +72,24 @@ impl Timeouts {
 
 /// [`Timeouts`] in ticks, one a state, as the packet path compares them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TimeoutTicks([u32; State::ALL.len()]);
+pub(super) struct TimeoutTicks([i32; State::ALL.len()]);
 
 impl TimeoutTicks {
     pub(super) fn new(timeouts: &Timeouts) -> Self {
-        Self(State::ALL.map(|state| Tick::count(timeouts.of(state))))
+        Self(State::ALL.map(|state| match state {
+            State::Vacant => i32::MAX,
+            _ => i32::try_from(Tick::count(timeouts.of(state))).unwrap_or(i32::MAX),
+        }))
     }
 
-    /// Whether a connection in `state` that had its last packet at `last_seen` is to be forgotten at `now`.
+    /// Whether a connection in `state` that had its last packet at `last_seen` is to be forgotten at `now`. A record
+    /// without a connection never is.
     ///
     /// A stamp tells only in which tick the packet came, so one tick is added: no timeout is cut short. A stamp that lies
     /// ahead of `now` is fresh: where a thread moves between CPUs, or a machine between hosts, the clock can step back.
     #[inline]
     pub(super) const fn expired(&self, state: State, last_seen: Tick, now: Tick) -> bool {
-        let idle = now.since(last_seen);
-        idle > self.0[state as usize] && idle <= u32::MAX / 2
+        now.since(last_seen).cast_signed() > self.0[state as usize]
     }
 }
 

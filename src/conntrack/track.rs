@@ -162,6 +162,16 @@ impl Track {
         self.protocol
     }
 
+    /// Whether a datagram changes nothing but when it was seen.
+    #[inline(always)]
+    pub(super) const fn is_passed_by_datagram(&self, direction: Direction) -> bool {
+        match self.state {
+            State::Replied => true,
+            State::Unreplied => matches!(direction, Direction::Original),
+            _ => false,
+        }
+    }
+
     /// Takes in one packet; `segment` is the TCP header of a TCP packet and `None` otherwise.
     #[inline]
     pub fn observe(&mut self, direction: Direction, segment: Option<&Segment>) -> Observed {

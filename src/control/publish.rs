@@ -331,6 +331,7 @@ impl Succession<'_> {
                     neighbor: self.hops.towards(address, mac, asker(address, service)),
                     forwarding: self.tunnels.towards(address, service),
                     mss_clamp: service.mss_clamp,
+                    remembers_clients: service.mode == Mode::Nat || service.persistence.is_some(),
                     counters,
                 },
             );

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 
 use siphasher::sip::SipHasher13;
 
-use super::FlowKey;
+use super::{FlowKey, PackedKey};
 use crate::arch::AesHash;
 
 /// A keyed hash over flow keys. Every lcore of a process has the same key, so they agree on which lcore owns a flow.
@@ -48,13 +48,19 @@ impl FlowHasher {
     /// The hash of `key`, in its own direction: a reply hashes differently from its original.
     #[inline]
     pub fn hash(&self, key: &FlowKey) -> u64 {
-        self.hash_block(block(key))
+        self.hash_packed(&key.pack())
+    }
+
+    /// The hash of `key`, as [`Self::hash`] has it.
+    #[inline]
+    pub fn hash_packed(&self, key: &PackedKey) -> u64 {
+        self.hash_block(key.words())
     }
 
     /// Puts the hash of each key into its place: many at once take much less time than one by one.
     #[inline]
-    pub fn hash_each<'a>(&self, items: impl Iterator<Item = (&'a mut u64, &'a FlowKey)>) {
-        let items = items.map(|(place, key)| (place, block(key)));
+    pub fn hash_each<'a>(&self, items: impl Iterator<Item = (&'a mut u64, &'a PackedKey)>) {
+        let items = items.map(|(place, key)| (place, key.words()));
         match &self.0 {
             Way::Aes(aes) => aes.hash_each(items),
             Way::Sip { key } => items.for_each(|(place, block)| *place = sip(*key, block)),
@@ -76,17 +82,8 @@ impl FlowHasher {
     }
 }
 
-/// The second word for an address alone. No flow has it: its lowest byte, the protocol, would be 0.
+/// The second word for an address alone. No flow has it: the protocol in its upper half would be 0.
 const ADDRESS_ALONE: u64 = 0;
-
-/// All that a key says.
-#[inline(always)]
-fn block(key: &FlowKey) -> [u64; 2] {
-    [
-        (u64::from(key.src.to_bits()) << 32) | u64::from(key.dst.to_bits()),
-        (u64::from(key.src_port) << 32) | (u64::from(key.dst_port) << 16) | u64::from(key.protocol.number()),
-    ]
-}
 
 #[inline]
 fn sip(key: (u64, u64), [first, second]: [u64; 2]) -> u64 {
@@ -142,10 +139,10 @@ mod tests {
     #[test]
     fn many_at_once_hash_like_one_by_one() {
         for hasher in both() {
-            let keys: Vec<_> = (1..200).map(key).collect();
+            let keys: Vec<_> = (1..200).map(|port| key(port).pack()).collect();
             let mut hashes = vec![0; keys.len()];
             hasher.hash_each(hashes.iter_mut().zip(&keys));
-            assert_eq!(hashes, keys.iter().map(|key| hasher.hash(key)).collect::<Vec<_>>());
+            assert_eq!(hashes, keys.iter().map(|key| hasher.hash(&key.unpack())).collect::<Vec<_>>());
         }
     }
 

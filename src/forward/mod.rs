@@ -13,7 +13,7 @@ pub use mss::clamp as clamp_mss;
 pub use too_big::{LONGEST_FRAME as LONGEST_ERROR, fragmentation_needed};
 pub use tunnel::{IPIP, NoRoom, encapsulate};
 
-use crate::flow::{FlowKey, Protocol};
+use crate::flow::{PackedKey, Protocol};
 use crate::neighbor::Hop;
 use crate::wire::{MacAddr, ethernet, icmp, ipv4, tcp, udp};
 
@@ -22,25 +22,49 @@ use crate::wire::{MacAddr, ethernet, icmp, ipv4, tcp, udp};
 ///
 /// The frame was parsed before: a header that is not there is left alone.
 #[inline(always)]
-pub fn translate(frame: &mut [u8], transport: usize, to: &FlowKey) {
+pub fn translate(frame: &mut [u8], transport: usize, to: &PackedKey) {
+    // Nearly every header is where it is without options. Where that is known, no check of a length is left.
+    match frame.first_chunk_mut() {
+        Some(headers) if transport == ethernet::HEADER_LEN + ipv4::HEADER_LEN => translate_plain(headers, to),
+        _ => translate_anywhere(frame, transport, to),
+    }
+}
+
+/// The start of a frame whose headers have no options: those of Ethernet and IPv4, and as many bytes as TCP's has.
+pub const PLAIN_HEADERS: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN + tcp::HEADER_LEN;
+
+/// What [`translate`] does, to such headers.
+#[inline(always)]
+pub fn translate_plain(headers: &mut [u8; PLAIN_HEADERS], to: &PackedKey) {
+    translate_at(headers, ethernet::HEADER_LEN + ipv4::HEADER_LEN, to);
+}
+
+#[cold]
+fn translate_anywhere(frame: &mut [u8], transport: usize, to: &PackedKey) {
+    translate_at(frame, transport, to);
+}
+
+#[inline(always)]
+fn translate_at(frame: &mut [u8], transport: usize, to: &PackedKey) {
     let Some((head, message)) = frame.split_at_mut_checked(transport) else { return };
     let Some(mut ip) = head.get_mut(ethernet::HEADER_LEN..).and_then(ipv4::HeaderMut::new) else { return };
-    let addresses = ip.forward(to.src, to.dst);
-    match to.protocol {
+    let addresses = ip.forward(to.addresses());
+    match to.protocol() {
         Protocol::Tcp => {
             if let Some(mut header) = tcp::HeaderMut::new(message) {
-                header.forward(to.src_port, to.dst_port, addresses);
+                header.forward(to.ports(), addresses);
             }
         }
         Protocol::Udp => {
             if let Some(mut header) = udp::HeaderMut::new(message) {
-                header.forward(to.src_port, to.dst_port, addresses);
+                header.forward(to.ports(), addresses);
             }
         }
         Protocol::Icmp => {
             if let Some(mut header) = icmp::HeaderMut::new(message) {
                 // One of the two is the identifier, and the other is 0.
-                header.set_identifier(to.src_port | to.dst_port);
+                let key = to.unpack();
+                header.set_identifier(key.src_port | key.dst_port);
             }
         }
     }
@@ -62,6 +86,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::flow::FlowKey;
 
     fn frame(protocol: Protocol, from: &FlowKey, payload: &[u8]) -> Vec<u8> {
         let builder = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4(from.src.octets(), from.dst.octets(), 64);
@@ -119,7 +144,7 @@ mod tests {
             let before = frame(from.protocol, &from, &payload);
             prop_assume!(checksums_are_right(&before));
             let mut after = before.clone();
-            translate(&mut after, 34, &to);
+            translate(&mut after, 34, &to.pack());
             prop_assert!(checksums_are_right(&after));
             let expected = {
                 let mut expected = frame(to.protocol, &to, &payload);
@@ -143,7 +168,7 @@ mod tests {
             let mut damaged = frame(from.protocol, &from, &payload);
             let start = damaged.len() - payload.len();
             damaged[start + at.index(payload.len())] ^= 1 << bit;
-            translate(&mut damaged, 34, &to);
+            translate(&mut damaged, 34, &to.pack());
             prop_assert!(!checksums_are_right(&damaged));
         }
     }
@@ -159,7 +184,7 @@ mod tests {
         };
         for len in 0..54 {
             let mut frame = vec![0x45; len];
-            translate(&mut frame, 34, &to);
+            translate(&mut frame, 34, &to.pack());
             address(&mut frame, Hop { mac: MacAddr::BROADCAST, port: crate::id::PortId(0) }, MacAddr::BROADCAST);
             assert_eq!(frame.len(), len);
         }

@@ -194,12 +194,14 @@ mod tests {
     /// Gives a packet other addresses and ports, with every checksum right, as a balancer does.
     fn rewritten(protocol: Protocol, len: u16, client: Client, service: Client) -> Vec<u8> {
         let mut frame = sent(protocol, len, 7);
-        let (ip, transport) = frame[ethernet::HEADER_LEN..].split_at_mut(ipv4::HEADER_LEN);
-        let delta = HeaderMut::new(ip).unwrap().forward(client.address, service.address);
-        match protocol {
-            Protocol::Udp => udp::HeaderMut::new(transport).unwrap().forward(client.port, service.port, delta),
-            _ => tcp::HeaderMut::new(transport).unwrap().forward(client.port, service.port, delta),
-        }
+        let to = FlowKey {
+            src: client.address,
+            dst: service.address,
+            src_port: client.port,
+            dst_port: service.port,
+            protocol,
+        };
+        translate(&mut frame, ethernet::HEADER_LEN + ipv4::HEADER_LEN, &to.pack());
         frame
     }
 

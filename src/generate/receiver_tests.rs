@@ -70,12 +70,14 @@ impl Bench {
 /// What a fullnat balancer does: other addresses and ports, and the frame is sent on to `OWN`.
 fn forward(protocol: Protocol, frame: &mut [u8], source: Client, destination: Client) {
     ethernet::HeaderMut::new(frame).unwrap().set_addresses(OWN, BALANCER);
-    let (ip, transport) = frame[ethernet::HEADER_LEN..].split_at_mut(ipv4::HEADER_LEN);
-    let delta = ipv4::HeaderMut::new(ip).unwrap().forward(source.address, destination.address);
-    match protocol {
-        Protocol::Udp => udp::HeaderMut::new(transport).unwrap().forward(source.port, destination.port, delta),
-        _ => tcp::HeaderMut::new(transport).unwrap().forward(source.port, destination.port, delta),
-    }
+    let to = FlowKey {
+        src: source.address,
+        dst: destination.address,
+        src_port: source.port,
+        dst_port: destination.port,
+        protocol,
+    };
+    translate(frame, ethernet::HEADER_LEN + ipv4::HEADER_LEN, &to.pack());
 }
 
 fn client(address: [u8; 4], port: u16) -> Client {

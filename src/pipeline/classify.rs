@@ -6,7 +6,7 @@
 use arrayvec::ArrayVec;
 
 use crate::counters::DropReason;
-use crate::flow::{FlowKey, Protocol};
+use crate::flow::{FlowKey, PackedKey, Protocol};
 use crate::forward;
 use crate::io::Packet;
 use crate::wire::ethernet::{self, EtherType};
@@ -35,7 +35,7 @@ pub enum Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headers {
     /// Its 5-tuple.
-    pub key: FlowKey,
+    pub packed: PackedKey,
     /// Where the transport header starts in the frame: 34 to 74.
     pub transport: u8,
     /// Its time to live.
@@ -44,11 +44,20 @@ pub struct Headers {
     pub kind: Kind,
     /// Whether it is a TCP segment with SYN.
     pub is_syn: bool,
+    /// Whether it asks for nothing but to be passed on: its headers are where they are without options, it has a hop left,
+    /// and if it is a TCP segment, it has ACK and neither SYN, FIN nor RST.
+    pub is_plain: bool,
     /// Bytes of the packet from the transport header to its end, without Ethernet's padding.
     pub transport_len: u16,
 }
 
 impl Headers {
+    /// Its 5-tuple, to think with.
+    #[inline]
+    pub const fn key(&self) -> FlowKey {
+        self.packed.unpack()
+    }
+
     /// Bytes of the IPv4 packet.
     #[inline(always)]
     pub fn packet_len(&self) -> usize {
@@ -143,7 +152,7 @@ fn ordinary(data: &[u8], frame_len: usize, mac: MacAddr) -> Option<Headers> {
         return None;
     }
     let transport = NETWORK + ipv4::HEADER_LEN;
-    let mut is_syn = false;
+    let (mut is_syn, mut is_plain) = (false, ip.ttl() > 1);
     let (protocol, kind) = match ip.protocol() {
         6 => {
             let tcp = tcp::Header::new(&head[transport..])?;
@@ -153,6 +162,7 @@ fn ordinary(data: &[u8], frame_len: usize, mac: MacAddr) -> Option<Headers> {
                 return None;
             }
             is_syn = tcp.flags().contains(tcp::Flags::SYN);
+            is_plain &= tcp.flags().only_acknowledges();
             (Protocol::Tcp, Kind::Tcp)
         }
         17 => {
@@ -166,13 +176,12 @@ fn ordinary(data: &[u8], frame_len: usize, mac: MacAddr) -> Option<Headers> {
     };
     // Both have their ports first.
     let ports = udp::Header::new(&head[transport..])?;
-    let (src_port, dst_port) = (ports.source_port(), ports.destination_port());
-    if src_port == 0 || dst_port == 0 {
+    if ports.source_port() == 0 || ports.destination_port() == 0 {
         return None;
     }
-    let key = FlowKey { src: ip.source(), dst: ip.destination(), src_port, dst_port, protocol };
+    let packed = PackedKey::from_memory(ip.addresses(), ports.ports(), protocol);
     let transport_len = transport_len as u16;
-    Some(Headers { key, transport: transport as u8, ttl: ip.ttl(), kind, is_syn, transport_len })
+    Some(Headers { packed, transport: transport as u8, ttl: ip.ttl(), kind, is_syn, is_plain, transport_len })
 }
 
 /// The headers of the IPv4 packet in `data`, the first piece of a frame of `frame_len` bytes.
@@ -260,7 +269,15 @@ fn parse(data: &[u8], frame_len: usize) -> Result<Headers, DropReason> {
         return Err(DropReason::PortZero);
     }
     let key = FlowKey { src: ip.source(), dst: ip.destination(), src_port, dst_port, protocol };
-    Ok(Headers { key, transport: transport as u8, ttl: ip.ttl(), kind, is_syn, transport_len: transport_len as u16 })
+    Ok(Headers {
+        packed: key.pack(),
+        transport: transport as u8,
+        ttl: ip.ttl(),
+        kind,
+        is_syn,
+        is_plain: false,
+        transport_len: transport_len as u16,
+    })
 }
 
 #[cfg(test)]
@@ -339,7 +356,7 @@ mod tests {
         for (frame, key, kind, transport_len) in rows {
             assert_eq!(
                 of(&frame),
-                Class::Flow(Headers { key, transport: 34, ttl: 64, kind, is_syn: kind == Kind::Tcp, transport_len })
+                Class::Flow(Headers { packed: key.pack(), transport: 34, ttl: 64, kind, is_syn: kind == Kind::Tcp, transport_len })
             );
             let padded = [&frame[..], &[0; 20]].concat();
             assert_eq!(of(&padded), of(&frame), "Ethernet's padding does not count");
@@ -414,7 +431,7 @@ mod tests {
         let Class::Flow(headers) = of(&with_options([7, 7, 4, 0, 0, 0, 0, 0])) else {
             panic!("record route is carried")
         };
-        assert_eq!((headers.transport, headers.key.dst_port), (42, 8080));
+        assert_eq!((headers.transport, headers.key().dst_port), (42, 8080));
         assert_eq!(of(&with_options([131, 7, 4, 10, 0, 0, 3, 0])), Class::Drop(DropReason::Ipv4SourceRoute));
     }
 

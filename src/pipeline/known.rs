@@ -7,7 +7,7 @@ use super::unknown::Beginning;
 use super::{Context, Flow, Note, Pipeline, Tracer};
 use crate::conntrack::{Change, ClientLink, Connection, ConnectionIndex, Direction, FlowMemory, Path, Segment};
 use crate::counters::DropReason;
-use crate::flow::{FlowHasher, FlowKey};
+use crate::flow::{FlowHasher, PackedKey};
 use crate::forward;
 use crate::id::{PortId, ServiceId, WorkerId};
 use crate::io::{Output, Packet};
@@ -30,63 +30,39 @@ impl<P: Packet> Pipeline<P> {
         direction: Direction,
         context: &mut Context<'_, O, T>,
     ) {
-        let (connection, snapshot) = (self.conntrack.connection(index), context.snapshot);
+        let (snapshot, tick) = (context.snapshot, context.now.tick());
+        let mut met = self.conntrack.meet(index);
         // The one-way modes leave the packet as it is.
-        if connection.has_replies() && flow.headers.ttl <= 1 {
+        if met.connection().has_replies() && flow.headers.ttl <= 1 {
             return self.drop(packet, DropReason::Ipv4Ttl, context);
         }
-        let tick = context.now.tick();
-        if self.conntrack.is_over(connection, tick) {
-            self.end(index, snapshot, tick);
-            return self.unknown(packet, flow, Beginning::New, context);
+        if met.is_over(tick) {
+            return self.over(packet, flow, index, context);
         }
-        let Some(backend) = snapshot.backend(connection.backend()) else {
+        let Some(backend) = snapshot.backend(met.connection().backend()) else {
             return self.drop(packet, DropReason::NoBackend, context);
         };
         if direction == Direction::Original && !backend.up && is_abandoned(snapshot, backend) {
-            let service = snapshot.service_for(&flow.headers.key);
-            if !service.is_some_and(|service| snapshot.takes_connections(service)) {
-                // It is kept for when some backend is back: no client would begin it anew by itself.
-                return self.drop(packet, DropReason::NoBackend, context);
-            }
-            self.end(index, snapshot, tick);
-            context.tracer.note(Note::Moved);
-            return self.unknown(packet, flow, Beginning::Moved, context);
+            return self.abandoned(packet, flow, index, context);
         }
-        let segment = segment(&packet, flow.headers);
-        let tracked = self.conntrack.track(index, direction, segment.as_ref(), tick);
-        match tracked.change {
-            None => {}
-            Some(Change::Closed) => backend.counters[self.id.index()].open.subtract(1),
-            Some(Change::Restored) => backend.counters[self.id.index()].open.add(1),
-            Some(Change::Reopen { keep_port }) => {
-                let port = self.conntrack.connection(index).reply_key().dst_port;
-                self.end(index, context.snapshot, tick);
-                context.tracer.note(Note::Reopened);
-                return self.unknown(packet, flow, Beginning::Again(keep_port.then_some(port)), context);
+        let tracked = met.track(direction, segment(&packet, flow.headers).as_ref(), tick);
+        let connection = met.connection();
+        let (to, link) = (connection.key(direction.opposite()).reversed(), connection.link());
+        if let Some(change) = tracked.change {
+            self.conntrack.settle(index, change);
+            match change {
+                Change::Closed => backend.counters[self.id.index()].open.subtract(1),
+                Change::Restored => backend.counters[self.id.index()].open.add(1),
+                Change::Reopen { keep_port } => return self.reopen(packet, flow, index, keep_port, context),
             }
         }
         if T::ENABLED {
-            let connection = self.conntrack.connection(index);
-            if let Some(service) = snapshot.service(backend.service) {
-                context.tracer.note(Note::Service(service));
-            }
-            context.tracer.note(Note::Known {
-                original: connection.original_key(),
-                reply: connection.has_replies().then(|| connection.reply_key()),
-                is_reply: direction == Direction::Reply,
-                state: connection.state(),
-            });
-            if !tracked.in_window {
-                context.tracer.note(Note::OutOfWindow);
-            }
+            self.tell(index, direction, backend, tracked.in_window, context);
         }
         // Once a tick is often enough to say that the client is still there.
-        if tracked.first_in_tick {
+        if tracked.first_in_tick && backend.remembers_clients {
             self.touch_client(snapshot, index, tick);
         }
-        let connection = self.conntrack.connection(index);
-        let (to, link) = (connection.key(direction.opposite()).reversed(), connection.link());
         match direction {
             Direction::Original => {
                 if tracked.in_window && !comes_from(&packet, link) {
@@ -95,6 +71,79 @@ impl<P: Packet> Pipeline<P> {
                 self.forward_original(packet, flow, &to, backend, context);
             }
             Direction::Reply => self.forward_reply(packet, flow, &to, link, backend, context),
+        }
+    }
+
+    /// A packet of a connection whose time is over.
+    #[cold]
+    fn over<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        flow: Flow<'_>,
+        index: ConnectionIndex,
+        context: &mut Context<'_, O, T>,
+    ) {
+        self.end(index, context.snapshot, context.now.tick());
+        self.unknown(packet, flow, Beginning::New, context);
+    }
+
+    /// A client's packet of a connection whose backend has failed, and whose service gives such to others.
+    #[cold]
+    fn abandoned<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        flow: Flow<'_>,
+        index: ConnectionIndex,
+        context: &mut Context<'_, O, T>,
+    ) {
+        let snapshot = context.snapshot;
+        let service = snapshot.service_for(&flow.headers.key());
+        if !service.is_some_and(|service| snapshot.takes_connections(service)) {
+            // It is kept for when some backend is back: no client would begin it anew by itself.
+            return self.drop(packet, DropReason::NoBackend, context);
+        }
+        self.end(index, snapshot, context.now.tick());
+        context.tracer.note(Note::Moved);
+        self.unknown(packet, flow, Beginning::Moved, context);
+    }
+
+    /// A client's SYN on a connection that is over: a new one takes its place.
+    #[cold]
+    fn reopen<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        flow: Flow<'_>,
+        index: ConnectionIndex,
+        keep_port: bool,
+        context: &mut Context<'_, O, T>,
+    ) {
+        let port = self.conntrack.connection(index).reply_key().dst_port;
+        self.end(index, context.snapshot, context.now.tick());
+        context.tracer.note(Note::Reopened);
+        self.unknown(packet, flow, Beginning::Again(keep_port.then_some(port)), context);
+    }
+
+    /// Tells the tracer of the connection at `index`, which a packet in `direction` belongs to.
+    fn tell<O, T: Tracer>(
+        &self,
+        index: ConnectionIndex,
+        direction: Direction,
+        backend: &Backend,
+        in_window: bool,
+        context: &mut Context<'_, O, T>,
+    ) {
+        let connection = self.conntrack.connection(index);
+        if let Some(service) = context.snapshot.service(backend.service) {
+            context.tracer.note(Note::Service(service));
+        }
+        context.tracer.note(Note::Known {
+            original: connection.original_key(),
+            reply: connection.has_replies().then(|| connection.reply_key()),
+            is_reply: direction == Direction::Reply,
+            state: connection.state(),
+        });
+        if !in_window {
+            context.tracer.note(Note::OutOfWindow);
         }
     }
 
@@ -112,7 +161,7 @@ impl<P: Packet> Pipeline<P> {
         &mut self,
         mut packet: P,
         flow: Flow<'_>,
-        to: &FlowKey,
+        to: &PackedKey,
         backend: &Backend,
         context: &mut Context<'_, O, T>,
     ) {
@@ -136,7 +185,7 @@ impl<P: Packet> Pipeline<P> {
         &mut self,
         mut packet: P,
         flow: Flow<'_>,
-        to: &FlowKey,
+        to: &PackedKey,
         link: ClientLink,
         backend: &Backend,
         context: &mut Context<'_, O, T>,
@@ -146,12 +195,27 @@ impl<P: Packet> Pipeline<P> {
         counters.reply_bytes.add(packet.frame_len() as u64);
         clamp_syn(&mut packet, flow, backend);
         forward::translate(packet.data_mut(), usize::from(flow.headers.transport), to);
-        self.send_to_client(packet, to.dst, Hop { mac: link.mac, port: PortId(link.port.into()) }, context);
+        self.send_to_client(packet, to, Hop { mac: link.mac(), port: PortId(link.port().into()) }, context);
+    }
+
+    /// Sends `packet` to the client that `to` leads to, whose packets come from `link`: there, unless a route is
+    /// configured.
+    #[inline(always)]
+    fn send_to_client<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        to: &PackedKey,
+        link: Hop,
+        context: &mut Context<'_, O, T>,
+    ) {
+        if context.snapshot.has_routes() {
+            return self.send_by_route(packet, to.unpack().dst, link, context);
+        }
+        self.send(packet, link, context);
     }
 
     /// Sends `packet` to the client at `address`, whose packets come from `link`: there, unless a route is configured.
-    #[inline(always)]
-    pub(super) fn send_to_client<O: Output<P>, T: Tracer>(
+    pub(super) fn send_by_route<O: Output<P>, T: Tracer>(
         &mut self,
         packet: P,
         address: Ipv4Addr,
@@ -167,7 +231,7 @@ impl<P: Packet> Pipeline<P> {
 
 impl<P> Pipeline<P> {
     /// Notes that the client of the connection at `index` is still there, where that prolongs its persistence.
-    #[inline(always)]
+    #[inline(never)]
     fn touch_client(&mut self, snapshot: &Snapshot, index: ConnectionIndex, tick: Tick) {
         let connection = self.conntrack.connection(index);
         let Some(backend) = snapshot.backend(connection.backend()) else { return };
@@ -237,7 +301,7 @@ fn is_abandoned(snapshot: &Snapshot, backend: &Backend) -> bool {
 #[inline(always)]
 fn comes_from<P: Packet>(packet: &P, link: ClientLink) -> bool {
     let source = ethernet::Header::new(packet.data()).map(ethernet::Header::source);
-    source == Some(link.mac) && packet.ingress().0 == u16::from(link.port)
+    source == Some(link.mac()) && packet.ingress().0 == u16::from(link.port())
 }
 
 /// Where a client's packet came from; nothing when that is no station's address.
@@ -245,7 +309,7 @@ fn comes_from<P: Packet>(packet: &P, link: ClientLink) -> bool {
 pub(super) fn link<P: Packet>(packet: &P) -> Option<ClientLink> {
     let mac = ethernet::Header::new(packet.data())?.source();
     // DPDK has at most 32 ports.
-    mac.is_unicast().then_some(ClientLink { mac, port: packet.ingress().0 as u8 })
+    mac.is_unicast().then_some(ClientLink::new(mac, packet.ingress().0 as u8))
 }
 
 /// What the connection's state needs to know of a TCP segment; nothing for other protocols.

@@ -12,8 +12,6 @@
 //!                       fetch the record             the record
 //! ```
 
-use arrayvec::ArrayVec;
-
 use crate::conntrack::{Candidate, Conntrack};
 use crate::io::BURST;
 
@@ -22,21 +20,23 @@ const AHEAD: usize = 8;
 
 /// The lookups of one burst.
 pub(super) struct Lookahead<'a> {
-    hashes: &'a [u64],
-    candidates: ArrayVec<Candidate, BURST>,
+    hashes: &'a [u64; BURST],
+    /// How many of them are a packet's.
+    len: usize,
+    candidates: [Candidate; BURST],
 }
 
 impl<'a> Lookahead<'a> {
     /// The lookups of the packets whose keys have these hashes. What is looked at in vain for a packet without a key does
     /// no harm.
     #[inline(always)]
-    pub(super) fn start(hashes: &'a [u64], conntrack: &Conntrack) -> Self {
-        let mut ahead = Self { hashes, candidates: ArrayVec::new() };
-        for hash in hashes.iter().take(2 * AHEAD) {
-            conntrack.prefetch(*hash);
+    pub(super) fn start(hashes: &'a [u64; BURST], len: usize, conntrack: &Conntrack) -> Self {
+        let mut ahead = Self { hashes, len, candidates: [Candidate::default(); BURST] };
+        for at in 0..2 * AHEAD {
+            ahead.fetch(at, conntrack);
         }
-        for _ in 0..AHEAD {
-            ahead.look(conntrack);
+        for at in 0..AHEAD {
+            ahead.look(at, conntrack);
         }
         for at in 0..AHEAD / 2 {
             ahead.look_elsewhere(at, conntrack);
@@ -47,26 +47,32 @@ impl<'a> Lookahead<'a> {
     /// What packet number `at` may belong to. To be asked for one packet after the other.
     #[inline(always)]
     pub(super) fn candidate(&mut self, at: usize, conntrack: &Conntrack) -> (u64, Candidate) {
-        if let Some(hash) = self.hashes.get(at + 2 * AHEAD) {
-            conntrack.prefetch(*hash);
-        }
-        self.look(conntrack);
+        self.fetch(at + 2 * AHEAD, conntrack);
+        self.look(at + AHEAD, conntrack);
         self.look_elsewhere(at + AHEAD / 2, conntrack);
-        (self.hashes[at], self.candidates[at])
+        (self.hashes[at % BURST], self.candidates[at % BURST])
     }
 
-    /// Looks into the next bucket.
+    // Numbers are taken modulo the burst's length where they are known to be below it: that needs no check.
+
     #[inline(always)]
-    fn look(&mut self, conntrack: &Conntrack) {
-        if let Some(hash) = self.hashes.get(self.candidates.len()) {
-            self.candidates.push(conntrack.find_candidate(*hash));
+    fn fetch(&self, at: usize, conntrack: &Conntrack) {
+        if at < self.len {
+            conntrack.prefetch(self.hashes[at % BURST]);
+        }
+    }
+
+    #[inline(always)]
+    fn look(&mut self, at: usize, conntrack: &Conntrack) {
+        if at < self.len {
+            self.candidates[at % BURST] = conntrack.find_candidate(self.hashes[at % BURST]);
         }
     }
 
     #[inline(always)]
     fn look_elsewhere(&mut self, at: usize, conntrack: &Conntrack) {
-        if let (Some(hash), Some(candidate)) = (self.hashes.get(at), self.candidates.get_mut(at)) {
-            conntrack.find_elsewhere(candidate, *hash);
+        if at < self.len {
+            conntrack.find_elsewhere(&mut self.candidates[at % BURST], self.hashes[at % BURST]);
         }
     }
 }

@@ -15,6 +15,7 @@
 //! clock and knows no port.
 
 pub mod classify;
+mod express;
 mod headline;
 mod known;
 mod limiter;
@@ -30,7 +31,6 @@ mod tests;
 
 pub use trace::{End, Narrator, Note, Silent, Tracer};
 
-use std::mem;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
@@ -157,18 +157,30 @@ impl<P: Packet> Pipeline<P> {
         }
         let mut hashes = [0; BURST];
         self.hasher.hash_each(hashes.iter_mut().zip(&classes).filter_map(|(hash, class)| match class {
-            Class::Flow(headers) => Some((hash, &headers.key)),
+            Class::Flow(headers) => Some((hash, &headers.packed)),
             Class::Arp | Class::IcmpError { .. } | Class::Drop(_) => None,
         }));
-        let mut ahead = Lookahead::start(&hashes[..classes.len()], &self.conntrack);
-        for (at, (packet, class)) in mem::take(burst).into_iter().zip(&classes).enumerate() {
+        let mut ahead = Lookahead::start(&hashes, classes.len(), &self.conntrack);
+        let tick = context.now.tick();
+        for (at, packet) in burst.drain(..).enumerate() {
+            let Some(class) = classes.get(at) else { break };
             let (hash, candidate) = ahead.candidate(at, &self.conntrack);
-            self.finish(packet, class, hash, candidate, context);
+            if let Class::Flow(headers) = class
+                && headers.is_plain
+                && !T::ENABLED
+            {
+                match self.express(packet, headers, candidate, tick, context) {
+                    None => {}
+                    Some(packet) => self.finish(packet, class, hash, candidate, context),
+                }
+            } else {
+                self.finish(packet, class, hash, candidate, context);
+            }
         }
     }
 
-    /// The third pass, for one packet.
-    #[inline(always)]
+    /// The third pass, for a packet that may need anything.
+    #[inline(never)]
     fn finish<O: Output<P>, T: Tracer>(
         &mut self,
         packet: P,
@@ -183,19 +195,23 @@ impl<P: Packet> Pipeline<P> {
         match class {
             Class::Flow(headers) => {
                 let flow = Flow { headers, hash };
-                match self.conntrack.verify(candidate, &headers.key, hash) {
+                match self.conntrack.verify(candidate, &headers.packed, hash) {
                     Some((index, direction)) => self.known(packet, flow, index, direction, context),
                     None => self.unknown(packet, flow, Beginning::New, context),
                 }
             }
             Class::IcmpError { message } => self.icmp_error(packet, *message, context),
-            Class::Arp => {
-                self.arp(packet, context);
-                // What it may have told lets the packets that wait for it go before those that follow.
-                self.release(context);
-            }
+            Class::Arp => self.hear(packet, context),
             Class::Drop(reason) => self.drop(packet, *reason, context),
         }
+    }
+
+    /// Takes in an ARP message.
+    #[cold]
+    fn hear<O: Output<P>, T: Tracer>(&mut self, packet: P, context: &mut Context<'_, O, T>) {
+        self.arp(packet, context);
+        // What it may have told lets the packets that wait for it go before those that follow.
+        self.release(context);
     }
 
     /// Sends `packet` out to `hop`.
@@ -253,6 +269,7 @@ impl<P: Packet> Pipeline<P> {
         }
     }
 
+    #[cold]
     fn drop<O: Output<P>, T: Tracer>(&self, packet: P, reason: DropReason, context: &mut Context<'_, O, T>) {
         if T::ENABLED {
             context.tracer.ended(packet.data(), End::Dropped(reason));

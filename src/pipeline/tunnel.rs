@@ -66,7 +66,7 @@ impl<P: Packet> Pipeline<P> {
             {
                 context.tracer.note(Note::TooBig(mtu));
                 self.count().originated.add(1);
-                let hop = Hop { mac: link.mac, port: PortId(link.port.into()) };
+                let hop = Hop { mac: link.mac(), port: PortId(link.port().into()) };
                 self.send_quietly(error, client, hop, context);
             }
         }

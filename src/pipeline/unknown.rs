@@ -33,6 +33,7 @@ pub(super) enum Beginning {
 
 impl<P: Packet> Pipeline<P> {
     /// A packet that is in no connection of this worker's.
+    #[inline(never)]
     pub(super) fn unknown<O: Output<P>, T: Tracer>(
         &mut self,
         packet: P,
@@ -40,7 +41,7 @@ impl<P: Packet> Pipeline<P> {
         beginning: Beginning,
         context: &mut Context<'_, O, T>,
     ) {
-        let key = &flow.headers.key;
+        let key = &flow.headers.key();
         if !may_send(key.src) {
             return self.drop(packet, DropReason::Ipv4Source, context);
         }
@@ -91,7 +92,7 @@ impl<P: Packet> Pipeline<P> {
             return self.drop(packet, DropReason::NoBackend, context);
         };
         let opening = Opening {
-            original: headers.key,
+            original: headers.key(),
             hash: flow.hash,
             backend: chosen,
             backend_address: backend.address,
@@ -100,7 +101,7 @@ impl<P: Packet> Pipeline<P> {
                 Mode::Fullnat => Source::Local {
                     addresses: &service.local_addresses,
                     preferred_port: match beginning {
-                        Beginning::New | Beginning::Moved => Some(headers.key.src_port),
+                        Beginning::New | Beginning::Moved => Some(headers.key().src_port),
                         Beginning::Again(port) => port,
                     },
                 },
@@ -126,17 +127,17 @@ impl<P: Packet> Pipeline<P> {
         counters.open.add(1);
         counters.connections.add(1);
         if let Some(idle) = service.persistence {
-            self.persistence.insert(id, headers.key.src, chosen, idle, tick);
+            self.persistence.insert(id, headers.key().src, chosen, idle, tick);
         }
         if service.mode == Mode::Nat {
-            self.clients.insert(NAT_CLIENTS, headers.key.src, chosen, self.client_idle, tick);
+            self.clients.insert(NAT_CLIENTS, headers.key().src, chosen, self.client_idle, tick);
         }
         if T::ENABLED && service.mode == Mode::Fullnat {
             let reply = self.conntrack.connection(opened.index).reply_key();
-            let kept = reply.dst_port == headers.key.src_port;
+            let kept = reply.dst_port == headers.key().src_port;
             context.tracer.note(Note::Source { address: reply.dst, port: reply.dst_port, kept });
         }
-        let to = self.conntrack.connection(opened.index).reply_key().reversed();
+        let to = self.conntrack.connection(opened.index).reply_key().reversed().pack();
         self.forward_original(packet, flow, &to, backend, context);
     }
 
@@ -163,14 +164,14 @@ impl<P: Packet> Pipeline<P> {
             return Some(chosen);
         }
         if service.persistence.is_some()
-            && let Some((chosen, backend)) = self.persistence.find(id, headers.key.src, tick).and_then(usable)
+            && let Some((chosen, backend)) = self.persistence.find(id, headers.key().src, tick).and_then(usable)
         {
             context.tracer.note(Note::Persistent(backend.address, backend.port));
             return Some(chosen);
         }
         let turn = self.turns.get_mut(id.index())?;
         let open = |backend| snapshot.backend(backend).map_or(0, |backend| backend.open());
-        let Choice { backend: chosen, why } = service.schedule.choose(&headers.key, turn, open)?;
+        let Choice { backend: chosen, why } = service.schedule.choose(&headers.key(), turn, open)?;
         let backend = snapshot.backend(chosen)?;
         context.tracer.note(Note::Chosen { address: backend.address, port: backend.port, why });
         Some(chosen)
@@ -183,7 +184,7 @@ impl<P: Packet> Pipeline<P> {
         headers: &Headers,
         context: &mut Context<'_, O, T>,
     ) {
-        let (key, snapshot) = (&headers.key, context.snapshot);
+        let (key, snapshot) = (&headers.key(), context.snapshot);
         if !snapshot.owns(key.dst, packet.ingress()) {
             return self.not_for_leat(packet, headers, context);
         }
@@ -204,7 +205,7 @@ impl<P: Packet> Pipeline<P> {
 
     /// A packet to an address that is not leat's. In `nat` that is what answers look like.
     fn not_for_leat<O: Output<P>, T: Tracer>(&mut self, packet: P, headers: &Headers, context: &mut Context<'_, O, T>) {
-        let key = &headers.key;
+        let key = &headers.key();
         let Some(answers) = context.snapshot.nat_answers(key) else {
             return self.drop(packet, DropReason::NotOurAddress, context);
         };
@@ -219,9 +220,9 @@ impl<P: Packet> Pipeline<P> {
     /// answer carries nothing of leat's.
     fn owner_of_original(&self, flow: Flow<'_>, service: &Service) -> WorkerId {
         if service.by_client {
-            return self.owner_of_client(flow.headers.key.src);
+            return self.owner_of_client(flow.headers.key().src);
         }
-        self.steering.owner_of_original(&flow.headers.key, flow.hash)
+        self.steering.owner_of_original(&flow.headers.key(), flow.hash)
     }
 
     /// The worker that has what belongs to a client's address.
@@ -241,7 +242,7 @@ fn objection(
     if service.mode.translates() && headers.ttl <= 1 {
         return Some(DropReason::Ipv4Ttl);
     }
-    if service.mode == Mode::Nat && snapshot.is_backend_of(headers.key.src, service) {
+    if service.mode == Mode::Nat && snapshot.is_backend_of(headers.key().src, service) {
         return Some(DropReason::BackendAsClient);
     }
     let flags = tcp::Flags(segment?.flags);

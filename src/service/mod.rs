@@ -81,6 +81,9 @@ pub struct Backend {
     pub forwarding: Forwarding,
     /// The largest segment that SYNs may announce, in bytes.
     pub mss_clamp: Option<u16>,
+    /// Whether a packet of a connection prolongs something else that is known of its client: its persistence, or that it
+    /// is a client of `nat`.
+    pub remembers_clients: bool,
     /// What each worker counted for it.
     pub counters: Arc<PerWorker<BackendCounters>>,
 }
@@ -121,6 +124,15 @@ impl Backend {
     #[inline(always)]
     pub const fn is_abandoned(&self, on_failure: OnFailure) -> bool {
         !self.up && matches!(on_failure, OnFailure::Move)
+    }
+
+    /// Whether its connections' packets need nothing but what [`Self::forwarding`] says. Not so in a tunnel.
+    #[inline(always)]
+    pub const fn is_plain(&self) -> bool {
+        self.up
+            && !self.remembers_clients
+            && self.mss_clamp.is_none()
+            && matches!(self.forwarding, Forwarding::Translate | Forwarding::Direct)
     }
 
     /// Whether it may be given new connections.

@@ -13,7 +13,7 @@ use crate::conntrack::{PoolKey, ReservedPorts, Timeouts};
 use crate::flow::{FlowKey, Protocol};
 use crate::id::{BackendId, PortId, ServiceId};
 use crate::neighbor::{Announced, Announcement, Bell, Neighbor};
-use crate::wire::MacAddr;
+use crate::wire::{MacAddr, ethernet};
 
 /// One configured way: packets for addresses that start like `network` go to `via`.
 #[derive(Clone, Debug)]
@@ -88,6 +88,8 @@ pub struct Snapshot {
     parts: Parts,
     /// By [`ServiceId`]: whether some backend takes new connections.
     takes_connections: Vec<bool>,
+    /// Whether any route leads to a next hop.
+    has_routes: bool,
     index: Arc<Index>,
 }
 
@@ -109,6 +111,17 @@ struct Index {
     /// The pools of source ports that new connections may need.
     pools: HashSet<PoolKey>,
     port_by_id: Vec<Option<Port>>,
+    /// By [`PortId`]; of numbers that nobody has, one that takes no frame.
+    exits: Vec<Exit>,
+}
+
+/// What has to be known of a port to send a frame through it.
+#[derive(Clone, Copy, Debug)]
+pub struct Exit {
+    /// The address that leat sends from there.
+    pub mac: MacAddr,
+    /// The longest frame that it takes, in bytes.
+    pub longest: usize,
 }
 
 impl From<Parts> for Snapshot {
@@ -169,10 +182,17 @@ impl From<Parts> for Snapshot {
             nat_backends,
             gue_ports,
             pools,
+            exits: port_by_id.iter().map(exit).collect(),
             port_by_id,
         };
         Self::with_index(parts, Arc::new(index))
     }
+}
+
+fn exit(port: &Option<Port>) -> Exit {
+    let longest = |port: &Port| ethernet::HEADER_LEN + usize::from(port.mtu);
+    let none = Exit { mac: MacAddr::default(), longest: 0 };
+    port.as_ref().map_or(none, |port| Exit { mac: port.mac, longest: longest(port) })
 }
 
 /// Which service listens where: by exact port, and on all of an address.
@@ -252,7 +272,8 @@ impl Snapshot {
         let takes = |id: &BackendId| backend(id).is_some_and(Backend::takes_connections);
         let any_takes = |service: &Service| service.backends.iter().any(takes);
         let takes_connections = parts.services.iter().map(|service| service.as_ref().is_some_and(any_takes)).collect();
-        Self { parts, takes_connections, index }
+        let has_routes = parts.routes.iter().any(|route| route.via.is_some());
+        Self { parts, takes_connections, has_routes, index }
     }
 
     /// Whether the two differ in nothing but who is alive.
@@ -319,6 +340,12 @@ impl Snapshot {
     #[inline(always)]
     pub fn port(&self, id: PortId) -> Option<&Port> {
         self.index.port_by_id.get(id.index())?.as_ref()
+    }
+
+    /// The way out through one port, if there is such a port.
+    #[inline(always)]
+    pub fn exit(&self, id: PortId) -> Option<&Exit> {
+        self.index.exits.get(id.index())
     }
 
     /// The service that takes in what comes to `port` of `vip`, or did so until it was removed. With protocol `any` the one
@@ -416,6 +443,12 @@ impl Snapshot {
     /// Whether `address` is leat's on any port.
     pub fn owns_anywhere(&self, address: Ipv4Addr) -> bool {
         self.index.addresses.contains_key(&address)
+    }
+
+    /// Whether any next hop is configured.
+    #[inline(always)]
+    pub const fn has_routes(&self) -> bool {
+        self.has_routes
     }
 
     /// The configured next hop towards `address`; none when replies go back where the requests came from.

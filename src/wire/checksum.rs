@@ -93,13 +93,19 @@ impl Delta {
     /// One 16-bit word, at an even offset, changed from `old` to `new`.
     #[inline(always)]
     pub const fn replace(self, old: u16, new: u16) -> Self {
-        Self(self.0 + !old.to_be() as u64 + new.to_be() as u64)
+        self.and(Self(!old.to_be() as u64 + new.to_be() as u64))
     }
 
     /// Two such words that stand side by side, as one number.
     #[inline(always)]
     pub const fn replace_pair(self, old: u32, new: u32) -> Self {
-        Self(self.0 + !old.to_be() as u64 + new.to_be() as u64)
+        self.replace_in_memory(old.to_be() as u64, new.to_be() as u64)
+    }
+
+    /// Up to four such words that stand side by side, as they lie in memory.
+    #[inline(always)]
+    pub const fn replace_in_memory(self, old: u64, new: u64) -> Self {
+        self.and(Self(add(!old, new)))
     }
 
     /// An address changed from `old` to `new`.
@@ -111,14 +117,21 @@ impl Delta {
     /// Both changes.
     #[inline(always)]
     pub const fn and(self, other: Self) -> Self {
-        Self(self.0 + other.0)
+        Self(add(self.0, other.0))
     }
 
     /// The new checksum field for the old one.
     #[inline(always)]
     pub const fn apply(self, checksum: u16) -> u16 {
-        u16::from_be(!fold(!checksum.to_be() as u64 + self.0))
+        u16::from_be(!fold(add(self.0, !checksum.to_be() as u64)))
     }
+}
+
+/// The sum of two sums: what is carried out of 64 bits is carried back in, as 2⁶⁴ is 1 modulo 2¹⁶ - 1.
+#[inline(always)]
+const fn add(one: u64, other: u64) -> u64 {
+    let (sum, carry) = one.overflowing_add(other);
+    sum + carry as u64
 }
 
 /// Adds the carries back in until 16 bits are left: the upper half of a number plus itself with the halves exchanged is

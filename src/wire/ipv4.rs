@@ -20,13 +20,16 @@
 use std::net::Ipv4Addr;
 
 use super::checksum::{self, Delta};
-use super::{read_u16, read_u32, write_u16, write_u32};
+use super::{read_memory_u64, read_u16, read_u32, write_u16, write_u32};
 
 /// Bytes of the header without options.
 pub const HEADER_LEN: usize = 20;
 
 /// Option types that let a sender choose the way (RFC 791 §3.1): loose and strict source routing.
 const SOURCE_ROUTES: [u8; 2] = [131, 137];
+
+/// What it does to the header checksum that the time to live is one less.
+const ONE_HOP: Delta = Delta::NONE.replace(0x0100, 0);
 
 views!();
 
@@ -114,6 +117,12 @@ impl Header<'_> {
     pub const fn destination(self) -> Ipv4Addr {
         Ipv4Addr::from_bits(read_u32(self.0, 16))
     }
+
+    /// Source and destination, as they lie in memory.
+    #[inline(always)]
+    pub const fn addresses(self) -> u64 {
+        read_memory_u64(self.0, 12)
+    }
 }
 
 impl HeaderMut<'_> {
@@ -123,20 +132,16 @@ impl HeaderMut<'_> {
         Header(self.0)
     }
 
-    /// Sets both addresses, takes one from the time to live (which must not be 0), and adjusts the header checksum.
-    /// Returns what the changed addresses do to a checksum with a pseudo-header (RFC 9293 §3.1).
+    /// Sets both addresses, given as they lie in memory, takes one from the time to live (which must not be 0), and adjusts
+    /// the header checksum. Returns what the changed addresses do to a checksum with a pseudo-header (RFC 9293 §3.1).
     #[inline(always)]
-    pub fn forward(&mut self, source: Ipv4Addr, destination: Ipv4Addr) -> Delta {
+    pub fn forward(&mut self, addresses: u64) -> Delta {
         let old = self.as_header();
-        let addresses =
-            Delta::NONE.replace_address(old.source(), source).replace_address(old.destination(), destination);
-        let hop = old.0[8];
-        let checksum = addresses.and(Delta::NONE.replace(u16::from(hop) << 8, u16::from(hop.wrapping_sub(1)) << 8));
-        write_u16(self.0, 10, checksum.apply(old.checksum()));
-        self.0[8] = hop.wrapping_sub(1);
-        write_u32(self.0, 12, source.to_bits());
-        write_u32(self.0, 16, destination.to_bits());
-        addresses
+        let change = Delta::NONE.replace_in_memory(old.addresses(), addresses);
+        write_u16(self.0, 10, change.and(ONE_HOP).apply(old.checksum()));
+        self.0[8] = self.0[8].wrapping_sub(1);
+        self.0[12..20].copy_from_slice(&addresses.to_ne_bytes());
+        change
     }
 
     /// Makes it the header of a fragment: of `total_len` bytes, `offset` × 8 bytes into the whole, with more to follow or
@@ -239,7 +244,7 @@ mod tests {
     #[test]
     fn forwarding_keeps_the_header_checksum_right() {
         let mut packet = PACKET;
-        HeaderMut::new(&mut packet).unwrap().forward([10, 0, 0, 10].into(), [10, 0, 0, 2].into());
+        HeaderMut::new(&mut packet).unwrap().forward(u64::from_ne_bytes([10, 0, 0, 10, 10, 0, 0, 2]));
         let (parsed, _) = etherparse::Ipv4Header::from_slice(&packet).unwrap();
         assert_eq!(parsed.header_checksum, parsed.calc_header_checksum());
         assert_eq!((parsed.source, parsed.destination, parsed.time_to_live), ([10, 0, 0, 10], [10, 0, 0, 2], 63));

@@ -60,6 +60,20 @@ const fn write_u16<const N: usize>(bytes: &mut [u8; N], at: usize, value: u16) {
     bytes[at + 1] = low;
 }
 
+/// Reads four bytes at `at` as they lie in memory, for what is only compared or copied.
+#[inline(always)]
+const fn read_memory_u32<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
+    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// Reads eight bytes at `at` as they lie in memory.
+#[inline(always)]
+const fn read_memory_u64<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
+    let (low, high) = (read_memory_u32(bytes, at), read_memory_u32(bytes, at + 4));
+    // Which of them memory has in the upper half is the machine's choice.
+    if cfg!(target_endian = "little") { low as u64 | (high as u64) << 32 } else { (low as u64) << 32 | high as u64 }
+}
+
 /// Reads four bytes at `at` in network byte order.
 #[inline(always)]
 const fn read_u32<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
@@ -76,11 +90,11 @@ const fn write_u32<const N: usize>(bytes: &mut [u8; N], at: usize, value: u32) {
     bytes[at + 3] = d;
 }
 
-/// Writes the ports of TCP or UDP, which stand first in both, and returns what that does to a checksum over them.
+/// Writes the ports of TCP or UDP, which stand first in both, as they lie in memory. Returns what that does to a checksum
+/// over them.
 #[inline(always)]
-fn write_ports<const N: usize>(bytes: &mut [u8; N], source: u16, destination: u16) -> Delta {
-    let ports = u32::from(source) << 16 | u32::from(destination);
-    let delta = Delta::NONE.replace_pair(read_u32(bytes, 0), ports);
-    write_u32(bytes, 0, ports);
+fn write_ports<const N: usize>(bytes: &mut [u8; N], ports: u32) -> Delta {
+    let delta = Delta::NONE.replace_in_memory(read_memory_u32(bytes, 0).into(), ports.into());
+    bytes[..4].copy_from_slice(&ports.to_ne_bytes());
     delta
 }

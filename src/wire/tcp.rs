@@ -65,6 +65,12 @@ impl Flags {
         self.0 & 0x17 == Self::SYN.0
     }
 
+    /// Whether it has ACK and neither SYN, FIN nor RST, as nearly every segment.
+    #[inline(always)]
+    pub const fn only_acknowledges(self) -> bool {
+        self.0 & 0x17 == Self::ACK.0
+    }
+
     /// Whether no TCP sends this: no control bit at all, or two that exclude each other.
     #[inline(always)]
     pub const fn is_nonsense(self) -> bool {
@@ -161,10 +167,11 @@ impl HeaderMut<'_> {
         write_u16(self.0, 16, checksum);
     }
 
-    /// Sets both ports, and adjusts the checksum for them and for `addresses`, the change of the pseudo-header.
+    /// Sets both ports, given as they lie in memory, and adjusts the checksum for them and for `addresses`, the change of
+    /// the pseudo-header.
     #[inline(always)]
-    pub fn forward(&mut self, source: u16, destination: u16, addresses: Delta) {
-        let ports = write_ports(self.0, source, destination);
+    pub fn forward(&mut self, ports: u32, addresses: Delta) {
+        let ports = write_ports(self.0, ports);
         self.adjust_checksum(addresses.and(ports));
     }
 }
