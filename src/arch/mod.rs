@@ -13,7 +13,11 @@ pub use pages::commit;
 /// Asks for the cache line in which `value` begins, to be read soon. Only speed depends on it.
 #[inline(always)]
 pub fn prefetch_read<T: ?Sized>(value: &T) {
-    let address = std::ptr::from_ref(value).cast::<i8>();
+    prefetch_address(std::ptr::from_ref(value).cast());
+}
+
+#[inline(always)]
+fn prefetch_address(address: *const i8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch neither faults nor changes memory, whatever the address; SSE is part of every x86-64.
     unsafe {
@@ -26,6 +30,12 @@ pub fn prefetch_read<T: ?Sized>(value: &T) {
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = address;
+}
+
+/// Asks for the cache line in which `slice[index]` begins. It need not be there: that does nothing, or fetches in vain.
+#[inline(always)]
+pub fn prefetch_element<T>(slice: &[T], index: usize) {
+    prefetch_address(slice.as_ptr().wrapping_add(index).cast());
 }
 
 /// Which of 16 bytes equal `byte`: bit `i` of the answer is byte `i`.

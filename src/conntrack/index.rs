@@ -28,15 +28,21 @@ const ELSEWHERE: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
-/// What a look at one bucket says about an entry.
+/// What a look at one bucket says about an entry: the value that it may have, or one of the two that no entry has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hint {
-    /// It may have this value.
-    Likely(u32),
+pub(super) struct Hint(u32);
+
+impl Hint {
     /// It is not in its home bucket, but may be in the other.
-    Elsewhere,
+    pub(super) const ELSEWHERE: Self = Self(u32::MAX - 1);
     /// It is not there.
-    Absent,
+    pub(super) const ABSENT: Self = Self(u32::MAX);
+
+    /// The value that it may have. It is above all that there are where there is none.
+    #[inline(always)]
+    pub(super) const fn value(self) -> u32 {
+        self.0
+    }
 }
 
 /// From hashes to values below 2³¹. Several entries may have the same hash; the caller tells them apart.
@@ -67,7 +73,7 @@ impl Index {
     /// Fetches the line that a lookup of `hash` begins with.
     #[inline]
     pub(super) fn prefetch(&self, hash: u64) {
-        arch::prefetch_read(self.line(self.home(hash)));
+        arch::prefetch_element(&self.lines, self.home(hash) as usize);
     }
 
     /// Fetches both lines in which an entry of `hash` can be.
@@ -78,25 +84,34 @@ impl Index {
         arch::prefetch_read(self.line(self.other(home, tag(hash))));
     }
 
-    /// What the home bucket of `hash` says, which should have been fetched. Each value that it may be is shown to `seen`;
-    /// where none is, and the entry may be elsewhere, that bucket is fetched.
+    /// What the home bucket of `hash` says, which should have been fetched. Where it says that the entry may be in the other
+    /// bucket, that is fetched.
     #[inline(always)]
-    pub(super) fn look(&self, hash: u64, seen: impl FnMut(u32)) -> Hint {
+    pub(super) fn look(&self, hash: u64) -> Hint {
         let (home, tag) = (self.home(hash), tag(hash));
         let line = self.line(home);
-        let first = line.show_matches(tag, seen);
-        if first == Hint::Absent && line.entries_elsewhere() != 0 {
-            arch::prefetch_read(self.line(self.other(home, tag)));
-            return Hint::Elsewhere;
+        let matches = line.matching(tag);
+        if matches == 0 {
+            return if line.entries_elsewhere() == 0 { Hint::ABSENT } else { self.send_elsewhere(home, tag) };
         }
-        first
+        line.hint(matches)
+    }
+
+    #[cold]
+    fn send_elsewhere(&self, home: u32, tag: u8) -> Hint {
+        arch::prefetch_element(&self.lines, self.other(home, tag) as usize);
+        Hint::ELSEWHERE
     }
 
     /// What the other bucket of `hash` says, after [`Self::look`] said that the entry may be there.
-    #[inline]
-    pub(super) fn look_elsewhere(&self, hash: u64, seen: impl FnMut(u32)) -> Hint {
+    #[cold]
+    pub(super) fn look_elsewhere(&self, hash: u64) -> Hint {
         let (home, tag) = (self.home(hash), tag(hash));
-        self.line(self.other(home, tag)).show_matches(tag, seen)
+        let line = self.line(self.other(home, tag));
+        match line.matching(tag) {
+            0 => Hint::ABSENT,
+            matches => line.hint(matches),
+        }
     }
 
     /// The first value under `hash` that `accept` takes.
@@ -243,7 +258,7 @@ impl Index {
 #[inline]
 const fn tag(hash: u64) -> u8 {
     let byte = hash as u8;
-    if byte == 0 { 1 } else { byte }
+    byte + (byte == 0) as u8
 }
 
 impl Bucket {
@@ -255,22 +270,10 @@ impl Bucket {
         arch::matching_bytes(&self.tags, tag) & ALL_SLOTS
     }
 
-    /// Shows the values of all entries that look like `tag`; the first is the answer.
+    /// The value of the first of the slots that `matches` names. Other entries with the same tag are rare: they may wait.
     #[inline(always)]
-    fn show_matches(&self, tag: u8, mut seen: impl FnMut(u32)) -> Hint {
-        let matches = self.matching(tag);
-        if matches == 0 {
-            return Hint::Absent;
-        }
-        let value = |matches: u16| self.values[matches.trailing_zeros() as usize] >> 1;
-        let first = value(matches);
-        seen(first);
-        let mut others = matches & (matches - 1);
-        while others != 0 {
-            seen(value(others));
-            others &= others - 1;
-        }
-        Hint::Likely(first)
+    fn hint(&self, matches: u16) -> Hint {
+        Hint(self.values[matches.trailing_zeros() as usize] >> 1)
     }
 
     #[inline]
@@ -334,7 +337,7 @@ mod tests {
         for number in 0..100_000_u32 {
             index.insert(hash_of(number.into()), number).unwrap();
         }
-        let elsewhere: u32 = (0..index.buckets).map(|bucket| entries_elsewhere(index.line(bucket))).sum();
+        let elsewhere: u32 = (0..index.buckets).map(|bucket| index.line(bucket).entries_elsewhere()).sum();
         assert!(elsewhere < 500, "{elsewhere} of 100000");
     }
 
@@ -349,8 +352,8 @@ mod tests {
                 assert!(index.remove(hash_of(round << 32 | u64::from(number)), number));
             }
             for bucket in 0..index.buckets {
-                assert_eq!(matching(index.line(bucket), 0), ALL_SLOTS);
-                assert_eq!(entries_elsewhere(index.line(bucket)), 0);
+                assert_eq!(index.line(bucket).matching(0), ALL_SLOTS);
+                assert_eq!(index.line(bucket).entries_elsewhere(), 0);
             }
         }
     }

@@ -19,18 +19,7 @@ pub struct Candidate(Hint);
 impl Default for Candidate {
     /// That there is none.
     fn default() -> Self {
-        Self(Hint::Absent)
-    }
-}
-
-impl Candidate {
-    /// The connection that it points to, and by which direction's key.
-    #[inline(always)]
-    const fn likely(self) -> Option<(ConnectionIndex, Direction)> {
-        match self.0 {
-            Hint::Likely(value) => Some(unpack(value)),
-            Hint::Elsewhere | Hint::Absent => None,
-        }
+        Self(Hint::ABSENT)
     }
 }
 
@@ -74,23 +63,24 @@ impl Table {
     /// Second pass: fetches the record that the bucket's tags point to.
     #[inline]
     pub(super) fn find_candidate(&self, hash: u64) -> Candidate {
-        Candidate(self.index.look(hash, |value| self.prefetch_record(unpack(value).0)))
+        let hint = self.index.look(hash);
+        self.prefetch_record(unpack(hint.value()).0);
+        Candidate(hint)
     }
 
     /// Second pass again, for the few whose entry is not in its first bucket.
     #[inline]
     pub(super) fn find_elsewhere(&self, candidate: &mut Candidate, hash: u64) {
-        if candidate.0 == Hint::Elsewhere {
-            candidate.0 = self.index.look_elsewhere(hash, |value| self.prefetch_record(unpack(value).0));
+        if candidate.0 == Hint::ELSEWHERE {
+            candidate.0 = self.index.look_elsewhere(hash);
+            self.prefetch_record(unpack(candidate.0.value()).0);
         }
     }
 
     /// Fetches the record at `index`.
     #[inline(always)]
     pub(super) fn prefetch_record(&self, index: ConnectionIndex) {
-        if let Some(record) = self.records.get(index.0 as usize) {
-            arch::prefetch_read(record);
-        }
+        arch::prefetch_element(&self.records, index.0 as usize);
     }
 
     /// Fetches both buckets in which an entry with `hash` can be.
@@ -107,16 +97,14 @@ impl Table {
         key: &PackedKey,
         hash: u64,
     ) -> Option<(ConnectionIndex, Direction)> {
-        match candidate.0 {
-            Hint::Likely(value) if self.value_is(value, key) => Some(unpack(value)),
-            Hint::Likely(_) | Hint::Elsewhere | Hint::Absent => self.find(key, hash),
-        }
+        let value = candidate.0.value();
+        if self.value_is(value, key) { Some(unpack(value)) } else { self.find(key, hash) }
     }
 
     /// The record that the candidate points to, if it has `key`.
     #[inline(always)]
     pub(super) fn expect(&mut self, candidate: Candidate, key: &PackedKey) -> Option<(&mut Connection, Direction)> {
-        let (index, direction) = candidate.likely()?;
+        let (index, direction) = unpack(candidate.0.value());
         let record = self.records.get_mut(index.0 as usize)?;
         record.is(direction, key).then_some((record, direction))
     }

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use crate::conntrack::track::Track;
 use crate::conntrack::{ClientLink, Path, Sight};
-use crate::flow::{FlowHasher, Protocol};
+use crate::conntrack::connection::Standing;
+use crate::flow::{FlowHasher, FlowKey, Protocol};
 use crate::id::BackendId;
 use crate::time::Tick;
 use crate::wire::MacAddr;
@@ -15,18 +16,28 @@ use crate::wire::MacAddr;
 static HASHER: LazyLock<FlowHasher> = LazyLock::new(|| FlowHasher::with_key((3, 4)));
 
 fn connection(number: u32) -> Connection {
-    Connection {
-        addresses: [
-            [(0x0a00_0000 + number).into(), [10, 0, 0, 10].into()],
-            [[10, 0, 0, 2].into(), (0x0b00_0000 + number).into()],
-        ],
-        ports: [[number as u16, 8080], [80, number as u16]],
+    let original = FlowKey {
+        src: (0x0a00_0000 + number).into(),
+        dst: [10, 0, 0, 10].into(),
+        src_port: number as u16,
+        dst_port: 8080,
+        protocol: Protocol::Udp,
+    };
+    let reply = FlowKey {
+        src: [10, 0, 0, 2].into(),
+        dst: (0x0b00_0000 + number).into(),
+        src_port: 80,
+        dst_port: number as u16,
+        protocol: Protocol::Udp,
+    };
+    let standing = Standing {
         track: Track::datagram(Protocol::Udp, Sight::Both),
         last_seen: Tick(0),
         backend: BackendId(number),
         link: ClientLink::new(MacAddr([2, 0, 0, 0, 0, 1]), 0),
         path: Path::Local,
-    }
+    };
+    Connection::new(&original, &reply, standing)
 }
 
 fn hashes(connection: &Connection) -> [u64; 2] {
@@ -49,7 +60,7 @@ fn find(table: &Table, number: u32) -> Option<ConnectionIndex> {
     let connection = connection(number);
     let [original, reply] = [Direction::Original, Direction::Reply].map(|direction| {
         let key = connection.key(direction);
-        let hash = HASHER.hash(&key);
+        let hash = HASHER.hash_packed(&key);
         let found = table.find(&key, hash);
         assert_eq!(table.verify(table.find_candidate(hash), &key, hash), found);
         found.map(|(index, found)| {
@@ -95,8 +106,8 @@ fn a_full_table_stays_usable_through_any_churn() {
 #[test]
 fn an_answer_from_an_old_candidate_is_the_answer_of_now() {
     let mut table = Table::new(100);
-    let key = connection(1).original_key();
-    let hash = HASHER.hash(&key);
+    let key = connection(1).key(Direction::Original);
+    let hash = HASHER.hash_packed(&key);
     let before = table.find_candidate(hash);
 
     let index = insert(&mut table, 1).unwrap();
@@ -110,7 +121,7 @@ fn an_answer_from_an_old_candidate_is_the_answer_of_now() {
     assert_eq!(insert(&mut table, 2), Ok(index), "the record is used again");
     assert_eq!(table.verify(candidate, &key, hash), None);
     assert!(!table.is(index, Direction::Original, &key));
-    assert!(table.is(index, Direction::Reply, &connection(2).reply_key()));
+    assert!(table.is(index, Direction::Reply, &connection(2).key(Direction::Reply)));
 }
 
 #[test]

@@ -80,13 +80,13 @@ impl Segment {
     pub const ACK: u8 = 1 << 4;
 
     /// Whether all of `flags` are set.
-    #[inline]
+    #[inline(always)]
     const fn has(&self, flags: u8) -> bool {
         self.flags & flags == flags
     }
 
     /// The sequence number after this segment's last. SYN and FIN take one each (RFC 9293 §3.4).
-    #[inline]
+    #[inline(always)]
     const fn end(&self) -> u32 {
         let controls = self.has(Self::SYN) as u32 + self.has(Self::FIN) as u32;
         self.seq.wrapping_add(self.payload_len as u32).wrapping_add(controls)
@@ -305,7 +305,7 @@ impl Track {
     }
 
     /// Whether a segment that has ACK and neither SYN nor RST can be the sender's own.
-    #[inline]
+    #[inline(always)]
     fn accepts(&self, direction: Direction, segment: &Segment) -> bool {
         let (sender, receiver) = (direction as usize, direction.opposite() as usize);
         if !self.has_seen(sender) && self.facts & fact::PICKED_UP == 0 {
@@ -323,7 +323,7 @@ impl Track {
     }
 
     /// Whether the acknowledgement is of what the peer has sent, and not of long ago (RFC 5961 §5.2).
-    #[inline]
+    #[inline(always)]
     fn acks_plausibly(&self, direction: Direction, segment: &Segment) -> bool {
         let (sender, receiver) = (direction as usize, direction.opposite() as usize);
         // The first segment of a side that was not seen before: how far back it acknowledges is yet to be learnt.
@@ -335,7 +335,7 @@ impl Track {
     }
 
     /// Takes over what an accepted segment says of its sender's progress and window.
-    #[inline]
+    #[inline(always)]
     fn learn(&mut self, direction: Direction, segment: &Segment) {
         let (sender, receiver) = (direction as usize, direction.opposite() as usize);
         if self.has_seen(receiver) {
@@ -391,36 +391,36 @@ impl Track {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     const fn shift(&self, side: usize) -> u8 {
         if self.facts & fact::SCALED == 0 { 0 } else { self.scales >> (4 * side) & 0xf }
     }
 
     /// The largest window that `side` has advertised, in bytes.
-    #[inline]
+    #[inline(always)]
     fn window(&self, side: usize) -> u32 {
         u32::from(self.max_windows[side]) << self.shift(side)
     }
 
-    #[inline]
+    #[inline(always)]
     const fn has_seen(&self, side: usize) -> bool {
         self.max_windows[side] != 0
     }
 }
 
 /// Whether `a` comes after `b` on the circle of sequence numbers (RFC 9293 §3.4).
-#[inline]
+#[inline(always)]
 const fn is_after(a: u32, b: u32) -> bool {
     a.wrapping_sub(b).cast_signed() > 0
 }
 
 /// Whether `number` lies in `first..=last` on that circle.
-#[inline]
+#[inline(always)]
 const fn is_within(number: u32, first: u32, last: u32) -> bool {
     !is_after(first, number) && !is_after(number, last)
 }
 
-#[inline]
+#[inline(always)]
 fn raise(number: &mut u32, to: u32) {
     if is_after(to, *number) {
         *number = to;

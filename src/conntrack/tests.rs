@@ -96,7 +96,7 @@ fn local_port(conntrack: &Conntrack, index: ConnectionIndex) -> u16 {
 }
 
 fn find(conntrack: &Conntrack, key: &FlowKey) -> Option<(ConnectionIndex, Direction)> {
-    conntrack.find(key, conntrack.hash(key))
+    conntrack.find(&key.pack(), conntrack.hash(key))
 }
 
 #[test]

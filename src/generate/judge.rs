@@ -170,7 +170,8 @@ mod tests {
     use super::*;
     use crate::generate::frame::tests::{KEY, destination, frame};
     use crate::wire::ethernet;
-    use crate::wire::ipv4::HeaderMut;
+    use crate::flow::FlowKey;
+    use crate::forward::translate;
     use crate::wire::tcp::Flags;
 
     fn judge(protocol: Protocol) -> Judge {
@@ -199,7 +200,7 @@ mod tests {
             dst: service.address,
             src_port: client.port,
             dst_port: service.port,
-            protocol,
+            protocol: protocol.into(),
         };
         translate(&mut frame, ethernet::HEADER_LEN + ipv4::HEADER_LEN, &to.pack());
         frame

@@ -83,6 +83,16 @@ impl Protocol {
     }
 }
 
+#[cfg(test)]
+impl From<Protocol> for crate::flow::Protocol {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp => Self::Tcp,
+            Protocol::Udp => Self::Udp,
+        }
+    }
+}
+
 /// What clients send.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Traffic {

@@ -6,8 +6,9 @@ use crate::generate::measure::Figures;
 use crate::generate::order::Order;
 use crate::generate::plan::{Clients, NextHop, Protocol};
 use crate::generate::sizes::Sizes;
-use crate::wire::tcp::{self, Flags};
-use crate::wire::udp;
+use crate::flow::FlowKey;
+use crate::forward::translate;
+use crate::wire::tcp::Flags;
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
 
@@ -75,7 +76,7 @@ fn forward(protocol: Protocol, frame: &mut [u8], source: Client, destination: Cl
         dst: destination.address,
         src_port: source.port,
         dst_port: destination.port,
-        protocol,
+        protocol: protocol.into(),
     };
     translate(frame, ethernet::HEADER_LEN + ipv4::HEADER_LEN, &to.pack());
 }

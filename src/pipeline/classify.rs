@@ -223,7 +223,7 @@ fn parse(data: &[u8], frame_len: usize) -> Result<Headers, DropReason> {
     let absent = |needed: usize, truncated| {
         if transport_len < needed { truncated } else { missing(transport + needed, truncated) }
     };
-    let mut is_syn = false;
+    let (mut is_syn, mut is_plain) = (false, false);
     let (protocol, kind, src_port, dst_port) = match ip.protocol() {
         6 => {
             let Some(tcp) = tcp::Header::new(message).filter(|_| transport_len >= tcp::HEADER_LEN) else {
@@ -239,6 +239,7 @@ fn parse(data: &[u8], frame_len: usize) -> Result<Headers, DropReason> {
                 return Err(DropReason::TcpFlags);
             }
             is_syn = tcp.flags().contains(tcp::Flags::SYN);
+            is_plain = tcp.flags().only_acknowledges();
             (Protocol::Tcp, Kind::Tcp, tcp.source_port(), tcp.destination_port())
         }
         17 => {
@@ -249,6 +250,7 @@ fn parse(data: &[u8], frame_len: usize) -> Result<Headers, DropReason> {
             if length < udp::HEADER_LEN || length > transport_len {
                 return Err(DropReason::UdpLength);
             }
+            is_plain = true;
             (Protocol::Udp, Kind::Udp, udp.source_port(), udp.destination_port())
         }
         1 => {
@@ -275,7 +277,7 @@ fn parse(data: &[u8], frame_len: usize) -> Result<Headers, DropReason> {
         ttl: ip.ttl(),
         kind,
         is_syn,
-        is_plain: false,
+        is_plain: is_plain && header_len == ipv4::HEADER_LEN && ip.ttl() > 1,
         transport_len: transport_len as u16,
     })
 }
@@ -356,7 +358,7 @@ mod tests {
         for (frame, key, kind, transport_len) in rows {
             assert_eq!(
                 of(&frame),
-                Class::Flow(Headers { packed: key.pack(), transport: 34, ttl: 64, kind, is_syn: kind == Kind::Tcp, transport_len })
+                Class::Flow(Headers { packed: key.pack(), transport: 34, ttl: 64, kind, is_syn: kind == Kind::Tcp, is_plain: kind == Kind::Udp, transport_len })
             );
             let padded = [&frame[..], &[0; 20]].concat();
             assert_eq!(of(&padded), of(&frame), "Ethernet's padding does not count");

@@ -83,6 +83,8 @@ impl Sum {
 /// ```
 ///
 /// It sums words as they lie in memory, so that nothing that is read from a packet or written into it is turned round.
+///
+/// The number stays far below 2⁶⁴: each change adds less than 2³⁴.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delta(u64);
 
@@ -105,7 +107,9 @@ impl Delta {
     /// Up to four such words that stand side by side, as they lie in memory.
     #[inline(always)]
     pub const fn replace_in_memory(self, old: u64, new: u64) -> Self {
-        self.and(Self(add(!old, new)))
+        let (sum, carry) = (!old).overflowing_add(new);
+        // 2⁶⁴ and 2³² are 1 modulo 2¹⁶ - 1: the carry and the upper half count as they are.
+        self.and(Self((sum >> 32) + (sum & 0xffff_ffff) + carry as u64))
     }
 
     /// An address changed from `old` to `new`.
@@ -117,21 +121,14 @@ impl Delta {
     /// Both changes.
     #[inline(always)]
     pub const fn and(self, other: Self) -> Self {
-        Self(add(self.0, other.0))
+        Self(self.0 + other.0)
     }
 
     /// The new checksum field for the old one.
     #[inline(always)]
     pub const fn apply(self, checksum: u16) -> u16 {
-        u16::from_be(!fold(add(self.0, !checksum.to_be() as u64)))
+        u16::from_be(!fold(self.0 + !checksum.to_be() as u64))
     }
-}
-
-/// The sum of two sums: what is carried out of 64 bits is carried back in, as 2⁶⁴ is 1 modulo 2¹⁶ - 1.
-#[inline(always)]
-const fn add(one: u64, other: u64) -> u64 {
-    let (sum, carry) = one.overflowing_add(other);
-    sum + carry as u64
 }
 
 /// Adds the carries back in until 16 bits are left: the upper half of a number plus itself with the halves exchanged is
