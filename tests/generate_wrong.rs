@@ -83,10 +83,10 @@ const BALANCERS: [(&str, Balancer, Expected); 8] = [
         "answers go to another port of the client",
         |n, mut answer, _| {
             let transport = &mut answer.data_mut()[TRANSPORT..];
-            let header = udp::Header::new(transport).expect("it was UDP");
-            let (source, destination) = (header.source_port(), header.destination_port());
+            let mut ports = udp::Header::new(transport).expect("it was UDP").ports().to_ne_bytes();
+            ports[3] ^= u8::from(is_chosen(n));
             let mut header = udp::HeaderMut::new(transport).expect("it was UDP");
-            header.forward(source, destination ^ u16::from(is_chosen(n)), Delta::NONE);
+            header.forward(u32::from_ne_bytes(ports), Delta::NONE);
             one(answer)
         },
         &[("received", 900), ("misdirected", 100)],
@@ -95,12 +95,13 @@ const BALANCERS: [(&str, Balancer, Expected); 8] = [
         "answers come from the backend and not from the service",
         |n, mut answer, _| {
             let (ip, transport) = answer.data_mut()[14..].split_at_mut(20);
-            let to = ipv4::Header::new(ip).expect("it was IPv4").destination();
             if is_chosen(n) {
-                let delta = ipv4::HeaderMut::new(ip).expect("it was IPv4").forward([10, 0, 0, 2].into(), to);
-                let header = udp::Header::new(transport).expect("it was UDP");
-                let (source, destination) = (header.source_port(), header.destination_port());
-                udp::HeaderMut::new(transport).expect("it was UDP").forward(source, destination, delta);
+                let mut addresses = ipv4::Header::new(ip).expect("it was IPv4").addresses().to_ne_bytes();
+                addresses[..4].copy_from_slice(&[10, 0, 0, 2]);
+                let addresses = u64::from_ne_bytes(addresses);
+                let delta = ipv4::HeaderMut::new(ip).expect("it was IPv4").forward(addresses);
+                let ports = udp::Header::new(transport).expect("it was UDP").ports();
+                udp::HeaderMut::new(transport).expect("it was UDP").forward(ports, delta);
             }
             one(answer)
         },

@@ -22,8 +22,8 @@ use crate::template::{LEAT, Transport, Tuple};
 
 /// Backends of the service.
 const BACKENDS: usize = 32;
-/// Connections that share one source address in `fullnat`, at most: 60,000 for each backend, of 64,511 ports.
-pub(crate) const CONNECTIONS_PER_LOCAL_ADDRESS: usize = 60_000 * BACKENDS;
+/// Connections that share one source address in `fullnat`, at most: 62,000 for each backend, of 64,511 ports.
+pub(crate) const CONNECTIONS_PER_LOCAL_ADDRESS: usize = 62_000 * BACKENDS;
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 const PORT: u16 = 80;

@@ -1,7 +1,7 @@
 //! The record of one connection: one cache line.
 
-use super::ports::PoolKey;
 use super::Tracked;
+use super::ports::PoolKey;
 use super::tcp::Segment;
 use super::timeouts::TimeoutTicks;
 use super::track::{Change, Direction, Observed, State, Track};

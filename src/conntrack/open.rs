@@ -136,27 +136,30 @@ impl Conntrack {
             port => (Path::Local, port),
         };
         let mut pool = pools.ensure(&key, backend_port, reserved);
-        let look = |port: u16| {
+        // What a lookup will read is fetched before anything else is waited for.
+        let aim = |port: u16| {
             let reply = FlowKey { src_port: backend_port, dst_port: port, ..key.answers() };
-            let reply_hash = hasher.hash(&reply);
-            table.prefetch_entry(reply_hash);
-            (table.find(&reply.pack(), reply_hash), Choice { reply, reply_hash: Some(reply_hash), path, resting: None })
+            let hash = hasher.hash(&reply);
+            table.prefetch_entry(hash);
+            (hash, Choice { reply, reply_hash: Some(hash), path, resting: None })
         };
+        let look = |(hash, choice): &(u64, Choice)| table.find(&choice.reply.pack(), *hash);
 
-        if let Some(port) = preferred.filter(|&port| pool.is_waiting(port)) {
-            let (holder, choice) = look(port);
-            if holder.is_none() {
+        if let Some(port) = preferred {
+            pool.prefetch(port);
+            let aimed = aim(port);
+            if pool.is_waiting(port) && look(&aimed).is_none() {
                 pool.take(port);
-                return Some(choice);
+                return Some(aimed.1);
             }
         }
         for _ in 0..PORT_TRIES {
             let port = pool.take_oldest()?;
-            let (holder, choice) = look(port);
-            match holder {
-                None => return Some(choice),
+            let aimed = aim(port);
+            match look(&aimed) {
+                None => return Some(aimed.1),
                 Some((index, Direction::Reply)) if !table.record(index).is_open() => {
-                    return Some(Choice { resting: Some(index), ..choice });
+                    return Some(Choice { resting: Some(index), ..aimed.1 });
                 }
                 // In use through another pool: as good as used just now.
                 Some(_) => pool.give_back(port),

@@ -21,6 +21,7 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::net::Ipv4Addr;
 
 use super::reserved::ReservedPorts;
+use crate::arch;
 use crate::flow::{FlowHasher, FlowKey, Protocol};
 use crate::steering::{Base, PortShare};
 
@@ -299,6 +300,13 @@ impl<'a> PoolMut<'a> {
             self.append(node);
         }
         None
+    }
+
+    /// Fetches what tells where `port` stands in the queue.
+    pub(super) fn prefetch(&self, port: u16) {
+        if let Some(node) = self.node(port) {
+            arch::prefetch_element(self.nodes, node as usize);
+        }
     }
 
     /// Whether `port` waits in the queue to be given out.

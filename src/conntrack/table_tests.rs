@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
+use crate::conntrack::connection::Standing;
 use crate::conntrack::track::Track;
 use crate::conntrack::{ClientLink, Path, Sight};
-use crate::conntrack::connection::Standing;
 use crate::flow::{FlowHasher, FlowKey, Protocol};
 use crate::id::BackendId;
 use crate::time::Tick;

@@ -168,10 +168,10 @@ impl<'a> Transport<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::frame::tests::{KEY, destination, frame};
-    use crate::wire::ethernet;
     use crate::flow::FlowKey;
     use crate::forward::translate;
+    use crate::generate::frame::tests::{KEY, destination, frame};
+    use crate::wire::ethernet;
     use crate::wire::tcp::Flags;
 
     fn judge(protocol: Protocol) -> Judge {

@@ -1,13 +1,13 @@
 use super::*;
 use crate::counters::per_worker;
+use crate::flow::FlowKey;
+use crate::forward::translate;
 use crate::generate::flows::{Client, Flows};
 use crate::generate::frame::tests::{KEY, destination, frame};
 use crate::generate::measure::Figures;
 use crate::generate::order::Order;
 use crate::generate::plan::{Clients, NextHop, Protocol};
 use crate::generate::sizes::Sizes;
-use crate::flow::FlowKey;
-use crate::forward::translate;
 use crate::wire::tcp::Flags;
 use proptest::prelude::*;
 use std::net::Ipv4Addr;

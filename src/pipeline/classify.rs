@@ -358,7 +358,15 @@ mod tests {
         for (frame, key, kind, transport_len) in rows {
             assert_eq!(
                 of(&frame),
-                Class::Flow(Headers { packed: key.pack(), transport: 34, ttl: 64, kind, is_syn: kind == Kind::Tcp, is_plain: kind == Kind::Udp, transport_len })
+                Class::Flow(Headers {
+                    packed: key.pack(),
+                    transport: 34,
+                    ttl: 64,
+                    kind,
+                    is_syn: kind == Kind::Tcp,
+                    is_plain: kind == Kind::Udp,
+                    transport_len
+                })
             );
             let padded = [&frame[..], &[0; 20]].concat();
             assert_eq!(of(&padded), of(&frame), "Ethernet's padding does not count");

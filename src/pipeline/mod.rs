@@ -151,7 +151,7 @@ impl<P: Packet> Pipeline<P> {
             packet.prefetch();
         }
         let mut classes = ArrayVec::<Class, BURST>::new();
-        let mut local = Local { port: None, mac: MacAddr::default() };
+        let mut local = Local { port: PortId(u16::MAX), mac: MacAddr::default() };
         for packet in burst.iter() {
             classify(packet, local.mac(context.snapshot, packet.ingress()), &mut classes);
         }
@@ -287,17 +287,23 @@ impl<P: Packet> Pipeline<P> {
 
 /// leat's Ethernet address on the port that the last packet came in on: nearly always that of the next one, too.
 struct Local {
-    port: Option<PortId>,
+    /// At first one that no packet comes in on.
+    port: PortId,
     mac: MacAddr,
 }
 
 impl Local {
     #[inline(always)]
     fn mac(&mut self, snapshot: &Snapshot, port: PortId) -> MacAddr {
-        if self.port != Some(port) {
-            *self = Self { port: Some(port), mac: mac(snapshot, port) };
+        if self.port != port {
+            self.turn_to(snapshot, port);
         }
         self.mac
+    }
+
+    #[cold]
+    fn turn_to(&mut self, snapshot: &Snapshot, port: PortId) {
+        *self = Self { port, mac: mac(snapshot, port) };
     }
 }
 

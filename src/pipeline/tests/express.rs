@@ -117,8 +117,10 @@ impl Pair {
             Event::Wait { .. } => None,
             Event::Client { flow, ttl, moved, content } => {
                 let standing = &mut self.flows[usize::from(*flow)];
-                let numbers =
-                    (standing.client.wrapping_add_signed(content.seq), standing.backend.wrapping_add_signed(content.ack));
+                let numbers = (
+                    standing.client.wrapping_add_signed(content.seq),
+                    standing.backend.wrapping_add_signed(content.ack),
+                );
                 standing.client = standing.client.wrapping_add(content.data.into());
                 let mac = if *moved { [2, 0, 0, 0, 1, 9] } else { CLIENT_MAC };
                 let ways = (([10, 0, 1, *flow], 1000 + u16::from(*flow)), (VIP, 80));
@@ -127,8 +129,10 @@ impl Pair {
             Event::Backend { flow, ttl, content } => {
                 let standing = &mut self.flows[usize::from(*flow)];
                 let got = standing.got?;
-                let numbers =
-                    (standing.backend.wrapping_add_signed(content.seq), standing.client.wrapping_add_signed(content.ack));
+                let numbers = (
+                    standing.backend.wrapping_add_signed(content.seq),
+                    standing.client.wrapping_add_signed(content.ack),
+                );
                 standing.backend = standing.backend.wrapping_add(content.data.into());
                 let key = got.key.reversed();
                 let ways = ((key.src.octets(), key.src_port), (key.dst.octets(), key.dst_port));
@@ -215,12 +219,8 @@ fn is_expressed(balancer: &mut Balancer, frame: Vec<u8>) -> bool {
     let worker = &mut balancer.workers[0];
     let candidate = worker.conntrack.find_candidate(worker.hasher.hash_packed(&headers.packed));
     let mut output = Recorder::default();
-    let context = &mut Context {
-        snapshot: &balancer.snapshot,
-        now: balancer.now,
-        output: &mut output,
-        tracer: &mut Silent,
-    };
+    let context =
+        &mut Context { snapshot: &balancer.snapshot, now: balancer.now, output: &mut output, tracer: &mut Silent };
     let rest = headers.is_plain.then(|| worker.express(packet, &headers, candidate, balancer.now.tick(), context));
     matches!(rest, Some(None))
 }
