@@ -114,6 +114,12 @@ impl Met<'_> {
         self.connection.is_over(self.timeouts, now)
     }
 
+    /// Whether a packet at `now` would be the first in its tick that prolongs the connection.
+    #[inline(always)]
+    pub const fn is_first_in_tick(&self, now: Tick) -> bool {
+        self.connection.last_seen().0 != now.0
+    }
+
     /// Whether [`Self::pass`] may be called: the packet is one of those that nearly all are. A TCP `segment` has ACK and
     /// neither SYN, FIN nor RST.
     #[inline(always)]

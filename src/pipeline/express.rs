@@ -6,7 +6,7 @@
 //! holds both against each other.
 
 use super::classify::{Headers, Kind};
-use super::{Context, Pipeline, Tracer};
+use super::{Context, Flow, Pipeline, Tracer};
 use crate::conntrack::{Candidate, Direction, Segment};
 use crate::forward::{self, PLAIN_HEADERS};
 use crate::id::PortId;
@@ -22,12 +22,12 @@ impl<P: Packet> Pipeline<P> {
     pub(super) fn express<O: Output<P>, T: Tracer>(
         &mut self,
         mut packet: P,
-        headers: &Headers,
+        flow: Flow<'_>,
         candidate: Candidate,
         tick: Tick,
         context: &mut Context<'_, O, T>,
     ) -> Option<P> {
-        let snapshot = context.snapshot;
+        let (headers, snapshot) = (flow.headers, context.snapshot);
         let (frame_len, ingress) = (packet.frame_len(), packet.ingress());
         let Some(head) = packet.data_mut().first_chunk_mut() else { return Some(packet) };
         let Some((mut met, direction)) = self.conntrack.expect(candidate, &headers.packed) else { return Some(packet) };
@@ -36,12 +36,26 @@ impl<P: Packet> Pipeline<P> {
         if !backend.is_plain() || !met.is_passed_by(direction, segment.as_ref(), tick) {
             return Some(packet);
         }
+        // Once a tick is often enough to say that the client is still there.
+        if backend.remembers_clients && met.is_first_in_tick(tick) {
+            return Some(packet);
+        }
         let link = met.connection().link();
+        let counters = &backend.counters[self.id.index()];
         let hop = match direction {
             Direction::Original => {
                 let source = ethernet::Header::new(head).map(ethernet::Header::source);
-                let is_elsewhere = source != Some(link.mac()) || ingress.0 != u16::from(link.port());
-                backend.neighbor.hop().filter(|_| !is_elsewhere && self.waiting.is_empty())
+                if source != Some(link.mac()) || ingress.0 != u16::from(link.port()) {
+                    return Some(packet);
+                }
+                if let Forwarding::Encapsulate(way) = &backend.forwarding {
+                    met.pass(direction, segment.as_ref(), tick);
+                    counters.original_packets.add(1);
+                    counters.original_bytes.add(frame_len as u64);
+                    self.encapsulate(packet, flow, way, &backend.neighbor, context);
+                    return None;
+                }
+                backend.neighbor.hop().filter(|_| self.waiting.is_empty())
             }
             Direction::Reply => {
                 let link = Hop { mac: link.mac(), port: PortId(link.port().into()) };
@@ -53,7 +67,6 @@ impl<P: Packet> Pipeline<P> {
 
         met.pass(direction, segment.as_ref(), tick);
         let to = met.connection().key(direction.opposite()).reversed();
-        let counters = &backend.counters[self.id.index()];
         match direction {
             Direction::Original => {
                 counters.original_packets.add(1);

@@ -169,7 +169,7 @@ impl<P: Packet> Pipeline<P> {
                 && headers.is_plain
                 && !T::ENABLED
             {
-                match self.express(packet, headers, candidate, tick, context) {
+                match self.express(packet, Flow { headers, hash }, candidate, tick, context) {
                     None => {}
                     Some(packet) => self.finish(packet, class, hash, candidate, context),
                 }

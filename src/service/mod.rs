@@ -126,13 +126,10 @@ impl Backend {
         !self.up && matches!(on_failure, OnFailure::Move)
     }
 
-    /// Whether its connections' packets need nothing but what [`Self::forwarding`] says. Not so in a tunnel.
+    /// Whether its connections' packets need nothing but what [`Self::forwarding`] says, most of the time.
     #[inline(always)]
     pub const fn is_plain(&self) -> bool {
-        self.up
-            && !self.remembers_clients
-            && self.mss_clamp.is_none()
-            && matches!(self.forwarding, Forwarding::Translate | Forwarding::Direct)
+        self.up && self.mss_clamp.is_none()
     }
 
     /// Whether it may be given new connections.
