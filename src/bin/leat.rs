@@ -16,7 +16,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, unbounded};
 use dpdk_wrapper::{Eal, Mempool, Port};
 use leat::config::cli::{Invocation, Run};
 use leat::config::{cli, eal, file, summary};
-use leat::control::{Listener, ReloadError, Reloaded, Running, Watch, reload};
+use leat::control::{self, Listener, ReloadError, Reloaded, Running, Watch, reload};
 use leat::metrics::{BufferStatus, PortFigures, Source, tables};
 use leat::worker::{DeployError, Deployment, deploy};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -96,6 +96,7 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
     }
     let signals = listen_for_signals()?;
     let listener = Listener::bind(&run.config.api)?;
+    let figures = run.config.metrics.map(|address| Listener::bind_tcp("metrics", address)).transpose()?;
     let started = Instant::now();
 
     let arguments: Vec<String> = std::iter::once("leat".to_owned()).chain(completed.args).collect();
@@ -116,11 +117,12 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
         capacity: run.config.connections,
         started,
         dpdk: dpdk_wrapper::version().to_owned(),
+        cycles_per_second: dpdk_wrapper::Clock::new(&eal)?.hz(),
         ask_ports: ask(&ports, pool),
     });
 
     let stop = Arc::new(AtomicBool::new(false));
-    let api = Api::start(listener, &source)?;
+    let api = Api::start(listener, figures, &source)?;
     let control = spawn("control", {
         let (source, stop) = (Arc::clone(&source), Arc::clone(&stop));
         move || attend(&source, running, &signals, &stop)
@@ -160,11 +162,12 @@ struct Api {
 }
 
 impl Api {
-    fn start(listener: Listener, source: &Arc<Source>) -> std::io::Result<Self> {
+    fn start(api: Listener, figures: Option<Listener>, source: &Arc<Source>) -> std::io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        let source = Arc::clone(source);
+        let mut listeners = vec![(api, control::api(Arc::clone(source)))];
+        listeners.extend(figures.map(|listener| (listener, control::figures(Arc::clone(source)))));
         let thread = spawn("api", move || {
-            if let Err(error) = listener.serve(source, stopped) {
+            if let Err(error) = control::serve(listeners, stopped) {
                 log::error!("the API has ended: {error}");
             }
         })?;

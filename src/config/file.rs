@@ -16,7 +16,7 @@ use crate::conntrack::Timeouts;
 pub const MAX_SIZE: usize = 16 << 20;
 
 /// Keys that later versions will have, by the table that they stand in: refused by name, not as unknown.
-const LATER_TOP: &[&str] = &["metrics", "standby"];
+const LATER_TOP: &[&str] = &["standby"];
 const LATER_SERVICE: &[&str] = &["one_packet", "panic", "slow_start", "syn_proxy"];
 const LATER_HEALTH: &[&str] = &["body", "host", "jitter", "path", "port", "start_delay", "status"];
 
@@ -69,6 +69,7 @@ fn read_document(top: Table<'_>) -> Draft {
     let draft = Draft {
         mac: top.string("mac"),
         api: top.string("api"),
+        metrics: top.string("metrics"),
         connections: top.integer("connections"),
         buffers: top.integer("buffers"),
         hash_seed: top.integer("hash_seed"),

@@ -67,6 +67,8 @@ pub struct Config {
     pub mac: MacSetting,
     /// Where the control API listens.
     pub api: ApiAddress,
+    /// Where Prometheus and browsers may read figures, if anywhere. The port is not 0.
+    pub metrics: Option<SocketAddr>,
     /// Entries of each lcore's connection table: 1 to [`MAX_CONNECTIONS`].
     pub connections: usize,
     /// The least number of packet buffers: 0 to [`MAX_BUFFERS`]. There are more where queues and lcores hold more.

@@ -46,6 +46,9 @@ fn write_settings(page: &mut String, config: &Config, trace: bool, bytes_per_con
     let mebibytes = config.connections.saturating_mul(bytes_per_connection).div_ceil(1 << 20);
     writeln!(page, "mac          {}", config.mac)?;
     writeln!(page, "api          {}", config.api)?;
+    if let Some(metrics) = config.metrics {
+        writeln!(page, "metrics      http://{metrics}/metrics")?;
+    }
     writeln!(page, "connections  {} per lcore, {mebibytes} MiB of memory when full", config.connections)?;
     if config.buffers > 0 {
         writeln!(page, "buffers      at least {}", config.buffers)?;

@@ -253,6 +253,17 @@ pub(super) fn api(text: &str) -> Result<ApiAddress, String> {
     }
 }
 
+/// `IP:PORT`, on which figures may be read.
+pub(super) fn metrics(text: &str) -> Result<SocketAddr, String> {
+    let address = text
+        .parse::<SocketAddr>()
+        .map_err(|_| format!("metrics {text:?} is not an address; write IP:PORT, such as 127.0.0.1:9405"))?;
+    match address.port() {
+        0 => Err(format!("metrics {address} has port 0; write 1 to 65535")),
+        _ => Ok(address),
+    }
+}
+
 /// One of a few words. Those in `later` belong to later versions and are refused by name.
 pub(crate) fn choice<T: Copy>(field: &str, text: &str, known: &[(&str, T)], later: &[&str]) -> Result<T, String> {
     if let Some((_, value)) = known.iter().find(|(name, _)| *name == text) {

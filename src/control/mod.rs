@@ -2,6 +2,7 @@
 
 mod api;
 mod delivery;
+mod listen;
 mod liveness;
 mod mailbox;
 mod numbers;
@@ -11,8 +12,9 @@ mod running;
 mod watch;
 mod ways;
 
-pub use api::{ListenError, Listener};
+pub use api::{api, figures};
 pub use delivery::Delivery;
+pub use listen::{ListenError, Listener, serve};
 pub use mailbox::{Mailbox, Sender, mailbox};
 pub use publish::{PublishError, Publisher, publish};
 pub use reload::{ReloadError, Reloaded, reload};

@@ -179,6 +179,10 @@ fn fixed(runs: &Config, wanted: &Config, publisher: &Publisher) -> Result<(), Ap
     if runs.api != wanted.api {
         return refuse("api", runs.api.to_string(), wanted.api.to_string());
     }
+    if runs.metrics != wanted.metrics {
+        let shown = |metrics: Option<std::net::SocketAddr>| metrics.map_or("none".to_owned(), |it| it.to_string());
+        return refuse("metrics", shown(runs.metrics), shown(wanted.metrics));
+    }
     if runs.connections != wanted.connections {
         return refuse("connections", runs.connections.to_string(), wanted.connections.to_string());
     }

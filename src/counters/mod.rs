@@ -63,6 +63,8 @@ pub struct WorkerCounters {
     pub polls: Counter,
     /// Rounds that found at least one packet.
     pub busy_polls: Counter,
+    /// Cycles of the time stamp counter that such rounds took.
+    pub busy_cycles: Counter,
     /// Connections in the table now, in whatever state.
     pub connections: Counter,
     /// Connections that were ended to give their source port to a new one.

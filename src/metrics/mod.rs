@@ -1,11 +1,13 @@
 //! What has been counted, summed for people and for programs that look.
 //!
 //! [`Source`] knows where the counters are; [`Source::status`] reads them all at one moment; the status is written as
-//! JSON by the API and as tables by [`tables`].
+//! JSON by the API, as tables by [`tables`], and for Prometheus by [`exposition`].
 
+mod prometheus;
 mod status;
 mod tables;
 
+pub use prometheus::{CONTENT_TYPE, exposition};
 pub use status::{
     BackendStatus, BufferStatus, HealthStatus, NeighborStatus, PortFigures, PortStatus, ServiceStatus, Source, Status,
     WorkerStatus,

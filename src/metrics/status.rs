@@ -30,6 +30,8 @@ pub struct Source {
     pub started: Instant,
     /// DPDK's release.
     pub dpdk: String,
+    /// Cycles of the time stamp counter in a second.
+    pub cycles_per_second: u64,
     /// Asks the ports for their own counters, in the order of the snapshot's ports, and the pool for its use.
     pub ask_ports: Box<dyn Fn() -> (Vec<PortFigures>, BufferStatus) + Send + Sync>,
 }
@@ -75,6 +77,8 @@ pub struct Status {
     pub dpdk: String,
     /// Whole seconds since the start.
     pub uptime_seconds: u64,
+    /// Cycles of the time stamp counter in a second.
+    pub cycles_per_second: u64,
     /// The ports.
     pub ports: Vec<PortStatus>,
     /// The packet buffers.
@@ -130,6 +134,8 @@ pub struct WorkerStatus {
     pub polls: u64,
     /// Rounds that found packets.
     pub busy_polls: u64,
+    /// Cycles of the time stamp counter that such rounds took.
+    pub busy_cycles: u64,
     /// Connections in its table, in whatever state.
     pub connections: u64,
     /// The most connections that its table holds.
@@ -157,6 +163,8 @@ pub struct ServiceStatus {
     pub mode: String,
     /// Its scheduler.
     pub scheduler: String,
+    /// Its local addresses; none but in `fullnat`.
+    pub local_addresses: Vec<String>,
     /// Whether it is no longer configured, and here only until its connections have ended.
     pub removed: bool,
     /// Its backends.
@@ -195,6 +203,8 @@ pub struct BackendStatus {
     pub draining: bool,
     /// Whether it is alive; nothing when it is not probed.
     pub health: Option<HealthStatus>,
+    /// Connections in the tables, those that are over and rest included.
+    pub connections: u64,
     /// Its traffic.
     #[serde(flatten)]
     pub traffic: Traffic,
@@ -251,6 +261,7 @@ impl Source {
             version: env!("CARGO_PKG_VERSION"),
             dpdk: self.dpdk.clone(),
             uptime_seconds: self.started.elapsed().as_secs(),
+            cycles_per_second: self.cycles_per_second,
             ports: ports.collect(),
             buffers,
             workers: workers.map(|(worker, (counters, lcore))| self.worker(worker, *lcore, counters)).collect(),
@@ -278,6 +289,7 @@ impl Source {
             originated: counters.originated.value(),
             polls: counters.polls.value(),
             busy_polls: counters.busy_polls.value(),
+            busy_cycles: counters.busy_cycles.value(),
             connections: counters.connections.value(),
             capacity: self.capacity,
             ports_reused: counters.ports_reused.value(),
@@ -295,6 +307,7 @@ impl Source {
                 weight: backend.weight,
                 draining: backend.is_draining,
                 health: self.health(id),
+                connections: backend.connections(),
                 traffic: backend.counters.iter().fold(Traffic::default(), |sum, counters| Traffic {
                     // A worker may count a connection out that another counted in.
                     open: sum.open.wrapping_add(counters.open.value()),
@@ -313,6 +326,7 @@ impl Source {
             port: service.port,
             mode: service.mode.to_string(),
             scheduler: service.schedule.algorithm().to_string(),
+            local_addresses: service.local_addresses.iter().map(ToString::to_string).collect(),
             removed: service.is_removed,
             total: backends.iter().fold(Traffic::default(), |sum, backend| sum.and(backend.traffic)),
             backends,

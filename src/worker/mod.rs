@@ -86,8 +86,14 @@ impl Worker {
 
     fn poll_until<T: Tracer>(&mut self, lcore: Lcore, stop: &AtomicBool, tracer: &mut T) {
         let mut idle_polls = 0;
+        // When the round before began, if it found packets.
+        let mut busy_since = None;
         while !stop.load(Relaxed) {
-            let now = self.now();
+            let cycles = self.clock.cycles();
+            let now = Instant::from_nanos(self.clock.nanos(cycles.wrapping_sub(self.started)));
+            if let Some(since) = busy_since.take() {
+                self.counters[self.id.index()].busy_cycles.add(cycles.wrapping_sub(since));
+            }
             let received = self.receive(lcore, now, tracer) + self.take_over(lcore, now, tracer);
             let mut output = self.outlet.on(lcore);
             let context = &mut Context { snapshot: &self.snapshot, now, output: &mut output, tracer };
@@ -99,6 +105,7 @@ impl Worker {
             counters.polls.add(1);
             if received > 0 {
                 counters.busy_polls.add(1);
+                busy_since = Some(cycles);
                 idle_polls = 0;
             } else {
                 idle_polls += 1;

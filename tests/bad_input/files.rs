@@ -28,10 +28,11 @@ pub(crate) const BAD: &[Row] = &[
             "leat.toml:8:1: service \"web\", backend 1: unknown key weigth; did you mean weight?",
         ],
     ),
-    toml("metrics = \"127.0.0.1:9405\"", &["leat.toml:1:1", "metrics is not in this version"]),
     toml("standby = true", &["standby is not in this version"]),
     // Settings.
     toml("api = \"0.0.0.0:9406\"", &["leat.toml:1:7", "not loopback is not in this version"]),
+    toml("metrics = \"9405\"", &["leat.toml:1:11", "metrics \"9405\" is not an address", "127.0.0.1:9405"]),
+    toml("metrics = \"127.0.0.1:0\"", &["leat.toml:1:11", "port 0"]),
     toml("mac = \"ff:ff:ff:ff:ff:ff\"", &["leat.toml:1:7", "group address"]),
     toml("connections = 0", &["connections 0 is out of range"]),
     toml("buffers = -1", &["buffers -1 is out of range"]),

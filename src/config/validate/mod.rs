@@ -47,6 +47,7 @@ fn parts(draft: &Draft, problems: &Problems) -> Config {
         mac: setting(problems, &draft.mac, |text| value::mac_setting(text)).unwrap_or_default(),
         api: setting(problems, &draft.api, |text| value::api(text))
             .unwrap_or_else(|| ApiAddress::Unix(DEFAULT_API.into())),
+        metrics: setting(problems, &draft.metrics, |text| value::metrics(text)),
         connections: setting(problems, &draft.connections, |given| {
             value::in_range("connections", *given, 1, MAX_CONNECTIONS)
         })
