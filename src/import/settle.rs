@@ -358,7 +358,7 @@ fn check_of_one(real: &RealServer, vip: &Vip, remarks: &mut Remarks) -> Option<C
             check.probe.port = None;
         } else if port == 0 && check.probe.port.is_none() {
             let reason = "it needs a port, and the service is every port; write one with connect_port";
-            remarks.add(&check.place, &check.title, Fate::LeftOut, reason);
+            remarks.add(&check.place, &format!("{}: {}", real.title, check.title), Fate::LeftOut, reason);
             return None;
         }
         Some(check)
@@ -371,7 +371,7 @@ fn check_of_one(real: &RealServer, vip: &Vip, remarks: &mut Remarks) -> Option<C
     for other in usable.iter().rev() {
         let reason =
             format!("a backend has one health check in leat; {} of line {} says most", best.title, best.place.line);
-        remarks.add(&other.place, &other.title, Fate::LeftOut, reason);
+        remarks.add(&other.place, &format!("{}: {}", real.title, other.title), Fate::LeftOut, reason);
     }
     Some(best)
 }
@@ -382,6 +382,8 @@ fn between_services(items: Vec<Item>, wishes: &Wishes) -> Vec<Item> {
     let is_leat = |address| vips.contains(&address) || wishes.addresses.iter().any(|own| own.addr() == address);
     let mut keys: HashMap<(Ipv4Addr, ServiceProtocol, u16), Planned> = HashMap::new();
     let mut names: HashSet<String> = HashSet::new();
+    // What is true of a real server is true of it in every service of a group, and is said once.
+    let mut said: HashSet<Note> = HashSet::new();
     let mut checked = Vec::with_capacity(items.len());
     for item in items {
         let Item::Service(mut service) = item else {
@@ -393,7 +395,10 @@ fn between_services(items: Vec<Item>, wishes: &Wishes) -> Vec<Item> {
         for backend in leat {
             let about = format!("{}: {}", service.title, backend.address);
             let reason = "it is an address of leat's, and packets to it would come back for ever";
-            checked.push(Item::Note(Note::new(&backend.place, about, Fate::LeftOut, reason)));
+            let note = Note::new(&backend.place, about, Fate::LeftOut, reason);
+            if said.insert(note.clone()) {
+                checked.push(Item::Note(note));
+            }
         }
         service.backends = others;
         let mut note =

@@ -110,7 +110,7 @@ pub(super) fn read(
             server.change(
                 place,
                 &whose,
-                "leat's health checks do not speak TLS; type tcp sees whether the port is open",
+                "leat's health checks do not speak TLS, so no url is asked for; type tcp sees whether the port is open",
             );
             is_taken(Kind::Tcp, DEFAULT_RETRY, server)
         }

@@ -16,8 +16,8 @@ use crate::config::Failure;
 /// Included files inside of each other.
 const DEEPEST: usize = 16;
 
-/// Bytes of all lines together, after replacement.
-const MOST_BYTES: usize = 64 << 20;
+/// Bytes of all that is read and made.
+const MOST_BYTES: usize = 128 << 20;
 
 /// Bytes of a line, after replacement; keepalived takes 1,024.
 const LONGEST_LINE: usize = 64 << 10;
@@ -116,16 +116,22 @@ impl<'f> Lines<'f> {
                 continue;
             };
             let Some(line) = line.transpose()? else { continue };
-            self.bytes += line.text.len() + 1;
-            if self.bytes > MOST_BYTES {
-                return Err(line.place.failure(format_args!(
-                    "the configuration is longer than {} MiB when its parameters are replaced; write less",
-                    MOST_BYTES >> 20
-                )));
-            }
+            self.charge(line.text.len() + 1, &line.place)?;
             return Ok(Some(line));
         }
         Ok(None)
+    }
+
+    /// Counts what has been read or made.
+    fn charge(&mut self, bytes: usize, place: &Place) -> Result<(), Failure> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes <= MOST_BYTES {
+            return Ok(());
+        }
+        Err(place.failure(format_args!(
+            "the configuration is longer than {} MiB with its included files and its parameters replaced; write less",
+            MOST_BYTES >> 20
+        )))
     }
 
     /// The line, ready for its words, unless it is for the reader itself.
@@ -151,7 +157,9 @@ impl<'f> Lines<'f> {
                 self.sources.push(Source::Made(made.into()));
                 return Ok(None);
             }
-            match self.replace(&place, &text)? {
+            let replaced = self.replace(&place, &text)?;
+            self.charge(replaced.as_ref().map_or(0, String::len), &place)?;
+            match replaced {
                 None => break,
                 Some(replaced) if replaced.contains('\n') => {
                     let lines =
@@ -290,6 +298,7 @@ impl<'f> Lines<'f> {
             }
             match self.files.read(&path) {
                 Ok(bytes) => {
+                    self.charge(bytes.len(), place)?;
                     let text = String::from_utf8_lossy(&bytes).into_owned();
                     included.push(Source::of_file(&path.display().to_string(), &path, text));
                 }

@@ -112,13 +112,12 @@ fn inside(directive: &Directive, server: &mut VirtualServer) -> Result<bool, Fai
             "lb_algo" | "lvs_sched" => {
                 server.scheduler = Some(At { place: place.clone(), value: one.value()?.to_owned() })
             }
-            "lb_kind" | "lvs_method" => match forward(one)? {
-                Ok(given) => defaults.forward = Some(given),
-                Err(reason) => {
-                    server.leave_out(place, &one.shown(), reason);
+            "lb_kind" | "lvs_method" => {
+                defaults.forward = forward(one, &one.shown(), server)?;
+                if defaults.forward.is_none() {
                     return Ok(false);
                 }
-            },
+            }
             "protocol" => match one.value()?.to_ascii_uppercase().as_str() {
                 "TCP" => protocol = Some(ServiceProtocol::Tcp),
                 "UDP" => protocol = Some(ServiceProtocol::Udp),
@@ -187,13 +186,12 @@ fn real_server(directive: &Directive, defaults: &Defaults, server: &mut VirtualS
         let what = format!("{title}: {}", one.shown());
         match word {
             "weight" => weight = one.number(0, u16::MAX)?,
-            "lb_kind" | "lvs_method" => match forward(one)? {
-                Ok(given) => method = Some(given),
-                Err(reason) => {
-                    server.leave_out(&directive.place, &what, reason);
+            "lb_kind" | "lvs_method" => {
+                method = forward(one, &what, server)?;
+                if method.is_none() {
                     return Ok(());
                 }
-            },
+            }
             _ if checker::is_checker(word) => checkers.push(one),
             _ => {
                 if settings.read(one, server, &title)? {
@@ -223,27 +221,28 @@ fn granularity(directive: &Directive, server: &mut VirtualServer) -> Result<(), 
     Ok(())
 }
 
-/// The forwarding method, or why leat has none such.
-fn forward(directive: &Directive) -> Result<Result<Forward, String>, Failure> {
+/// The forwarding method; none if leat has none such, which is said.
+fn forward(directive: &Directive, what: &str, server: &mut VirtualServer) -> Result<Option<Forward>, Failure> {
     let place = &directive.place;
     match directive.value()? {
-        "NAT" => return Ok(Ok(Forward::Nat)),
-        "DR" => return Ok(Ok(Forward::Dr)),
+        "NAT" => return Ok(Some(Forward::Nat)),
+        "DR" => return Ok(Some(Forward::Dr)),
         "TUN" => {}
         other => {
-            return Err(
-                place.failure(format_args!("{} {other:?} is unknown; write NAT, DR or TUN", directive.keyword()))
-            );
+            let keyword = directive.keyword();
+            return Err(place.failure(format_args!("{keyword} {other:?} is unknown; write NAT, DR or TUN")));
         }
     }
-    let (mut kind, mut port, mut checksum) = ("ipip", None, "nocsum");
+    let (mut kind, mut port, mut checksum) = ("ipip", None, false);
     let mut words = directive.values().iter().skip(1).map(String::as_str);
     while let Some(word) = words.next() {
-        match (word, word) {
-            ("type", _) => kind = words.next().unwrap_or_default(),
-            ("port", _) => port = Some(values::number(place, "port", words.next().unwrap_or_default(), 1, u16::MAX)?),
-            ("nocsum" | "csum" | "remcsum", given) => checksum = given,
-            (other, _) => {
+        match word {
+            "type" => kind = words.next().unwrap_or_default(),
+            "port" => port = Some(values::number(place, "port", words.next().unwrap_or_default(), 1, u16::MAX)?),
+            "nocsum" => {}
+            "csum" => checksum = true,
+            "remcsum" => server.change(place, what, "leat does not offload checksums; there is none"),
+            other => {
                 return Err(
                     place.failure(format_args!("TUN {other:?} is unknown; write type, port, nocsum, csum or remcsum"))
                 );
@@ -251,11 +250,13 @@ fn forward(directive: &Directive) -> Result<Result<Forward, String>, Failure> {
         }
     }
     match (kind, port) {
-        ("ipip", _) => Ok(Ok(Forward::Ipip)),
-        ("gue", Some(port)) if checksum != "remcsum" => Ok(Ok(Forward::Gue { port, checksum: checksum == "csum" })),
-        ("gue", Some(_)) => Ok(Err("leat does not offload checksums; write csum or nocsum".to_owned())),
+        ("ipip", _) => Ok(Some(Forward::Ipip)),
+        ("gue", Some(port)) => Ok(Some(Forward::Gue { port, checksum })),
         ("gue", None) => Err(place.failure("type gue needs a port; write port 6080")),
-        ("gre", _) => Ok(Err("tunnels of type gre have no counterpart; ipip and gue have".to_owned())),
+        ("gre", _) => {
+            server.leave_out(place, what, "tunnels of type gre have no counterpart; ipip and gue have");
+            Ok(None)
+        }
         (other, _) => Err(place.failure(format_args!("tunnel type {other:?} is unknown; write ipip, gue or gre"))),
     }
 }
