@@ -43,9 +43,7 @@ pub(super) fn file(head: &Head<'_>, items: &[Item]) -> String {
             let service = service(planned, planned.health.as_ref().map(|check| &check.probe));
             match planned.refused {
                 None => text += &service,
-                Some(_) => service.lines().for_each(|line| {
-                    let _ = writeln!(text, "{}", format_args!("# {line}").to_string().trim_end());
-                }),
+                Some(_) => service.lines().for_each(|line| commented_out(&mut text, line)),
             }
         }
     }
@@ -124,6 +122,15 @@ fn inline(probe: &Probe) -> String {
 
 fn comment(text: &mut String, note: &Note) {
     let _ = writeln!(text, "# {note}");
+}
+
+/// Without spaces at the end, and a comment stays one.
+fn commented_out(text: &mut String, line: &str) {
+    let _ = match line {
+        "" => writeln!(text, "#"),
+        line if line.starts_with('#') => writeln!(text, "{line}"),
+        line => writeln!(text, "# {line}"),
+    };
 }
 
 /// A basic string of TOML.

@@ -127,15 +127,11 @@ pub(super) fn read(
             is_taken(Kind::Icmp, DEFAULT_DNS_RETRY, server)
         }
         "MISC_CHECK" => {
-            server.leave_out(
-                place,
-                &whose,
-                "leat runs no scripts; let one set the backend's weight through the API, or use another type",
-            );
+            server.leave_out(place, &whose, "leat runs no scripts; types tcp, http and icmp are what it has");
             None
         }
         "FILE_CHECK" => {
-            server.leave_out(place, &whose, "leat reads no files for weights; they can be set through the API");
+            server.leave_out(place, &whose, "leat reads no files");
             None
         }
         "BFD_CHECK" => {

@@ -17,7 +17,10 @@ use crate::config::Failure;
 const DEEPEST: usize = 16;
 
 /// Bytes of all that is read and made.
-const MOST_BYTES: usize = 128 << 20;
+const MOST_BYTES: usize = 64 << 20;
+
+/// What a line counts beside its bytes: there are at most a million.
+const BYTES_OF_A_LINE: usize = 64;
 
 /// Bytes of a line, after replacement; keepalived takes 1,024.
 const LONGEST_LINE: usize = 64 << 10;
@@ -116,7 +119,7 @@ impl<'f> Lines<'f> {
                 continue;
             };
             let Some(line) = line.transpose()? else { continue };
-            self.charge(line.text.len() + 1, &line.place)?;
+            self.charge(line.text.len() + BYTES_OF_A_LINE, &line.place)?;
             return Ok(Some(line));
         }
         Ok(None)
