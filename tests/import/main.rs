@@ -216,7 +216,13 @@ fn a_service_that_needs_something_stands_in_the_file_as_a_comment() {
                   -A -t 192.0.2.2:80 -s rr\n-a -t 192.0.2.2:80 -r 10.0.0.1:80 -g\n";
     let said = run(&examples_folder(), &["ipvsadm", "-"], input);
     assert_eq!(accepted(&said.toml).config.services.len(), 1);
-    let restored = said.toml.replace("# [[service]]", "[[service]]").replace("\n# ", "\n");
-    assert!(said.toml.contains("# [[service]]\n# vip = \"192.0.2.1\"\n"), "{}", said.toml);
-    assert!(restored.contains("mode = \"ipip\""), "{restored}");
+    // What a person would do: take the # away, and write an [[interface]].
+    let (before, after) = said.toml.split_once("# [[service]]\n").expect("a service as a comment");
+    let (comment, after) = after.split_once("\n\n").unwrap();
+    let service: String =
+        comment.lines().map(|line| format!("{}\n", line.trim_start_matches('#').trim_start())).collect();
+    let interface = "[[interface]]\nport = 0\naddresses = [\"10.0.0.254/24\"]\n";
+    let restored = format!("{before}{interface}[[service]]\n{service}\n{after}");
+    let services = accepted(&restored).config.services;
+    assert_eq!(services.iter().map(|service| service.mode.name()).collect::<Vec<_>>(), ["ipip", "dr"]);
 }
