@@ -6,7 +6,7 @@
 //! keepalived.conf ── keepalived ─┘
 //! ```
 //!
-//! Each reader turns its text into virtual servers as they were meant there ([`found`]). `settle` finds what comes nearest
+//! Each reader turns its text into virtual servers as they were meant there (`found`). `settle` finds what comes nearest
 //! in leat: one mode, one health check and one scheduler for each service. `admit` asks leat's own validator, so that the
 //! file is one that leat accepts; what it refuses stands in the file as a comment. Whatever is lost or changed on the way
 //! becomes a note with the line that it is about.
