@@ -22,6 +22,7 @@ pub mod forward;
 pub mod generate;
 pub mod health;
 pub mod id;
+pub mod import;
 pub mod io;
 pub mod metrics;
 pub mod neighbor;

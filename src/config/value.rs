@@ -12,7 +12,10 @@ use super::{ApiAddress, MacSetting};
 use crate::wire::MacAddr;
 
 /// The longest timeout or persistence.
-pub(super) const LONGEST: Duration = Duration::from_secs(365 * DAY);
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * DAY);
+
+/// The longest name of a service.
+const LONGEST_NAME: usize = 64;
 
 /// The longest path that fits in `sockaddr_un` with its closing NUL (unix(7)).
 const LONGEST_SOCKET_PATH: usize = 107;
@@ -40,7 +43,7 @@ pub(crate) fn host(field: &str, text: &str) -> Result<Ipv4Addr, String> {
 }
 
 /// An own address with the length of its prefix, such as 10.0.0.254/24.
-pub(super) fn host_prefix(field: &str, text: &str) -> Result<Ipv4Net, String> {
+pub(crate) fn host_prefix(field: &str, text: &str) -> Result<Ipv4Net, String> {
     let Some((address, length)) = text.split_once('/') else {
         let address = host(field, text)?;
         return Err(format!("{field} {address} has no prefix length; write it as {address}/24"));
@@ -136,6 +139,15 @@ where
         _ if given == i128::MAX || given == i128::MIN => Err(format!("{field} is out of range; write {low} to {high}")),
         _ => Err(format!("{field} {given} is out of range; write {low} to {high}")),
     }
+}
+
+/// A name that a service may have.
+pub(crate) fn service_name(text: &str) -> Result<(), String> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    if (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(legal) {
+        return Ok(());
+    }
+    Err(format!("name {text:?} cannot be used; write 1 to {LONGEST_NAME} letters, digits, '.', '_', ':' or '-'"))
 }
 
 /// A port of TCP or UDP.

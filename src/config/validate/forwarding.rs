@@ -228,6 +228,10 @@ fn backends_on_the_link(given: &DraftService, config: &Config, service: &Service
 
 /// A range in which leat itself and backends are everyone is no range of clients.
 fn proxy_arp_has_clients(given: &DraftService, service: &Service, ours: &HashSet<Ipv4Addr>, problems: &Problems) {
+    // Most services have none, and a set for each of ten thousand would take as many times ten thousand steps.
+    if service.proxy_arp.is_empty() {
+        return;
+    }
     let backends = service.backends.iter().map(|backend| backend.address);
     let excluded: HashSet<Ipv4Addr> = ours.iter().copied().chain(backends).collect();
     for (given_range, range) in given.extras.proxy_arp.iter().zip(&service.proxy_arp) {

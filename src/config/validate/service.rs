@@ -13,7 +13,6 @@ use crate::service::{Mode, ServiceProtocol};
 /// Services are numbered in 16 bits.
 const MAX_SERVICES: usize = u16::MAX as usize;
 
-const LONGEST_NAME: usize = 64;
 const PROTOCOLS: [(&str, ServiceProtocol); 3] =
     [("tcp", ServiceProtocol::Tcp), ("udp", ServiceProtocol::Udp), ("any", ServiceProtocol::Any)];
 
@@ -79,17 +78,8 @@ fn choice<T: Copy + Default>(
 /// The name that was given, if one was.
 fn name(draft: &DraftService, problems: &Problems) -> Option<Option<String>> {
     let Some(given) = &draft.name else { return Some(None) };
-    let name = &given.value;
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
-    if (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(legal) {
-        return Some(Some(name.clone()));
-    }
-    problems.report(
-        &given.place,
-        &draft.context,
-        format_args!("name {name:?} cannot be used; write 1 to {LONGEST_NAME} letters, digits, '.', '_', ':' or '-'"),
-    );
-    None
+    let name = value::service_name(&given.value).map(|()| given.value.clone());
+    problems.accept(name, &given.place, &draft.context).map(Some)
 }
 
 fn service_port(draft: &DraftService, protocol: ServiceProtocol, problems: &Problems) -> Option<u16> {

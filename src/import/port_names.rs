@@ -1,0 +1,51 @@
+//! Names of ports, which `ipvsadm -S` prints without `-n`: those of IANA's registry that are balanced most.
+
+const NAMES: [(&str, u16); 42] = [
+    ("ftp-data", 20),
+    ("ftp", 21),
+    ("ssh", 22),
+    ("telnet", 23),
+    ("smtp", 25),
+    ("domain", 53),
+    ("tftp", 69),
+    ("http", 80),
+    ("http-alt", 8080),
+    ("kerberos", 88),
+    ("pop3", 110),
+    ("sunrpc", 111),
+    ("nntp", 119),
+    ("ntp", 123),
+    ("imap2", 143),
+    ("imap", 143),
+    ("snmp", 161),
+    ("snmp-trap", 162),
+    ("bgp", 179),
+    ("ldap", 389),
+    ("https", 443),
+    ("microsoft-ds", 445),
+    ("submissions", 465),
+    ("urd", 465),
+    ("syslog", 514),
+    ("submission", 587),
+    ("ldaps", 636),
+    ("domain-s", 853),
+    ("rsync", 873),
+    ("ftps", 990),
+    ("imaps", 993),
+    ("pop3s", 995),
+    ("openvpn", 1194),
+    ("ms-sql-s", 1433),
+    ("radius", 1812),
+    ("radius-acct", 1813),
+    ("mqtt", 1883),
+    ("nfs", 2049),
+    ("mysql", 3306),
+    ("ms-wbt-server", 3389),
+    ("postgresql", 5432),
+    ("sip", 5060),
+];
+
+/// The port of this name.
+pub(super) fn port(name: &str) -> Option<u16> {
+    NAMES.iter().find(|(known, _)| *known == name).map(|(_, port)| *port)
+}
