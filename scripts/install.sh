@@ -45,6 +45,8 @@ needs='
     command:jq                                   jq
     command:ps                                   procps
     command:flock                                util-linux
+    path:/usr/bin/python3                        python3
+    path:/usr/lib/python3/dist-packages/prometheus_client/parser.py python3-prometheus-client
 '
 needs_dev='
     command:shellcheck                           shellcheck

@@ -17,6 +17,7 @@ pub mod config;
 pub mod conntrack;
 pub mod control;
 pub mod counters;
+pub mod ctl;
 pub mod flow;
 pub mod forward;
 pub mod generate;

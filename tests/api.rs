@@ -68,7 +68,11 @@ fn what_is_not_there_is_404_and_the_wrong_method_405() {
     for path in ["/", "/api", "/api/v1", "/api/v1/nothing", "/api/v2/status", "/api/v1/status/"] {
         let (code, body) = http_get(leat.api(), path);
         let problem: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"));
-        assert_eq!((code, problem), (404, json!({ "error": "there is nothing here; try /api/v1/status" })), "{path}");
+        assert_eq!(
+            (code, problem),
+            (404, json!({ "error": "there is nothing here; docs/API.md says what there is" })),
+            "{path}"
+        );
     }
     for method in ["POST", "PUT", "DELETE", "PATCH"] {
         let request = format!(
@@ -79,7 +83,7 @@ fn what_is_not_there_is_404_and_the_wrong_method_405() {
         let (head, body) = answer.split_once("\r\n\r\n").expect("an end of the header");
         assert!(head.to_ascii_lowercase().contains("\r\nallow: get"), "{head}");
         let problem: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{method}: {error}: {body}"));
-        assert_eq!(problem, json!({ "error": "this can only be read: use GET" }), "{method}");
+        assert_eq!(problem, json!({ "error": "this cannot be done here; docs/API.md says what can" }), "{method}");
     }
 }
 

@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, unbounded};
+use crossbeam::channel::{Receiver, never, select, unbounded};
 use dpdk_wrapper::{Eal, Mempool, Port};
 use leat::config::cli::{Invocation, Run};
 use leat::config::{cli, eal, file, summary};
-use leat::control::{self, Listener, ReloadError, Reloaded, Running, Watch, reload};
+use leat::control::{self, Answer, Asked, Desk, Editor, Listener, ReloadError, Reloaded, Running, Watch, reload};
 use leat::metrics::{BufferStatus, PortFigures, Source, tables};
 use leat::worker::{DeployError, Deployment, deploy};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -122,10 +122,11 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
     });
 
     let stop = Arc::new(AtomicBool::new(false));
-    let api = Api::start(listener, figures, &source)?;
+    let (desk, asked) = control::desk();
+    let api = Api::start(listener, figures, &source, desk)?;
     let control = spawn("control", {
         let (source, stop) = (Arc::clone(&source), Arc::clone(&stop));
-        move || attend(&source, running, &signals, &stop)
+        move || attend(&source, running, &signals, &asked, &stop)
     })?;
 
     let mut workers = workers.into_iter();
@@ -162,9 +163,9 @@ struct Api {
 }
 
 impl Api {
-    fn start(api: Listener, figures: Option<Listener>, source: &Arc<Source>) -> std::io::Result<Self> {
+    fn start(api: Listener, figures: Option<Listener>, source: &Arc<Source>, desk: Desk) -> std::io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        let mut listeners = vec![(api, control::api(Arc::clone(source)))];
+        let mut listeners = vec![(api, control::api(Arc::clone(source), desk))];
         listeners.extend(figures.map(|listener| (listener, control::figures(Arc::clone(source)))));
         let thread = spawn("api", move || {
             if let Err(error) = control::serve(listeners, stopped) {
@@ -242,7 +243,11 @@ fn listen_for_signals() -> std::io::Result<Receiver<i32>> {
 
 /// The control thread: says that leat is ready, answers signals, looks after the backends' liveness, and reports news
 /// until the end.
-fn attend(source: &Source, mut running: Running, signals: &Receiver<i32>, stop: &AtomicBool) {
+fn attend(source: &Source, mut running: Running, signals: &Receiver<i32>, asked: &Receiver<Asked>, stop: &AtomicBool) {
+    let mut editor = Editor::default();
+    // When nobody can ask any more, nobody is waited for.
+    let never = never();
+    let mut asked = asked;
     let mut watch = Watch::default();
     let mut next_look = source.started;
     let mut is_ready = false;
@@ -262,26 +267,49 @@ fn attend(source: &Source, mut running: Running, signals: &Receiver<i32>, stop: 
             true if running.is_idle() => LOOK,
             true => TEND,
         };
-        match signals.recv_timeout(patience) {
-            Ok(SIGUSR1) => drop(print(&tables(&source.status()))),
-            Ok(SIGHUP) => reload_and_tell(&mut running, source.started),
-            Ok(_) | Err(RecvTimeoutError::Disconnected) => stop.store(true, Relaxed),
-            Err(RecvTimeoutError::Timeout) => {}
+        select! {
+            recv(signals) -> signal => match signal {
+                Ok(SIGUSR1) => drop(print(&tables(&source.status()))),
+                Ok(SIGHUP) => reload_and_tell(&mut running, source.started),
+                Ok(_) | Err(_) => stop.store(true, Relaxed),
+            },
+            recv(asked) -> request => match request {
+                Ok(request) => settle(request, &mut running, &mut editor, source.started),
+                Err(_) => asked = &never,
+            },
+            default(patience) => {}
         }
     }
     // What has happened since the last look shall be said, too.
     watch.look(source, Instant::now());
 }
 
+/// Does what a client of the API asks for, and says what that has changed.
+fn settle(request: Asked, running: &mut Running, editor: &mut Editor, started: Instant) {
+    let reload = |running: &mut Running| {
+        let Reloaded { difference, warnings, .. } = reload(running, std::env::args_os().skip(1), since(started))?;
+        Ok(Answer::Changed { what: difference.to_string(), warnings })
+    };
+    let wait = |running: &mut Running| wait_for_workers(running, started);
+    if let Some(news) = request.settle(running, editor, since(started), reload, wait) {
+        log::info!("changed by the API: {news}");
+    }
+}
+
+/// Waits until every worker has taken over what runs, or [`PATIENCE`] is over.
+fn wait_for_workers(running: &mut Running, started: Instant) {
+    let late = Instant::now() + PATIENCE;
+    while !running.is_settled() && Instant::now() < late {
+        thread::sleep(Duration::from_millis(1));
+        running.tend(since(started));
+    }
+}
+
 /// Reads the configuration file again, has it run, and says what came of it once it is so.
 fn reload_and_tell(running: &mut Running, started: Instant) {
     match reload(running, std::env::args_os().skip(1), since(started)) {
         Ok(Reloaded { file, difference, warnings }) => {
-            let late = Instant::now() + PATIENCE;
-            while !running.is_settled() && Instant::now() < late {
-                thread::sleep(Duration::from_millis(1));
-                running.tend(since(started));
-            }
+            wait_for_workers(running, started);
             for warning in warnings {
                 log::warn!("{warning}");
             }

@@ -2,26 +2,107 @@
 //!
 //! Exit status 0; 1 for what is not there, or cannot be had; 2 for arguments or files that cannot be meant.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use leat::ctl::{Common, Failure, change, show};
 use leat::import;
 
-/// A tool beside leat, a layer-4 load balancer
+/// Looks at a running leat and changes it
 #[derive(Parser)]
 #[command(name = "leatctl", version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("LEAT_REVISION"), ")"), max_term_width = 110)]
 struct Options {
+    #[command(flatten)]
+    common: Common,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
+    /// leat in a few lines
+    Status,
+    /// The services and what goes through them
+    Services(show::OfService),
+    /// The backends, their health and what goes to them
+    Backends(show::OfService),
+    /// What the lcores do
+    Lcores,
+    /// The ports and what they count
+    Ports,
+    /// The next hops
+    Neighbors,
+    /// Dropped packets by reason; docs/DROPS.md explains them
+    Drops,
+    /// Change a backend's weight
+    Set(change::Set),
+    /// Add a backend to a service
+    Add(change::Add),
+    /// Remove a backend or a service; connections that it has go on
+    Remove(change::Remove),
+    /// No new connections for a backend
+    Drain(change::Drain),
+    /// New connections again for a backend that was drained
+    Enable(change::Backend),
+    /// Have leat read its file again
+    Reload,
+    /// Say what a file would change
+    Check(change::OfFile),
+    /// Have a file run
+    Apply(change::OfFile),
+    /// Print the configuration that runs, as a file
+    Config,
     Import(import::command::Command),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, in roff
+    Man,
 }
 
 fn main() -> ExitCode {
-    match Options::parse().command {
-        Command::Import(command) => command.run(),
+    let Options { common, command } = Options::parse();
+    let done = match command {
+        Command::Status => show::status(&common),
+        Command::Services(of) => show::services(&common, &of),
+        Command::Backends(of) => show::backends(&common, &of),
+        Command::Lcores => show::lcores(&common),
+        Command::Ports => show::ports(&common),
+        Command::Neighbors => show::neighbors(&common),
+        Command::Drops => show::drops(&common),
+        Command::Set(set) => change::set(&common, &set),
+        Command::Add(add) => change::add(&common, &add),
+        Command::Remove(remove) => change::remove(&common, &remove),
+        Command::Drain(drain) => change::drain(&common, &drain),
+        Command::Enable(backend) => change::enable(&common, &backend),
+        Command::Reload => change::reload(&common),
+        Command::Check(of) => change::check(&common, &of),
+        Command::Apply(of) => change::apply(&common, &of),
+        Command::Config => change::config(&common),
+        Command::Import(command) => Ok(command.run()),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Options::command(), "leatctl", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man => manual(),
+    };
+    done.unwrap_or_else(|failure| failure.end())
+}
+
+/// The page of leatctl, then those of its commands.
+fn manual() -> Result<ExitCode, Failure> {
+    let mut pages = Vec::new();
+    let unusable = |error: std::io::Error| Failure::Unusable(error.to_string());
+    let command = Options::command();
+    clap_mangen::Man::new(command.clone()).render(&mut pages).map_err(unusable)?;
+    for sub in command.get_subcommands() {
+        let name = format!("leatctl-{}", sub.get_name());
+        clap_mangen::Man::new(sub.clone()).title(name).render(&mut pages).map_err(unusable)?;
     }
+    // A reader that has gone away has read enough.
+    let _ = std::io::stdout().write_all(&pages);
+    Ok(ExitCode::SUCCESS)
 }

@@ -18,6 +18,7 @@ pub mod summary;
 pub(crate) mod convention;
 mod document;
 mod draft;
+pub mod emit;
 mod problem;
 mod timeouts;
 mod validate;

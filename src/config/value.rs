@@ -156,7 +156,7 @@ pub(crate) fn port(given: i128) -> Result<u16, String> {
 }
 
 /// A time such as `90s`, `5m`, `2h4m` or `1d`.
-pub(super) fn duration(field: &str, text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(field: &str, text: &str) -> Result<Duration, String> {
     let malformed = || {
         let bare = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let example = if bare { format!("\"{text}s\" for seconds") } else { "it as 90s, 5m, 2h4m or 1d".to_owned() };
@@ -233,7 +233,7 @@ pub(crate) fn station(text: &str) -> Result<MacAddr, String> {
 }
 
 /// `unix:PATH` or `IP:PORT`.
-pub(super) fn api(text: &str) -> Result<ApiAddress, String> {
+pub(crate) fn api(text: &str) -> Result<ApiAddress, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return match path.len() {
             0 => Err("api \"unix:\" has no path; write it as unix:/run/leat/leat.sock".to_owned()),

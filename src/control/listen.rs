@@ -91,8 +91,8 @@ impl Listener {
     ///
     /// As [`ListenError::Io`] says.
     pub fn bind_tcp(key: &'static str, address: SocketAddr) -> Result<Self, ListenError> {
-        let listener = bind_tcp(address)
-            .map_err(|error| ListenError::Io { key, address: address.to_string(), error })?;
+        let listener =
+            bind_tcp(address).map_err(|error| ListenError::Io { key, address: address.to_string(), error })?;
         Ok(Self { socket: Socket::Tcp(listener), file: None })
     }
 }
@@ -157,4 +157,3 @@ fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 fn failed(address: &ApiAddress, error: io::Error) -> ListenError {
     ListenError::Io { key: "--api", address: address.to_string(), error }
 }
-

@@ -2,6 +2,8 @@
 
 mod api;
 mod delivery;
+mod desk;
+mod edit;
 mod listen;
 mod liveness;
 mod mailbox;
@@ -14,6 +16,8 @@ mod ways;
 
 pub use api::{api, figures};
 pub use delivery::Delivery;
+pub use desk::{Answer, Asked, Desk, Refusal, Request, desk};
+pub use edit::{Edit, EditError, Editor};
 pub use listen::{ListenError, Listener, serve};
 pub use mailbox::{Mailbox, Sender, mailbox};
 pub use publish::{PublishError, Publisher, publish};

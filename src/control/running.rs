@@ -76,6 +76,11 @@ impl Running {
         Self { config, publisher, checker, delivery, next_look: now }
     }
 
+    /// The configuration that runs.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The snapshot that runs.
     pub const fn current(&self) -> &Arc<Current> {
         self.delivery.current()
@@ -106,6 +111,16 @@ impl Running {
         self.delivery.deliver(snapshot);
         self.config = config;
         Ok(difference)
+    }
+
+    /// What [`Self::apply`] would change.
+    ///
+    /// # Errors
+    ///
+    /// [`ApplyError::NeedsRestart`], as [`Self::apply`] would say. Whether the rest fits the ports is found out only then.
+    pub fn compare(&self, config: &Config) -> Result<Difference, ApplyError> {
+        fixed(&self.config, config, &self.publisher)?;
+        Ok(Difference::between(&self.config, config))
     }
 
     /// Does what is due.

@@ -8,6 +8,7 @@ use super::check::{Kind, Probe};
 use super::found::Forward;
 use super::note::{Note, printable};
 use super::settle::{Item, Planned};
+use crate::config::emit::quoted;
 use crate::config::show_duration;
 use crate::service::ServiceProtocol;
 
@@ -131,21 +132,4 @@ fn commented_out(text: &mut String, line: &str) {
         line if line.starts_with('#') => writeln!(text, "{line}"),
         line => writeln!(text, "# {line}"),
     };
-}
-
-/// A basic string of TOML.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for letter in text.chars() {
-        match letter {
-            '"' | '\\' => quoted.extend(['\\', letter]),
-            letter if letter.is_control() => {
-                let _ = write!(quoted, "\\u{:04X}", u32::from(letter));
-            }
-            letter => quoted.push(letter),
-        }
-    }
-    quoted.push('"');
-    quoted
 }

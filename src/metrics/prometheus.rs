@@ -40,12 +40,7 @@ type Label = (&'static str, String);
 struct Page<'a>(DescriptorEncoder<'a>);
 
 impl Page<'_> {
-    fn counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        rows: impl IntoIterator<Item = (Vec<Label>, u64)>,
-    ) -> fmt::Result {
+    fn counters(&mut self, name: &str, help: &str, rows: impl IntoIterator<Item = (Vec<Label>, u64)>) -> fmt::Result {
         let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         rows.into_iter().try_for_each(|(labels, value)| ConstCounter::new(value).encode(family.encode_family(&labels)?))
     }
@@ -139,9 +134,8 @@ fn lcores(page: &mut Page<'_>, workers: &[WorkerStatus]) -> fmt::Result {
         page.gauges(&format!("leat_lcore_{name}"), help, workers.iter().map(|it| (labels(it), value(it))))
     })?;
     let drops = workers.iter().flat_map(|worker| {
-        let row = |(reason, packets): (&&str, &u64)| {
-            (vec![label("lcore", worker.lcore), label("reason", reason)], *packets)
-        };
+        let row =
+            |(reason, packets): (&&str, &u64)| (vec![label("lcore", worker.lcore), label("reason", reason)], *packets);
         worker.drops.iter().map(row).collect::<Vec<_>>()
     });
     page.counters("leat_dropped_packets", "Packets that were dropped, by reason; docs/DROPS.md explains them.", drops)
@@ -166,7 +160,8 @@ fn services(page: &mut Page<'_>, services: &[ServiceStatus]) -> fmt::Result {
 }
 
 fn backends(page: &mut Page<'_>, services: &[ServiceStatus]) -> fmt::Result {
-    let all: Vec<_> = services.iter().flat_map(|service| service.backends.iter().map(move |it| (service, it))).collect();
+    let all: Vec<_> =
+        services.iter().flat_map(|service| service.backends.iter().map(move |it| (service, it))).collect();
     let labels = |(service, it): &(&ServiceStatus, &BackendStatus)| {
         let backend = if it.port == 0 { it.address.clone() } else { format!("{}:{}", it.address, it.port) };
         vec![label("service", &service.name), label("backend", backend)]

@@ -1,0 +1,191 @@
+//! A configuration as a file again: what [`load`](super::file::load) makes the same configuration of.
+//!
+//! Keys that have their default are left out, but for those that say what a service is. Own addresses that belong to no
+//! interface, which only the command line can give, have no place in a file; they stand in a comment.
+
+use std::fmt::{self, Write as _};
+
+use super::timeouts;
+use super::value::show_duration;
+use super::{Backend, Config, DEFAULT_CONNECTIONS, Health, Interface, MacSetting, PortName, Service};
+use crate::conntrack::Timeouts;
+use crate::scheduler::TableSize;
+use crate::service::{NoConnection, ServiceProtocol, Tunnel};
+
+/// The file.
+pub fn emit(config: &Config) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_all(&mut text, config);
+    text
+}
+
+fn write_all(text: &mut String, config: &Config) -> fmt::Result {
+    if let MacSetting::Fixed(mac) = config.mac {
+        writeln!(text, "mac = \"{mac}\"")?;
+    }
+    writeln!(text, "api = {}", quoted(&config.api.to_string()))?;
+    if let Some(metrics) = config.metrics {
+        writeln!(text, "metrics = \"{metrics}\"")?;
+    }
+    if config.connections != DEFAULT_CONNECTIONS {
+        writeln!(text, "connections = {}", config.connections)?;
+    }
+    if config.buffers != 0 {
+        writeln!(text, "buffers = {}", config.buffers)?;
+    }
+    if config.hash_seed != 0 {
+        writeln!(text, "hash_seed = {}", config.hash_seed)?;
+    }
+    for address in &config.addresses {
+        writeln!(text, "# --address {address}")?;
+    }
+    write_timeouts(text, &mut config.timeouts.clone())?;
+    config.interfaces.iter().try_for_each(|interface| write_interface(text, interface))?;
+    config.services.iter().try_for_each(|service| write_service(text, service))
+}
+
+fn write_timeouts(text: &mut String, given: &mut Timeouts) -> fmt::Result {
+    let mut defaults = Timeouts::default();
+    let pairs = timeouts::fields(given).into_iter().zip(timeouts::fields(&mut defaults));
+    let other: Vec<_> = pairs.filter(|((_, given), (_, default))| given != default).map(|(given, _)| given).collect();
+    if !other.is_empty() {
+        writeln!(text, "\n[timeouts]")?;
+    }
+    other.into_iter().try_for_each(|(name, timeout)| writeln!(text, "{name} = \"{}\"", show_duration(*timeout)))
+}
+
+fn write_interface(text: &mut String, interface: &Interface) -> fmt::Result {
+    writeln!(text, "\n[[interface]]")?;
+    match &interface.port {
+        PortName::Name(name) => writeln!(text, "port = {}", quoted(name))?,
+        PortName::Number(number) => writeln!(text, "port = {number}")?,
+    }
+    if !interface.addresses.is_empty() {
+        writeln!(text, "addresses = {}", list(&interface.addresses))?;
+    }
+    if let Some(gateway) = interface.gateway {
+        writeln!(text, "gateway = \"{gateway}\"")?;
+    }
+    if !interface.routes.is_empty() {
+        let routes =
+            interface.routes.iter().map(|route| format!("{{ to = \"{}\", via = \"{}\" }}", route.to, route.via));
+        writeln!(text, "routes = [{}]", routes.collect::<Vec<_>>().join(", "))?;
+    }
+    Ok(())
+}
+
+fn write_service(text: &mut String, service: &Service) -> fmt::Result {
+    writeln!(text, "\n[[service]]")?;
+    writeln!(text, "name = {}", quoted(&service.name))?;
+    writeln!(text, "vip = \"{}\"", service.vip)?;
+    writeln!(text, "protocol = \"{}\"", service.protocol)?;
+    if service.protocol != ServiceProtocol::Any {
+        writeln!(text, "port = {}", service.port)?;
+    }
+    writeln!(text, "mode = \"{}\"", service.mode)?;
+    writeln!(text, "scheduler = \"{}\"", service.scheduler)?;
+    if service.maglev_table_size != TableSize::default() {
+        writeln!(text, "maglev_table_size = {}", service.maglev_table_size)?;
+    }
+    if !service.local_addresses.is_empty() && service.local_addresses != [service.vip] {
+        writeln!(text, "local_addresses = {}", list(&service.local_addresses))?;
+    }
+    if !service.proxy_arp.is_empty() {
+        writeln!(text, "proxy_arp = {}", list(&service.proxy_arp))?;
+    }
+    if let Some(Tunnel::Gue(gue)) = service.tunnel {
+        writeln!(text, "gue_port = {}", gue.port)?;
+        writeln!(text, "gue_version = {}", gue.version.number())?;
+        writeln!(text, "gue_checksum = {}", gue.checksum)?;
+    }
+    if let Some(mss) = service.mss_clamp {
+        writeln!(text, "mss_clamp = {mss}")?;
+    }
+    if let Some(persistence) = service.persistence {
+        writeln!(text, "persistence = \"{}\"", show_duration(persistence))?;
+    }
+    if let Some(memory) = service.flow_memory {
+        writeln!(text, "flow_memory = \"{}\"", show_duration(memory))?;
+    }
+    if let Some(Health { kind, interval, timeout, rise, fall }) = service.health {
+        let (interval, timeout) = (show_duration(interval), show_duration(timeout));
+        writeln!(
+            text,
+            "health = {{ type = \"{kind}\", interval = \"{interval}\", timeout = \"{timeout}\", rise = {rise}, fall = {fall} }}"
+        )?;
+    }
+    if service.on_failure != Default::default() {
+        writeln!(text, "on_failure = \"{}\"", service.on_failure.name())?;
+    }
+    if service.no_connection != NoConnection::default_of(service.mode) {
+        writeln!(text, "no_connection = \"{}\"", service.no_connection.name())?;
+    }
+    service.backends.iter().try_for_each(|backend| write_backend(text, service, backend))
+}
+
+fn write_backend(text: &mut String, service: &Service, backend: &Backend) -> fmt::Result {
+    writeln!(text, "\n  [[service.backend]]\n  address = \"{}\"", backend.address)?;
+    if backend.port != service.port {
+        writeln!(text, "  port = {}", backend.port)?;
+    }
+    if backend.weight != 1 {
+        writeln!(text, "  weight = {}", backend.weight)?;
+    }
+    if let Some(mac) = backend.mac {
+        writeln!(text, "  mac = \"{mac}\"")?;
+    }
+    Ok(())
+}
+
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    let items: Vec<_> = items.iter().map(|item| quoted(&item.to_string())).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// A basic string of TOML.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            letter if letter.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(letter));
+            }
+            letter => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::file;
+
+    /// The same, wherever its lines stand.
+    fn without_places(mut config: Config) -> Config {
+        for interface in &mut config.interfaces {
+            interface.place.clear();
+        }
+        config
+    }
+
+    #[test]
+    fn what_is_written_reads_as_what_it_was() {
+        let examples = [
+            include_str!("../../docs/leat.example.toml"),
+            include_str!("../../docs/labs/ecmp-h1.toml"),
+            "",
+            "mac = \"02:00:00:00:00:01\"\nbuffers = 5\n[[service]]\nvip = \"10.0.0.1\"\nprotocol = \"any\"\nmode = \"dr\"\n",
+        ];
+        for example in examples {
+            let config = file::load("example", example.as_bytes()).unwrap_or_else(|error| panic!("{error}")).config;
+            let text = emit(&config);
+            let again = file::load("again", text.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{text}")).config;
+            assert_eq!(without_places(again), without_places(config), "{text}");
+        }
+    }
+}
