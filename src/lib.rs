@@ -25,6 +25,7 @@ pub mod health;
 pub mod id;
 pub mod import;
 pub mod io;
+pub mod logging;
 pub mod metrics;
 pub mod neighbor;
 pub mod pipeline;

@@ -12,7 +12,10 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => error.exit(),
     };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).format_target(false).init();
+    if let Err(error) = leat::logging::init() {
+        eprintln!("leat-agent: {error}");
+        return ExitCode::from(2);
+    }
     match run(&settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -22,7 +22,10 @@ use signal_hook::iterator::Signals;
 const ENOUGH_HUGEPAGES: u64 = 128 << 20;
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).format_target(false).init();
+    if let Err(error) = leat::logging::init() {
+        eprintln!("leat-gen: {error}");
+        return ExitCode::from(2);
+    }
     let run = match cli::parse(std::env::args_os().skip(1)) {
         Ok(Invocation::Help(text)) => return print(&text),
         Ok(Invocation::Version(text)) => return print(&format!("{text}, {}\n", dpdk_wrapper::version())),

@@ -16,7 +16,9 @@ use crossbeam::channel::{Receiver, never, select, unbounded};
 use dpdk_wrapper::{Eal, Mempool, Port};
 use leat::config::cli::{Invocation, Run};
 use leat::config::{cli, eal, file, summary};
-use leat::control::{self, Answer, Asked, Desk, Editor, Listener, ReloadError, Reloaded, Running, Watch, reload};
+use leat::control::{
+    self, Answer, Asked, Desk, Editor, Listener, ReloadError, Reloaded, Running, Supervisor, Watch, reload,
+};
 use leat::metrics::{BufferStatus, PortFigures, Source, tables};
 use leat::worker::{DeployError, Deployment, deploy};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -36,7 +38,10 @@ const TEND: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).format_target(false).init();
+    if let Err(error) = leat::logging::init() {
+        eprintln!("leat: {error}");
+        return ExitCode::from(2);
+    }
     let invocation = match cli::parse(std::env::args_os().skip(1), file::read) {
         Ok(invocation) => invocation,
         Err(failure) => return refuse(&failure),
@@ -245,6 +250,7 @@ fn listen_for_signals() -> std::io::Result<Receiver<i32>> {
 /// until the end.
 fn attend(source: &Source, mut running: Running, signals: &Receiver<i32>, asked: &Receiver<Asked>, stop: &AtomicBool) {
     let mut editor = Editor::default();
+    let mut supervisor = Supervisor::from_environment(Instant::now());
     // When nobody can ask any more, nobody is waited for.
     let never = never();
     let mut asked = asked;
@@ -255,22 +261,28 @@ fn attend(source: &Source, mut running: Running, signals: &Receiver<i32>, asked:
         if !is_ready && source.counters.iter().all(|worker| worker.polls.value() > 0) {
             is_ready = true;
             print("leat: ready\n");
+            supervisor.ready();
         }
         let now = Instant::now();
         running.tend(since(source.started));
+        supervisor.tend(&source.counters, now);
         if now >= next_look {
             watch.look(source, now);
             next_look = now + LOOK;
         }
         let patience = match is_ready {
             false => Duration::from_millis(1),
-            true if running.is_idle() => LOOK,
+            true if running.is_idle() => LOOK.min(supervisor.patience().unwrap_or(LOOK)),
             true => TEND,
         };
         select! {
             recv(signals) -> signal => match signal {
                 Ok(SIGUSR1) => drop(print(&tables(&source.status()))),
-                Ok(SIGHUP) => reload_and_tell(&mut running, source.started),
+                Ok(SIGHUP) => {
+                    supervisor.reloading();
+                    reload_and_tell(&mut running, source.started);
+                    supervisor.ready();
+                }
                 Ok(_) | Err(_) => stop.store(true, Relaxed),
             },
             recv(asked) -> request => match request {
@@ -280,6 +292,7 @@ fn attend(source: &Source, mut running: Running, signals: &Receiver<i32>, asked:
             default(patience) => {}
         }
     }
+    supervisor.stopping();
     // What has happened since the last look shall be said, too.
     watch.look(source, Instant::now());
 }

@@ -11,6 +11,7 @@ mod numbers;
 mod publish;
 mod reload;
 mod running;
+mod supervisor;
 mod watch;
 mod ways;
 
@@ -23,6 +24,7 @@ pub use mailbox::{Mailbox, Sender, mailbox};
 pub use publish::{PublishError, Publisher, publish};
 pub use reload::{ReloadError, Reloaded, reload};
 pub use running::{ApplyError, Counts, Difference, Running};
+pub use supervisor::Supervisor;
 pub use watch::Watch;
 pub use ways::wanted_ports;
 

@@ -36,6 +36,9 @@ struct Figures(Status);
 /// A label's name and value.
 type Label = (&'static str, String);
 
+/// One figure of a kind of thing: the end of its name, its explanation, and how it is read.
+type Figure<'a, T, V> = (&'a str, &'a str, fn(&T) -> V);
+
 /// Writes families of figures.
 struct Page<'a>(DescriptorEncoder<'a>);
 
@@ -88,7 +91,7 @@ fn ports(page: &mut Page<'_>, ports: &[PortStatus]) -> fmt::Result {
         "Whether the port has a link.",
         ports.iter().map(|port| (labels(port), flag(port.figures.link_up))),
     )?;
-    let counters: [(&str, &str, fn(&PortStatus) -> u64); 8] = [
+    let counters: [Figure<'_, PortStatus, u64>; 8] = [
         ("receive_packets", "Packets received.", |port| port.figures.received),
         ("receive_bytes", "Bytes received.", |port| port.figures.received_bytes),
         ("transmit_packets", "Packets sent.", |port| port.figures.transmitted),
@@ -105,7 +108,7 @@ fn ports(page: &mut Page<'_>, ports: &[PortStatus]) -> fmt::Result {
 
 fn lcores(page: &mut Page<'_>, workers: &[WorkerStatus]) -> fmt::Result {
     let labels = |worker: &WorkerStatus| vec![label("lcore", worker.lcore)];
-    let counters: [(&str, &str, fn(&WorkerStatus) -> u64); 11] = [
+    let counters: [Figure<'_, WorkerStatus, u64>; 11] = [
         ("polls", "Rounds of the loop.", |it| it.polls),
         ("busy_polls", "Rounds of the loop that found packets.", |it| it.busy_polls),
         ("busy_cycles", "Cycles that the rounds with packets took.", |it| it.busy_cycles),
@@ -123,7 +126,7 @@ fn lcores(page: &mut Page<'_>, workers: &[WorkerStatus]) -> fmt::Result {
     counters.iter().try_for_each(|(name, help, value)| {
         page.counters(&format!("leat_lcore_{name}"), help, workers.iter().map(|it| (labels(it), value(it))))
     })?;
-    let gauges: [(&str, &str, fn(&WorkerStatus) -> f64); 3] = [
+    let gauges: [Figure<'_, WorkerStatus, f64>; 3] = [
         ("connections", "Connections in the table, those that are over and rest included.", |it| it.connections as f64),
         ("connections_limit", "Connections that the table has room for.", |it| it.capacity as f64),
         ("longest_pause_seconds", "The longest pause that taking over a configuration has cost.", |it| {
@@ -171,7 +174,7 @@ fn backends(page: &mut Page<'_>, services: &[ServiceStatus]) -> fmt::Result {
     let changes = all.iter().filter_map(|at| Some((labels(at), at.1.health.as_ref()?.changes)));
     page.counters("leat_backend_health_changes", "How often the backend went down or came up.", changes)?;
 
-    let gauges: [(&str, &str, fn(&BackendStatus) -> f64); 4] = [
+    let gauges: [Figure<'_, BackendStatus, f64>; 4] = [
         ("weight", "Its share of new connections; 0 is drained.", |it| it.weight.into()),
         ("draining", "Whether it is no longer configured, and here until its connections end.", |it| flag(it.draining)),
         ("open_connections", "Connections that are open.", |it| it.traffic.open as f64),
@@ -188,7 +191,7 @@ fn backends(page: &mut Page<'_>, services: &[ServiceStatus]) -> fmt::Result {
         "Source ports that connections to the backend can have, over all local addresses.",
         ports.map(|at| (labels(at), (at.0.local_addresses.len() as u64 * SOURCE_PORTS) as f64)),
     )?;
-    let counters: [(&str, &str, fn(&BackendStatus) -> u64); 5] = [
+    let counters: [Figure<'_, BackendStatus, u64>; 5] = [
         ("connections_opened", "Connections that were opened.", |it| it.traffic.opened),
         ("original_packets", "Packets from clients to the backend.", |it| it.traffic.original_packets),
         ("original_bytes", "Bytes of those, as the clients sent them.", |it| it.traffic.original_bytes),
