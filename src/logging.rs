@@ -14,7 +14,7 @@ const FORMAT: &str = "LEAT_LOG_FORMAT";
 ///
 /// # Errors
 ///
-/// A sentence about what [`FORMAT`] says, if leat knows no such form.
+/// A sentence about what `LEAT_LOG_FORMAT` says, if leat knows no such form.
 pub fn init() -> Result<(), String> {
     let mut builder = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
     match std::env::var(FORMAT).as_deref() {

@@ -65,7 +65,7 @@ fn the_status_is_json_with_every_part() {
 #[test]
 fn what_is_not_there_is_404_and_the_wrong_method_405() {
     let leat = start();
-    for path in ["/", "/api", "/api/v1", "/api/v1/nothing", "/api/v2/status", "/api/v1/status/"] {
+    for path in ["/api", "/api/v1", "/api/v1/nothing", "/api/v2/status", "/api/v1/status/"] {
         let (code, body) = http_get(leat.api(), path);
         let problem: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"));
         assert_eq!(
@@ -167,4 +167,78 @@ fn a_client_that_went_away_is_forgotten() {
     wait_for("the clients to be taken", LIMIT, || (open_files() >= before + 40).then_some(()));
     drop(clients);
     wait_for("all clients to be forgotten", LIMIT, || (open_files() <= before).then_some(()));
+}
+
+#[test]
+fn a_browser_gets_a_page_that_loads_nothing_from_elsewhere() {
+    let leat = start();
+    let answer =
+        exchange(leat.api(), "GET / HTTP/1.1\r\nHost: leat\r\nConnection: close\r\n\r\n").expect("leat answers");
+    let (head, page) = answer.split_once("\r\n\r\n").expect("an end of the header");
+    let head = head.to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 200 ") && head.contains("content-type: text/html; charset=utf-8"), "{head}");
+    assert!(head.contains("content-security-policy: default-src 'none';"), "{head}");
+    // What names an XML namespace is not loaded.
+    let page = page.replace("http://www.w3.org/2000/svg", "");
+    for foreign in ["http://", "https://", "//cdn", "src=", "@import", "url("] {
+        assert!(!page.contains(foreign), "the page has {foreign}");
+    }
+    assert!(page.contains("/api/v1/status"), "it asks leat itself");
+}
+
+#[test]
+fn a_web_page_cannot_change_anything() {
+    let leat = start();
+    for (method, path) in
+        [("POST", "/api/v1/reload"), ("DELETE", "/api/v1/services/tcp:10.0.0.10:8080"), ("PUT", "/api/v1/config")]
+    {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: leat\r\nOrigin: http://example.com\r\nConnection: close\r\n\r\n"
+        );
+        let answer = exchange(leat.api(), &request).expect("leat answers");
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{method} {path}: {answer}");
+    }
+    assert_eq!(leat.status()["services"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn what_is_sent_is_refused_by_the_rules_of_the_file() {
+    let leat = start();
+    let send = |method: &str, path: &str, body: &str| {
+        let len = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: leat\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n{body}"
+        );
+        let answer = exchange(leat.api(), &request).expect("leat answers");
+        let code: u16 = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("an end of the header");
+        (code, body.to_owned())
+    };
+    let backends = "/api/v1/services/tcp:10.0.0.10:8080/backends";
+    let backend = "/api/v1/services/tcp:10.0.0.10:8080/backends/10.0.0.2";
+    let rows = [
+        ("POST", backends, r#"{"address": "10.0.0.2"}"#, 400, "10.0.0.2"),
+        ("POST", backends, r#"{"address": "10.0.0.10"}"#, 400, "is a VIP of leat's"),
+        ("POST", backends, r#"{"adress": "10.0.0.3"}"#, 400, "did you mean address?"),
+        ("POST", backends, "{", 400, "the body is not what it should be"),
+        ("POST", backends, "", 400, "the body is not what it should be"),
+        ("POST", backends, "[]", 400, "JSON object"),
+        ("POST", "/api/v1/services/no/backends", r#"{"address": "10.0.0.3"}"#, 404, "there is no service"),
+        ("PATCH", backend, r#"{"weight": 65536}"#, 400, "65536"),
+        ("PATCH", backend, r#"{"weight": 1, "color": 2}"#, 400, "color"),
+        ("PATCH", "/api/v1/services/tcp:10.0.0.10:8080/backends/10.0.0.7", r#"{"weight": 1}"#, 404, "has no backend"),
+        ("PUT", "/api/v1/config", "[[service]]\nvip = 5\n", 400, "configuration:2:7"),
+        ("PUT", "/api/v1/config", "\u{0}", 400, "configuration:1:1"),
+        ("PUT", "/api/v1/config", "connections = 7\n", 409, "needs a restart"),
+        ("POST", "/api/v1/reload", "", 409, "without --config"),
+    ];
+    for (method, path, body, code, message) in rows {
+        let answer = send(method, path, body);
+        let problem: Value =
+            serde_json::from_str(&answer.1).unwrap_or_else(|error| panic!("{path}: {error}: {answer:?}"));
+        let said = problem["error"].as_str().unwrap_or_default();
+        assert!(answer.0 == code && said.contains(message), "{method} {path} {body:?}: {answer:?}");
+    }
+    assert_eq!(send("POST", backends, r#"{"address": "10.0.0.3", "weight": 4}"#).0, 201);
+    assert_eq!(leat.status()["services"][0]["backends"][1]["weight"], 4);
 }

@@ -138,7 +138,7 @@ fn figures_have_an_address_of_their_own_that_tells_nothing_else() {
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     assert!(head.to_ascii_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
     assert!(page.contains("leat_uptime_seconds"), "{page}");
-    for path in ["/api/v1/status", "/metrics/", "/.."] {
+    for path in ["/api/v1/services", "/api/v1/config", "/metrics/", "/.."] {
         let answer = get(path);
         assert!(answer.starts_with("HTTP/1.1 404 "), "{path}: {answer}");
     }

@@ -47,7 +47,8 @@ pub fn api(source: Arc<Source>, desk: Desk) -> Router {
         .route("/api/v1/config", get(show_config).put(apply_config))
         .route("/api/v1/config/check", post(check_config))
         .route("/api/v1/reload", post(reload))
-        .route("/metrics", get(async |State(office): State<Office>| page(&office.source)))
+        .route("/metrics", get(async |State(office): State<Office>| exposed(&office.source)))
+        .route("/", get(page))
         .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing here; docs/API.md says what there is"))
         .method_not_allowed_fallback(not_so)
         .layer(DefaultBodyLimit::max(MAX_SIZE))
@@ -58,14 +59,31 @@ pub fn api(source: Arc<Source>, desk: Desk) -> Router {
 /// What everybody may read who reaches the address for figures.
 pub fn figures(source: Arc<Source>) -> Router {
     Router::new()
-        .route("/metrics", get(async |State(source): State<Arc<Source>>| page(&source)))
-        .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing here; try /metrics"))
+        .route("/metrics", get(async |State(source): State<Arc<Source>>| exposed(&source)))
+        .route("/api/v1/status", get(async |State(source): State<Arc<Source>>| Json(source.status())))
+        .route("/", get(page))
+        .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing here; try / and /metrics"))
         .method_not_allowed_fallback(not_so)
         .with_state(source)
 }
 
-fn page(source: &Source) -> Response {
+fn exposed(source: &Source) -> Response {
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], exposition(source.status())).into_response()
+}
+
+/// The page for people: all of it in one piece, and it may load nothing else.
+async fn page() -> Response {
+    const HEADERS: [(header::HeaderName, &str); 4] = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+             frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    (HEADERS, include_str!("page.html")).into_response()
 }
 
 /// What a request that cannot be answered gets.
