@@ -220,16 +220,20 @@ impl Neighbor {
         asking.broadcast.set(0);
         self.probes.note_sent(probe);
         asking.is_probed.set(1);
+        // Nothing is asked in between as well, unless nothing is known yet.
+        let rest = asking.next().max(now + if self.hop().is_some() { PROBED } else { LAST_RETRY });
         if asked.is_some_and(|asked| now.since(asked) < FIRST_RETRY) {
             if asking.is_heard.value() != 0 {
                 self.probes.note_heard();
                 asking.set_next(now + PROBED);
+            } else if asking.unanswered.value() > QUICK_RETRIES.into() {
+                // Who was not found quickly is asked at the pace of the probes from now on, and that question was one.
+                asking.set_next(rest);
             }
             return None;
         }
         asking.is_heard.set(0);
-        // Nothing is asked in between as well, unless nothing is known yet.
-        asking.set_next(asking.next().max(now + if self.hop().is_some() { PROBED } else { LAST_RETRY }));
+        asking.set_next(rest);
         Some(self.question(None))
     }
 
@@ -529,5 +533,25 @@ mod tests {
             }
             assert_eq!(questions, 60);
         }
+    }
+
+    #[test]
+    fn one_that_was_never_found_is_asked_at_the_pace_of_its_probes_even_if_one_made_use_of_a_question() {
+        let mut resolver = Worker::default();
+        let neighbors = neighbors(1);
+        resolver.adopt(&neighbors, &[]);
+        // Questions at 0, 1, 2, 3 and 5 seconds; then a probe every five, the first just after a question.
+        let mut asked = Vec::new();
+        for tenth in 0..=260_u64 {
+            let now = Instant::ZERO + Duration::from_millis(100 * tenth);
+            if tenth >= 59 && (tenth - 59) % 50 == 0 {
+                neighbors[0].want_probe();
+            }
+            let rings = if tenth < 59 { 0 } else { 1 + (tenth - 59) / 50 };
+            if !sent_after(&mut resolver, rings, now).is_empty() {
+                asked.push(tenth);
+            }
+        }
+        assert_eq!(asked, [0, 10, 20, 30, 50, 109, 159, 209, 259]);
     }
 }
