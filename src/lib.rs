@@ -13,6 +13,7 @@
 
 pub mod agent;
 pub mod arch;
+pub mod capture;
 pub mod config;
 pub mod conntrack;
 pub mod control;
@@ -24,6 +25,7 @@ pub mod generate;
 pub mod health;
 pub mod id;
 pub mod import;
+pub mod inquiry;
 pub mod io;
 pub mod logging;
 pub mod metrics;

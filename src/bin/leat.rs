@@ -17,7 +17,7 @@ use dpdk_wrapper::{Eal, Mempool, Port};
 use leat::config::cli::{Invocation, Run};
 use leat::config::{cli, eal, file, summary};
 use leat::control::{
-    self, Answer, Asked, Desk, Editor, Listener, ReloadError, Reloaded, Running, Supervisor, Watch, reload,
+    self, Answer, Asked, Desk, Editor, Inquirer, Listener, ReloadError, Reloaded, Running, Supervisor, Watch, reload,
 };
 use leat::metrics::{BufferStatus, PortFigures, Source, tables};
 use leat::worker::{DeployError, Deployment, deploy};
@@ -106,7 +106,7 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
 
     let arguments: Vec<String> = std::iter::once("leat".to_owned()).chain(completed.args).collect();
     let eal = Eal::init(arguments.iter().map(String::as_str))?;
-    let Deployment { workers, ports, alignments, pool, publisher, delivery, counters, notes } =
+    let Deployment { workers, ports, alignments, pool, publisher, delivery, counters, lines, notes } =
         deploy(&eal, &run.config, &arguments)?;
     for note in notes {
         log::warn!("{note}");
@@ -128,7 +128,7 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
 
     let stop = Arc::new(AtomicBool::new(false));
     let (desk, asked) = control::desk();
-    let api = Api::start(listener, figures, &source, desk)?;
+    let api = Api::start(listener, figures, &source, desk, Inquirer::new(lines))?;
     let control = spawn("control", {
         let (source, stop) = (Arc::clone(&source), Arc::clone(&stop));
         move || attend(&source, running, &signals, &asked, &stop)
@@ -168,9 +168,15 @@ struct Api {
 }
 
 impl Api {
-    fn start(api: Listener, figures: Option<Listener>, source: &Arc<Source>, desk: Desk) -> std::io::Result<Self> {
+    fn start(
+        api: Listener,
+        figures: Option<Listener>,
+        source: &Arc<Source>,
+        desk: Desk,
+        inquirer: Inquirer,
+    ) -> std::io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        let mut listeners = vec![(api, control::api(Arc::clone(source), desk))];
+        let mut listeners = vec![(api, control::api(Arc::clone(source), desk, Arc::new(inquirer)))];
         listeners.extend(figures.map(|listener| (listener, control::figures(Arc::clone(source)))));
         let thread = spawn("api", move || {
             if let Err(error) = control::serve(listeners, stopped) {

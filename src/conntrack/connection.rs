@@ -15,6 +15,13 @@ use crate::wire::MacAddr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionIndex(pub(super) u32);
 
+impl ConnectionIndex {
+    /// The number of its record.
+    pub const fn at(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// The way back to the client: the Ethernet address that its packets come from, and the number of the port that they come
 /// in on.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -379,6 +379,20 @@ impl Conntrack {
         count
     }
 
+    /// The connections among `count` records from record `from` on; all are among the first [`Self::used`].
+    pub fn records(&self, from: usize, count: usize) -> impl Iterator<Item = (ConnectionIndex, &Connection)> {
+        let end = self.table.used().min(from.saturating_add(count));
+        (from..end).map(|at| ConnectionIndex(at as u32)).filter_map(|index| {
+            let connection = self.table.record(index);
+            (connection.state() != State::Vacant).then_some((index, connection))
+        })
+    }
+
+    /// How many records were ever used.
+    pub const fn used(&self) -> usize {
+        self.table.used()
+    }
+
     /// A connection that rests or whose time is over, among the next records of a full table.
     fn find_over(&mut self, now: Tick) -> Option<ConnectionIndex> {
         let tries = (self.room_tries_left + ROOM_TRIES).min(MOST_ROOM_TRIES);

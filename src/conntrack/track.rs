@@ -69,6 +69,33 @@ impl State {
         Self::Echo,
     ];
 
+    /// Its name, as people and the API write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Vacant => "vacant",
+            Self::SynSent => "syn_sent",
+            Self::SynReceived => "syn_received",
+            Self::Established => "established",
+            Self::Closing => "closing",
+            Self::Parting => "parting",
+            Self::TimeWait => "time_wait",
+            Self::Reset => "reset",
+            Self::Unreplied => "unreplied",
+            Self::Replied => "replied",
+            Self::Echo => "echo",
+        }
+    }
+
+    /// The names of the states that a connection can have.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Self::ALL.into_iter().filter(|state| *state != Self::Vacant).map(Self::name)
+    }
+
+    /// The state of a connection that has this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| *state != Self::Vacant && state.name() == name)
+    }
+
     /// Whether the connection counts as open: `lc` counts it, and its source port is in use.
     #[inline]
     pub const fn is_open(self) -> bool {

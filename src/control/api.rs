@@ -3,6 +3,9 @@
 //! It reads what workers have counted, and leaves what is to be changed at the control thread's [`Desk`]: no client of it can
 //! hold up a packet. `docs/API.md` is its reference.
 
+mod connections;
+mod watch;
+
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -16,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Answer, Desk, Edit, Refusal, Request};
+use super::{Answer, Desk, Edit, Inquirer, Refusal, Request};
 use crate::config::file::MAX_SIZE;
 use crate::metrics::{BackendStatus, CONTENT_TYPE, ServiceStatus, Source, Status, exposition};
 
@@ -25,16 +28,21 @@ use crate::metrics::{BackendStatus, CONTENT_TYPE, ServiceStatus, Source, Status,
 struct Office {
     source: Arc<Source>,
     desk: Desk,
+    inquirer: Arc<Inquirer>,
 }
 
 /// All that the API can be asked.
-pub fn api(source: Arc<Source>, desk: Desk) -> Router {
+pub fn api(source: Arc<Source>, desk: Desk, inquirer: Arc<Inquirer>) -> Router {
     Router::new()
         .route("/api/v1/status", get(status))
         .route("/api/v1/ports", get(async |State(office): State<Office>| Json(office.source.status().ports)))
         .route("/api/v1/lcores", get(async |State(office): State<Office>| Json(office.source.status().workers)))
         .route("/api/v1/neighbors", get(async |State(office): State<Office>| Json(office.source.status().neighbors)))
         .route("/api/v1/drops", get(drops))
+        .route("/api/v1/connections", get(connections::list).delete(connections::end))
+        .route("/api/v1/explain", get(connections::explain))
+        .route("/api/v1/trace", get(watch::trace))
+        .route("/api/v1/capture", get(watch::capture))
         .route("/api/v1/services", get(services).post(add_service))
         .route("/api/v1/services/{service}", get(service).delete(remove_service))
         .route("/api/v1/services/{service}/backends", get(backends).post(add_backend))
@@ -53,7 +61,7 @@ pub fn api(source: Arc<Source>, desk: Desk) -> Router {
         .method_not_allowed_fallback(not_so)
         .layer(DefaultBodyLimit::max(MAX_SIZE))
         .layer(middleware::from_fn(no_web_page))
-        .with_state(Office { source, desk })
+        .with_state(Office { source, desk, inquirer })
 }
 
 /// What everybody may read who reaches the address for figures.

@@ -104,7 +104,7 @@ impl Listener {
 ///
 /// When the runtime cannot start.
 pub fn serve(listeners: Vec<(Listener, Router)>, stop: Receiver<()>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut files = Vec::new();
         for (listener, router) in listeners {

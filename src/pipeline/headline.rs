@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::flow::{FlowKey, Protocol};
 use crate::wire::ethernet::{self, EtherType};
 use crate::wire::{arp, icmp, ipv4, tcp, udp};
 
@@ -45,6 +46,34 @@ impl fmt::Display for Headline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.line)
     }
+}
+
+/// The 5-tuple of `frame`, as far as it has one; an ICMP message that is no echo has ports of 0.
+pub fn flow_of(frame: &[u8]) -> Option<FlowKey> {
+    let ethernet = ethernet::Header::new(frame)?;
+    if ethernet.ether_type() != EtherType::IPV4 {
+        return None;
+    }
+    let packet = frame.get(ethernet::HEADER_LEN..)?;
+    let ip = ipv4::Header::new(packet)?;
+    let message = packet.get(ip.header_len()..)?;
+    let (protocol, src_port, dst_port) = match ip.protocol() {
+        6 | 17 => {
+            let ports = udp::Header::new(message)?;
+            let protocol = if ip.protocol() == 6 { Protocol::Tcp } else { Protocol::Udp };
+            (protocol, ports.source_port(), ports.destination_port())
+        }
+        1 => {
+            let icmp = icmp::Header::new(message)?;
+            match icmp.kind() {
+                icmp::ECHO_REQUEST => (Protocol::Icmp, icmp.identifier(), 0),
+                icmp::ECHO_REPLY => (Protocol::Icmp, 0, icmp.identifier()),
+                _ => (Protocol::Icmp, 0, 0),
+            }
+        }
+        _ => return None,
+    };
+    Some(FlowKey { src: ip.source(), dst: ip.destination(), src_port, dst_port, protocol })
 }
 
 fn read_arp(payload: &[u8]) -> String {

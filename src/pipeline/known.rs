@@ -133,14 +133,13 @@ impl<P: Packet> Pipeline<P> {
         context: &mut Context<'_, O, T>,
     ) {
         let connection = self.conntrack.connection(index);
-        if let Some(service) = context.snapshot.service(backend.service) {
-            context.tracer.note(Note::Service(service));
-        }
         context.tracer.note(Note::Known {
             original: connection.original_key(),
             reply: connection.has_replies().then(|| connection.reply_key()),
             is_reply: direction == Direction::Reply,
             state: connection.state(),
+            service: context.snapshot.service(backend.service),
+            backend: (backend.address, backend.port),
         });
         if !in_window {
             context.tracer.note(Note::OutOfWindow);
@@ -245,7 +244,7 @@ impl<P> Pipeline<P> {
     }
 
     /// Ends the connection at `index`.
-    fn end(&mut self, index: ConnectionIndex, snapshot: &Snapshot, tick: Tick) {
+    pub(super) fn end(&mut self, index: ConnectionIndex, snapshot: &Snapshot, tick: Tick) {
         let ended = self.conntrack.end(index);
         self.forget(snapshot, &ended, tick);
     }

@@ -17,6 +17,7 @@
 pub mod classify;
 mod express;
 mod headline;
+mod inquiry;
 mod known;
 mod limiter;
 mod local;
@@ -29,7 +30,8 @@ mod upkeep;
 #[cfg(test)]
 mod tests;
 
-pub use trace::{End, Narrator, Note, Silent, Tracer};
+pub use headline::flow_of;
+pub use trace::{End, Narrator, Note, Silent, Story, Tracer};
 
 use std::sync::Arc;
 

@@ -46,6 +46,10 @@ pub enum Note<'a> {
         is_reply: bool,
         /// The state that it is in after this packet.
         state: State,
+        /// Its service.
+        service: Option<&'a Service>,
+        /// Its backend's address and port.
+        backend: (Ipv4Addr, u16),
     },
     /// The segment lies outside of what the receiver accepts: it is passed on and changes nothing here.
     OutOfWindow,
@@ -117,18 +121,46 @@ impl Tracer for Silent {
     fn ended(&mut self, _frame: &[u8], _end: End) {}
 }
 
-/// Writes a block of lines for each packet.
-pub struct Narrator<W> {
-    output: W,
+/// The words about one packet after the other: a block of lines for each.
+pub struct Story {
     lcore: u32,
     before: Option<Headline>,
     block: String,
 }
 
-impl<W: io::Write> Narrator<W> {
-    /// A narrator for one lcore, by DPDK's number. A write that fails is forgotten: the packets go on.
-    pub const fn new(output: W, lcore: u32) -> Self {
-        Self { output, lcore, before: None, block: String::new() }
+impl Story {
+    /// Words about what happens on one lcore, by DPDK's number.
+    pub const fn new(lcore: u32) -> Self {
+        Self { lcore, before: None, block: String::new() }
+    }
+
+    /// A packet came in.
+    pub fn begin(&mut self, frame: &[u8], port: PortId) {
+        let headline = Headline::of(frame);
+        self.block.clear();
+        let _ = writeln!(self.block, "port {}, lcore {}: {headline}", port.0, self.lcore);
+        self.before = Some(headline);
+    }
+
+    /// Something was found out or decided about it.
+    pub fn note(&mut self, note: Note<'_>) {
+        if let Note::Known { service: Some(service), .. } = note {
+            self.line(Note::Service(service));
+        }
+        self.line(note);
+    }
+
+    /// It is over: all that there is to say about it.
+    pub fn end(&mut self, frame: &[u8], end: End) -> &str {
+        if let Some(before) = self.before.take()
+            && !matches!(end, End::Dropped(_))
+        {
+            for change in before.changes(&Headline::of(frame)) {
+                self.line(change);
+            }
+        }
+        self.line(end);
+        &self.block
     }
 
     fn line(&mut self, line: impl fmt::Display) {
@@ -137,31 +169,32 @@ impl<W: io::Write> Narrator<W> {
     }
 }
 
+/// Writes each packet's words out.
+pub struct Narrator<W> {
+    output: W,
+    story: Story,
+}
+
+impl<W: io::Write> Narrator<W> {
+    /// A narrator for one lcore, by DPDK's number. A write that fails is forgotten: the packets go on.
+    pub const fn new(output: W, lcore: u32) -> Self {
+        Self { output, story: Story::new(lcore) }
+    }
+}
+
 impl<W: io::Write> Tracer for Narrator<W> {
     const ENABLED: bool = true;
 
     fn arrived(&mut self, frame: &[u8], port: PortId) {
-        let headline = Headline::of(frame);
-        self.block.clear();
-        let _ = writeln!(self.block, "port {}, lcore {}: {headline}", port.0, self.lcore);
-        self.before = Some(headline);
+        self.story.begin(frame, port);
     }
 
     fn note(&mut self, note: Note<'_>) {
-        self.line(note);
+        self.story.note(note);
     }
 
     fn ended(&mut self, frame: &[u8], end: End) {
-        if let Some(before) = self.before.take() {
-            let after = Headline::of(frame);
-            if !matches!(end, End::Dropped(_)) {
-                for change in before.changes(&after) {
-                    self.line(change);
-                }
-            }
-        }
-        self.line(end);
-        let _ = self.output.write_all(self.block.as_bytes());
+        let _ = self.output.write_all(self.story.end(frame, end).as_bytes());
         let _ = self.output.flush();
     }
 }
@@ -177,7 +210,7 @@ impl fmt::Display for Note<'_> {
                 }
                 write!(f, ", {mode}, {})", service.schedule.algorithm())
             }
-            Self::Known { original, reply, is_reply, state } => {
+            Self::Known { original, reply, is_reply, state, .. } => {
                 let direction = if *is_reply { "reply" } else { "original" };
                 write!(f, "known connection, {direction} direction: {original}, ")?;
                 match reply {

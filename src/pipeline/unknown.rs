@@ -13,9 +13,11 @@ use super::known::{NAT_CLIENTS, link, segment};
 use super::{Context, Flow, Note, Pipeline, Tracer};
 use crate::conntrack::{OpenError, Opening, Segment, Source};
 use crate::counters::DropReason;
+use crate::flow::FlowKey;
 use crate::id::{BackendId, ServiceId, WorkerId};
+use crate::inquiry::Grounds;
 use crate::io::{Output, Packet};
-use crate::scheduler::Choice;
+use crate::scheduler::{Choice, Turn};
 use crate::service::{Mode, NoConnection, Service, Snapshot};
 use crate::time::Tick;
 use crate::wire::tcp;
@@ -71,7 +73,7 @@ impl<P: Packet> Pipeline<P> {
             return self.drop(packet, DropReason::NoService, context);
         };
         context.tracer.note(Note::Service(service));
-        let owner = self.owner_of_original(flow, service);
+        let owner = self.owner_of_original(&flow.headers.key(), flow.hash, service);
         if owner != self.id {
             return self.hand_over(packet, owner, context);
         }
@@ -151,30 +153,48 @@ impl<P: Packet> Pipeline<P> {
         tick: Tick,
         context: &mut Context<'_, O, T>,
     ) -> Option<BackendId> {
-        let headers = flow.headers;
         let snapshot = context.snapshot;
-        let usable = |chosen: BackendId| {
-            let backend = snapshot.backend(chosen)?;
-            (backend.service == id && backend.takes_connections()).then_some((chosen, backend))
+        let mut turn = self.turns.get(id.index()).copied()?;
+        let (chosen, grounds) = self.select(&flow.headers.key(), flow.hash, id, service, tick, snapshot, &mut turn)?;
+        *self.turns.get_mut(id.index())? = turn;
+        let backend = snapshot.backend(chosen)?;
+        let (address, port) = (backend.address, backend.port);
+        context.tracer.note(match grounds {
+            Grounds::Remembered => Note::Remembered(address, port),
+            Grounds::Persistent => Note::Persistent(address, port),
+            Grounds::Chosen(why) => Note::Chosen { address, port, why },
+        });
+        Some(chosen)
+    }
+
+    /// The backend that a new connection would get now, and why; `turn` moves on if the scheduler is asked.
+    #[expect(clippy::too_many_arguments, reason = "all that a choice may depend on")]
+    pub(super) fn select(
+        &self,
+        key: &FlowKey,
+        hash: u64,
+        id: ServiceId,
+        service: &Service,
+        tick: Tick,
+        snapshot: &Snapshot,
+        turn: &mut Turn,
+    ) -> Option<(BackendId, Grounds)> {
+        let is_usable = |chosen: &BackendId| {
+            snapshot.backend(*chosen).is_some_and(|backend| backend.service == id && backend.takes_connections())
         };
         if service.flow_memory.is_some()
-            && let Some((chosen, backend)) = self.flow_memory.find(flow.hash, tick).and_then(usable)
+            && let Some(chosen) = self.flow_memory.find(hash, tick).filter(is_usable)
         {
-            context.tracer.note(Note::Remembered(backend.address, backend.port));
-            return Some(chosen);
+            return Some((chosen, Grounds::Remembered));
         }
         if service.persistence.is_some()
-            && let Some((chosen, backend)) = self.persistence.find(id, headers.key().src, tick).and_then(usable)
+            && let Some(chosen) = self.persistence.find(id, key.src, tick).filter(is_usable)
         {
-            context.tracer.note(Note::Persistent(backend.address, backend.port));
-            return Some(chosen);
+            return Some((chosen, Grounds::Persistent));
         }
-        let turn = self.turns.get_mut(id.index())?;
         let open = |backend| snapshot.backend(backend).map_or(0, |backend| backend.open());
-        let Choice { backend: chosen, why } = service.schedule.choose(&headers.key(), turn, open)?;
-        let backend = snapshot.backend(chosen)?;
-        context.tracer.note(Note::Chosen { address: backend.address, port: backend.port, why });
-        Some(chosen)
+        let Choice { backend, why } = service.schedule.choose(key, turn, open)?;
+        Some((backend, Grounds::Chosen(why)))
     }
 
     /// A packet that no client sent to a service.
@@ -218,11 +238,11 @@ impl<P: Packet> Pipeline<P> {
 
     /// The worker that has the connections of a client's flow. In `nat` it is told by the client's address, because an
     /// answer carries nothing of leat's.
-    fn owner_of_original(&self, flow: Flow<'_>, service: &Service) -> WorkerId {
+    pub(super) fn owner_of_original(&self, key: &FlowKey, hash: u64, service: &Service) -> WorkerId {
         if service.by_client {
-            return self.owner_of_client(flow.headers.key().src);
+            return self.owner_of_client(key.src);
         }
-        self.steering.owner_of_original(&flow.headers.key(), flow.hash)
+        self.steering.owner_of_original(key, hash)
     }
 
     /// The worker that has what belongs to a client's address.
@@ -253,6 +273,6 @@ fn objection(
 }
 
 /// Whether one station may have `address` (RFC 1122 §3.2.1.3): not this network, loopback, multicast or reserved.
-fn may_send(address: Ipv4Addr) -> bool {
+pub(super) fn may_send(address: Ipv4Addr) -> bool {
     !matches!(address.octets()[0], 0 | 127 | 224..)
 }

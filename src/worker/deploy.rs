@@ -19,6 +19,7 @@ use crate::control::{Delivery, PublishError, Publisher, wanted_ports};
 use crate::counters::{PerWorker, WorkerCounters, per_worker};
 use crate::flow::FlowHasher;
 use crate::id::{PortId, WorkerId};
+use crate::inquiry::Line;
 use crate::io::BURST;
 use crate::pipeline::{Pipeline, Settings};
 use crate::service::{Parts, Port, Snapshot};
@@ -107,6 +108,8 @@ pub struct Deployment {
     pub delivery: Delivery,
     /// What they count.
     pub counters: Arc<PerWorker<WorkerCounters>>,
+    /// The ways to ask the workers, in their order.
+    pub lines: Vec<Arc<Line>>,
     /// What there is to say about it.
     pub notes: Vec<String>,
 }
@@ -172,6 +175,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
     let (delivery, mailboxes) = Delivery::new(Arc::clone(&snapshot), count);
 
     let ending = Arc::new(Ending::of(count));
+    let lines: Vec<Arc<Line>> = (0..count).map(|_| Arc::default()).collect();
     let mut workers = Vec::new();
     for (index, mailbox) in mailboxes.into_iter().enumerate() {
         let id = WorkerId(index as u16);
@@ -218,9 +222,11 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
             clock,
             started,
             ending: Arc::clone(&ending),
+            line: Arc::clone(&lines[index]),
+            inquiry: None,
         });
     }
-    Ok(Deployment { workers, ports, alignments, pool, publisher, delivery, counters, notes })
+    Ok(Deployment { workers, ports, alignments, pool, publisher, delivery, counters, lines, notes })
 }
 
 /// One port's queues, to be dealt out.

@@ -20,9 +20,11 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use dpdk_wrapper::{Clock, Consumer, Lcore, Mbuf, RxQueue};
 
+use crate::capture::{Spied, Spy};
 use crate::control::Mailbox;
 use crate::counters::{PerWorker, WorkerCounters};
 use crate::id::{PortId, WorkerId};
+use crate::inquiry::{Inquiry, Line, Question};
 use crate::io::{BURST, Burst};
 use crate::pipeline::{Context, Narrator, Pipeline, Silent, Tracer};
 use crate::service::Snapshot;
@@ -54,6 +56,9 @@ pub struct Worker {
     clock: Clock,
     started: u64,
     ending: Arc<Ending>,
+    line: Arc<Line>,
+    /// The question that it works on.
+    inquiry: Option<Box<Inquiry>>,
 }
 
 /// Polls that found nothing, one after the other, before the worker lets another thread have its CPU.
@@ -88,17 +93,22 @@ impl Worker {
         let mut idle_polls = 0;
         // When the round before began, if it found packets.
         let mut busy_since = None;
+        let mut spy = Spy::new(self.id.index(), lcore.id().index() as u32);
         while !stop.load(Relaxed) {
             let cycles = self.clock.cycles();
             let now = Instant::from_nanos(self.clock.nanos(cycles.wrapping_sub(self.started)));
             if let Some(since) = busy_since.take() {
                 self.counters[self.id.index()].busy_cycles.add(cycles.wrapping_sub(since));
             }
-            let received = self.receive(lcore, now, tracer) + self.take_over(lcore, now, tracer);
-            let mut output = self.outlet.on(lcore);
-            let context = &mut Context { snapshot: &self.snapshot, now, output: &mut output, tracer };
-            if self.pipeline.upkeep(context) {
+            let (received, is_time) = if spy.is_asked() {
+                spy.at(now);
+                self.round(lcore, now, &mut Spied { other: tracer, spy: &mut spy })
+            } else {
+                self.round(lcore, now, tracer)
+            };
+            if is_time {
                 self.move_on();
+                self.answer(&mut spy, now);
             }
             self.outlet.flush(lcore);
             let counters = &self.counters[self.id.index()];
@@ -114,6 +124,41 @@ impl Worker {
                 std::thread::yield_now();
                 idle_polls = 0;
             }
+        }
+    }
+
+    /// Takes what has come through all passes, and does what is due. Returns how many packets that were, and whether it was
+    /// time for a round of upkeep.
+    #[inline(always)]
+    fn round<T: Tracer>(&mut self, lcore: Lcore, now: Instant, tracer: &mut T) -> (usize, bool) {
+        let received = self.receive(lcore, now, tracer) + self.take_over(lcore, now, tracer);
+        let mut output = self.outlet.on(lcore);
+        let context = &mut Context { snapshot: &self.snapshot, now, output: &mut output, tracer };
+        (received, self.pipeline.upkeep(context))
+    }
+
+    /// Works a little on what it was asked, if anything.
+    fn answer(&mut self, spy: &mut Spy, now: Instant) {
+        if spy.is_asked() {
+            spy.dismiss();
+        }
+        let Some(mut inquiry) = self.inquiry.take().or_else(|| self.line.next()) else { return };
+        let is_awaited = self.line.is_awaited(inquiry.number);
+        let is_done = match &mut inquiry.question {
+            Question::Survey(survey) => !is_awaited || self.pipeline.survey(survey, &self.snapshot, now),
+            Question::Explain { flow, outlook } => {
+                *outlook = self.pipeline.outlook(flow, &self.snapshot, now);
+                true
+            }
+            Question::Watch { watch, accepted } => {
+                *accepted = spy.begin(watch, now);
+                true
+            }
+        };
+        if is_done {
+            self.line.give_back(inquiry);
+        } else {
+            self.inquiry = Some(inquiry);
         }
     }
 

@@ -1,0 +1,308 @@
+//! Connections, listed, counted, ended, and what a new one would get.
+
+use std::net::Ipv4Addr;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::{Office, problem};
+use crate::conntrack::Connection;
+use crate::flow::{FlowKey, Protocol};
+use crate::id::{ServiceId, WorkerId};
+use crate::inquiry::{Filter, Grounds, Outlook, Question, Survey};
+use crate::service::{Service, Snapshot};
+use crate::time::Instant;
+
+/// Connections that are listed when nobody says how many.
+const LISTED: usize = 1000;
+/// The most that can be listed.
+const MOST_LISTED: usize = 100_000;
+
+/// The terms of a filter, and what else stands behind the `?`.
+pub(super) type Terms = Query<Vec<(String, String)>>;
+
+/// Some of the connections.
+#[derive(Debug, Serialize)]
+struct Connections {
+    /// How many match, over all workers.
+    matched: u64,
+    /// Those that are listed.
+    connections: Vec<ConnectionView>,
+}
+
+/// How many connections were ended.
+#[derive(Debug, Serialize)]
+struct Ended {
+    ended: u64,
+}
+
+/// One connection.
+#[derive(Debug, Serialize)]
+struct ConnectionView {
+    protocol: String,
+    /// Where the client is.
+    client: String,
+    /// Where it sends to.
+    vip: String,
+    /// The source towards the backend; nothing where that is the client.
+    local: Option<String>,
+    backend: Option<String>,
+    service: Option<String>,
+    state: &'static str,
+    /// Whole seconds since its last packet.
+    idle_seconds: u64,
+    /// The lcore that has it.
+    lcore: usize,
+}
+
+/// What would become of a client's packet, and why.
+#[derive(Debug, Default, Serialize)]
+struct Explanation {
+    /// The client's packet.
+    flow: String,
+    service: Option<String>,
+    mode: Option<String>,
+    scheduler: Option<String>,
+    /// The lcore that decides.
+    lcore: Option<usize>,
+    /// `known`: it belongs to a connection; `new`: it would open one; `dropped`.
+    outcome: &'static str,
+    backend: Option<String>,
+    /// Why, in words.
+    why: String,
+    /// The connection that it belongs to.
+    connection: Option<ConnectionView>,
+}
+
+pub(super) async fn list(State(office): State<Office>, Query(terms): Terms) -> Response {
+    let (mut filter, mut limit) = (Filter::default(), LISTED);
+    for (term, value) in &terms {
+        if term == "limit" {
+            match value.parse() {
+                Ok(number) if number <= MOST_LISTED => limit = number,
+                _ => {
+                    let message = format!("limit={value}: write a number up to {MOST_LISTED}");
+                    return problem(StatusCode::BAD_REQUEST, &message);
+                }
+            }
+        } else if let Err(error) = filter.add(term, value) {
+            return problem(StatusCode::BAD_REQUEST, &error.to_string());
+        }
+    }
+    match survey(&office, filter, limit, false).await {
+        Ok(found) => Json(found).into_response(),
+        Err(refused) => refused,
+    }
+}
+
+pub(super) async fn end(State(office): State<Office>, Query(terms): Terms) -> Response {
+    let filter = match read(&terms) {
+        Ok(filter) => filter,
+        Err(refused) => return refused,
+    };
+    if filter.is_empty() {
+        return problem(
+            StatusCode::BAD_REQUEST,
+            "say which connections are to be ended, such as ?client=10.0.0.1:40000",
+        );
+    }
+    match survey(&office, filter, 0, true).await {
+        Ok(Connections { matched: 0, .. }) => problem(StatusCode::NOT_FOUND, "there is no such connection"),
+        Ok(Connections { matched, .. }) => {
+            log::info!("changed by the API: {matched} connections ended");
+            Json(Ended { ended: matched }).into_response()
+        }
+        Err(refused) => refused,
+    }
+}
+
+#[expect(clippy::result_large_err, reason = "the answer is sent at once")]
+pub(super) fn read(terms: &[(String, String)]) -> Result<Filter, Response> {
+    let mut filter = Filter::default();
+    let read = terms.iter().try_for_each(|(term, value)| filter.add(term, value));
+    read.map(|()| filter).map_err(|error| problem(StatusCode::BAD_REQUEST, &error.to_string()))
+}
+
+async fn survey(office: &Office, filter: Filter, limit: usize, ends: bool) -> Result<Connections, Response> {
+    let service = match &filter.service {
+        None => None,
+        Some(name) => Some(number_of(office, name)?),
+    };
+    let asked = office.inquirer.ask(|| Question::Survey(Survey::new(filter.clone(), service, limit, ends))).await;
+    let answers = asked.map_err(|error| problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()))?;
+    let mut found = Connections { matched: 0, connections: Vec::new() };
+    let scene = Scene::of(office);
+    for (worker, answer) in answers.iter().enumerate() {
+        let Question::Survey(survey) = answer else { continue };
+        found.matched += survey.matched();
+        let room = limit - found.connections.len();
+        found.connections.extend(survey.found().iter().take(room).map(|it| scene.view(it, worker)));
+    }
+    Ok(found)
+}
+
+#[expect(clippy::result_large_err, reason = "the answer is sent at once")]
+fn number_of(office: &Office, name: &str) -> Result<ServiceId, Response> {
+    let snapshot = office.source.current.load();
+    let found = snapshot.services().find(|(_, service)| service.name == name).map(|(id, _)| id);
+    found.ok_or_else(|| problem(StatusCode::NOT_FOUND, &format!("there is no service {name:?}")))
+}
+
+pub(super) async fn explain(State(office): State<Office>, Query(terms): Terms) -> Response {
+    let flow = match flow(&terms) {
+        Ok(flow) => flow,
+        Err(message) => return problem(StatusCode::BAD_REQUEST, &message),
+    };
+    let answers = match office.inquirer.ask(|| Question::Explain { flow, outlook: Outlook::Unasked }).await {
+        Ok(answers) => answers,
+        Err(error) => return problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+    };
+    let outlooks: Vec<Outlook> = answers
+        .iter()
+        .filter_map(|answer| match answer {
+            Question::Explain { outlook, .. } => Some(*outlook),
+            _ => None,
+        })
+        .collect();
+    // Who has the connection decides; else who would have it.
+    let decides = |outlook: &Outlook| !matches!(outlook, Outlook::Elsewhere { .. } | Outlook::Unasked);
+    let known = outlooks.iter().position(|outlook| matches!(outlook, Outlook::Known(_)));
+    let worker = known.or_else(|| outlooks.iter().position(decides)).unwrap_or_default();
+    let scene = Scene::of(&office);
+    let outlook = outlooks.get(worker).copied().unwrap_or(Outlook::Unasked);
+    Json(scene.explanation(&flow, outlook, worker)).into_response()
+}
+
+/// The flow that `terms` name.
+fn flow(terms: &[(String, String)]) -> Result<FlowKey, String> {
+    let (mut protocol, mut client, mut vip) = (Protocol::Tcp, None, None);
+    for (term, value) in terms {
+        match term.as_str() {
+            "client" => client = Some(endpoint("client", value)?),
+            "vip" => vip = Some(endpoint("vip", value)?),
+            "protocol" => {
+                protocol = match value.as_str() {
+                    "tcp" => Protocol::Tcp,
+                    "udp" => Protocol::Udp,
+                    _ => return Err(format!("protocol={value}: there are tcp and udp")),
+                }
+            }
+            other => return Err(format!("{other:?} is no term; there are protocol, client and vip")),
+        }
+    }
+    let missing = || "say which flow: ?client=ADDR:PORT&vip=ADDR:PORT, and protocol=udp if it is not TCP".to_owned();
+    let ((src, src_port), (dst, dst_port)) = client.zip(vip).ok_or_else(missing)?;
+    Ok(FlowKey { src, dst, src_port, dst_port, protocol })
+}
+
+fn endpoint(term: &str, value: &str) -> Result<(Ipv4Addr, u16), String> {
+    let read = value.parse::<std::net::SocketAddrV4>().ok().filter(|it| it.port() != 0);
+    read.map(|it| (*it.ip(), it.port())).ok_or_else(|| format!("{term}={value}: write ADDR:PORT"))
+}
+
+/// What is needed to speak of connections.
+struct Scene {
+    snapshot: std::sync::Arc<Snapshot>,
+    lcores: Vec<usize>,
+    now: Instant,
+}
+
+impl Scene {
+    fn of(office: &Office) -> Self {
+        Self {
+            snapshot: office.source.current.load(),
+            lcores: office.source.lcores.clone(),
+            now: Instant::ZERO + office.source.started.elapsed(),
+        }
+    }
+
+    fn view(&self, connection: &Connection, worker: usize) -> ConnectionView {
+        let original = connection.original_key();
+        let backend = self.snapshot.backend(connection.backend());
+        let service = backend.and_then(|backend| self.snapshot.service(backend.service));
+        let local = connection.has_replies().then(|| connection.reply_key());
+        let local =
+            local.map(|reply| (reply.dst, reply.dst_port)).filter(|it| *it != (original.src, original.src_port));
+        // Its port is what the client chose where the service has none.
+        let port_of = |port: u16| if port == 0 { original.dst_port } else { port };
+        ConnectionView {
+            protocol: original.protocol.to_string(),
+            client: shown(original.src, original.src_port),
+            vip: shown(original.dst, original.dst_port),
+            local: local.map(|(address, port)| shown(address, port)),
+            backend: backend.map(|backend| shown(backend.address, port_of(backend.port))),
+            service: service.map(|service| service.name.clone()),
+            state: connection.state().name(),
+            // The workers' clock and this one began within a second of each other.
+            idle_seconds: u64::from(self.now.tick().since(connection.last_seen()).min(1 << 31)) / 10,
+            lcore: self.lcore(worker),
+        }
+    }
+
+    fn explanation(&self, flow: &FlowKey, outlook: Outlook, worker: usize) -> Explanation {
+        let mut explanation = Explanation { flow: flow.to_string(), outcome: "dropped", ..Explanation::default() };
+        match outlook {
+            Outlook::Unasked | Outlook::NoService => {
+                let is_vip = self.snapshot.services().any(|(_, service)| service.vip == flow.dst);
+                explanation.why = match is_vip {
+                    true => format!("no service of VIP {} has {} port {}", flow.dst, flow.protocol, flow.dst_port),
+                    false => format!("{} is no VIP of a service", flow.dst),
+                };
+            }
+            Outlook::Elsewhere { service, owner } => {
+                explanation.name(self.snapshot.service(service));
+                explanation.lcore = Some(self.lcore(owner.index()));
+                "its worker did not say".clone_into(&mut explanation.why);
+            }
+            Outlook::Refused { service, reason } => {
+                explanation.name(service.and_then(|service| self.snapshot.service(service)));
+                explanation.lcore = service.map(|_| self.lcore(worker));
+                explanation.why = format!("{} ({})", reason.description(), reason.name());
+            }
+            Outlook::Known(connection) => {
+                let view = self.view(&connection, worker);
+                let backend = self.snapshot.backend(connection.backend());
+                explanation.name(backend.and_then(|backend| self.snapshot.service(backend.service)));
+                explanation.outcome = "known";
+                explanation.lcore = Some(view.lcore);
+                explanation.backend.clone_from(&view.backend);
+                explanation.why = format!("it belongs to a connection in state {}", view.state);
+                explanation.connection = Some(view);
+            }
+            Outlook::New { service, backend, grounds } => {
+                explanation.name(self.snapshot.service(service));
+                explanation.outcome = "new";
+                explanation.lcore = Some(self.lcore(worker));
+                let backend = self.snapshot.backend(backend);
+                explanation.backend = backend.map(|it| shown(it.address, it.port));
+                explanation.why = match grounds {
+                    Grounds::Remembered => "this flow had it before, and the service remembers flows".to_owned(),
+                    Grounds::Persistent => "this client had it before, and persistence keeps it".to_owned(),
+                    Grounds::Chosen(why) => why.to_string(),
+                };
+            }
+        }
+        explanation
+    }
+
+    /// DPDK's number of a worker's lcore.
+    fn lcore(&self, worker: usize) -> usize {
+        self.lcores.get(worker).copied().unwrap_or(usize::from(WorkerId::FIRST.0))
+    }
+}
+
+impl Explanation {
+    fn name(&mut self, service: Option<&Service>) {
+        let Some(service) = service else { return };
+        self.service = Some(service.name.clone());
+        self.mode = Some(service.mode.to_string());
+        self.scheduler = Some(service.schedule.algorithm().to_string());
+    }
+}
+
+fn shown(address: Ipv4Addr, port: u16) -> String {
+    if port == 0 { address.to_string() } else { format!("{address}:{port}") }
+}
