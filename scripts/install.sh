@@ -43,6 +43,7 @@ needs='
     command:dig                                  bind9-dnsutils
     command:dnsmasq                              dnsmasq-base
     command:jq                                   jq
+    command:tshark                               tshark
     command:ps                                   procps
     command:flock                                util-linux
     path:/usr/bin/python3                        python3

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use leat::ctl::{Common, Failure, change, show};
+use leat::ctl::{Common, Failure, change, connections, show, top, watch};
 use leat::import;
 
 /// Looks at a running leat and changes it
@@ -35,6 +35,18 @@ enum Command {
     Neighbors,
     /// Dropped packets by reason; docs/DROPS.md explains them
     Drops,
+    /// What happens now: rates, load and drops, renewed every second
+    Top(top::Top),
+    /// The connections for which all terms hold, such as client=10.0.0.1 service=web
+    Connections(connections::Connections),
+    /// End the connections for which all terms hold; what comes of them later belongs to none
+    End(connections::Terms),
+    /// Say which backend a flow gets, and why
+    Explain(connections::Explain),
+    /// Say of each packet for which all terms hold what is decided, and why
+    Trace(watch::Packets),
+    /// Write such packets to a file, before and after, with comments: for Wireshark
+    Capture(watch::Capture),
     /// Change a backend's weight
     Set(change::Set),
     /// Add a backend to a service
@@ -73,6 +85,12 @@ fn main() -> ExitCode {
         Command::Ports => show::ports(&common),
         Command::Neighbors => show::neighbors(&common),
         Command::Drops => show::drops(&common),
+        Command::Top(wanted) => top::top(&common, &wanted),
+        Command::Connections(wanted) => connections::list(&common, &wanted),
+        Command::End(terms) => connections::end(&common, &terms),
+        Command::Explain(flow) => connections::explain(&common, &flow),
+        Command::Trace(packets) => watch::trace(&common, &packets),
+        Command::Capture(capture) => watch::capture(&common, &capture),
         Command::Set(set) => change::set(&common, &set),
         Command::Add(add) => change::add(&common, &add),
         Command::Remove(remove) => change::remove(&common, &remove),

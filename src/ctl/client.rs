@@ -1,21 +1,26 @@
 //! One question to leat's API and its answer, over a Unix socket or TCP.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::handshake;
-use hyper::{Method, Request};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
 
 use super::{Common, Failure};
 use crate::config::ApiAddress;
 
 /// How long an answer is awaited: a reload of a large file takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether somebody has had enough of an answer that goes on.
+const GLANCE: Duration = Duration::from_millis(100);
 
 /// Who asks.
 pub struct Client<'a> {
@@ -55,38 +60,88 @@ impl<'a> Client<'a> {
             .map_err(|error| self.unreachable(format!("it does not answer as leat does: {error}")))
     }
 
+    /// Gives `take` the pieces of what is at `path` as they come, until it ends, `stop` is set, or `take` fails.
+    ///
+    /// # Errors
+    ///
+    /// As [`Failure`] says, those of `take` among them.
+    pub fn stream(
+        &self,
+        path: &str,
+        stop: &AtomicBool,
+        mut take: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let request = self.request(Method::GET, path, None)?;
+        let lost = |error: Error| self.unreachable(error.to_string());
+        self.runtime.block_on(async {
+            let answered = timeout(PATIENCE, self.answer(request)).await;
+            let mut answer = answered
+                .map_err(|_| self.unreachable(format!("nothing for {} seconds", PATIENCE.as_secs())))?
+                .map_err(lost)?;
+            let code = answer.status().as_u16();
+            if !(200..300).contains(&code) {
+                let body = answer.into_body().collect().await.map_err(|error| lost(error.into()))?.to_bytes();
+                return Err(refused(code, &String::from_utf8_lossy(&body)));
+            }
+            while !stop.load(Relaxed) {
+                match timeout(GLANCE, answer.body_mut().frame()).await {
+                    // Nothing yet.
+                    Err(_) => {}
+                    Ok(None) => break,
+                    Ok(Some(Err(error))) => return Err(lost(error.into())),
+                    Ok(Some(Ok(frame))) => {
+                        if let Some(piece) = frame.data_ref() {
+                            take(piece)?;
+                        }
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Sends `text` to `path`, or nothing; the answer as it is.
     ///
     /// # Errors
     ///
     /// As [`Failure`] says.
     pub fn exchange(&self, method: Method, path: &str, body: Option<(&str, String)>) -> Result<String, Failure> {
-        let mut request = Request::builder().method(method).uri(path).header("host", "leat");
-        if let Some((kind, _)) = &body {
-            request = request.header("content-type", *kind);
-        }
-        let body = Full::new(Bytes::from(body.map(|(_, text)| text).unwrap_or_default()));
-        let request = request.body(body).map_err(|error| Failure::Unusable(format!("{path}: {error}")))?;
-        let answer = self.runtime.block_on(async {
-            tokio::time::timeout(PATIENCE, async {
-                match &self.common.api {
-                    ApiAddress::Unix(path) => ask(UnixStream::connect(path).await?, request).await,
-                    ApiAddress::Tcp(address) => ask(TcpStream::connect(address).await?, request).await,
-                }
-            })
-            .await
-        });
+        let request = self.request(method, path, body)?;
+        let exchanged = async {
+            let answer = self.answer(request).await?;
+            let code = answer.status().as_u16();
+            let body = answer.into_body().collect().await?.to_bytes();
+            Ok::<_, Error>((code, String::from_utf8(body.into())?))
+        };
+        // A timeout begins within the runtime.
+        let answer = self.runtime.block_on(async { timeout(PATIENCE, exchanged).await });
         let (code, text) = match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return Err(self.unreachable(error.to_string())),
             Err(_) => return Err(self.unreachable(format!("nothing for {} seconds", PATIENCE.as_secs()))),
         };
-        if (200..300).contains(&code) {
-            return Ok(text);
+        if (200..300).contains(&code) { Ok(text) } else { Err(refused(code, &text)) }
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, String)>,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
+        let mut request = Request::builder().method(method).uri(path).header("host", "leat");
+        if let Some((kind, _)) = &body {
+            request = request.header("content-type", *kind);
         }
-        let said: Option<Value> = serde_json::from_str(&text).ok();
-        let said = said.as_ref().and_then(|said| said["error"].as_str());
-        Err(Failure::Refused { code, message: said.unwrap_or(&text).to_owned() })
+        let body = Full::new(Bytes::from(body.map(|(_, text)| text).unwrap_or_default()));
+        request.body(body).map_err(|error| Failure::Unusable(format!("{path}: {error}")))
+    }
+
+    async fn answer(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
+        match &self.common.api {
+            ApiAddress::Unix(path) => ask(UnixStream::connect(path).await?, request).await,
+            ApiAddress::Tcp(address) => ask(TcpStream::connect(address).await?, request).await,
+        }
     }
 
     fn unreachable(&self, error: String) -> Failure {
@@ -96,17 +151,21 @@ impl<'a> Client<'a> {
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-async fn ask<S>(stream: S, request: Request<Full<Bytes>>) -> Result<(u16, String), Error>
+/// leat's words about why there is no answer.
+fn refused(code: u16, text: &str) -> Failure {
+    let said: Option<Value> = serde_json::from_str(text).ok();
+    let said = said.as_ref().and_then(|said| said["error"].as_str());
+    Failure::Refused { code, message: said.unwrap_or(text).to_owned() }
+}
+
+async fn ask<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
     // It carries the bytes until the answer is there.
     tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
-    let code = response.status().as_u16();
-    let body = response.into_body().collect().await?.to_bytes();
-    Ok((code, String::from_utf8(body.into())?))
+    Ok(sender.send_request(request).await?)
 }
 
 /// A part of a path, with everything escaped that has a meaning in one.

@@ -5,7 +5,10 @@
 
 pub mod change;
 mod client;
+pub mod connections;
 pub mod show;
+pub mod top;
+pub mod watch;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -55,6 +58,9 @@ pub enum Failure {
     /// Something here cannot be read.
     #[error("{0}")]
     Unusable(String),
+    /// Something here cannot be written.
+    #[error("{0}")]
+    Unwritable(String),
     /// What was waited for did not come.
     #[error("{0}")]
     Late(String),
@@ -68,7 +74,7 @@ impl Failure {
         }
         match self {
             Self::Unusable(_) | Self::Refused { code: 400 | 413 | 422, .. } => ExitCode::from(2),
-            Self::Unreachable { .. } | Self::Refused { .. } | Self::Late(_) => ExitCode::from(1),
+            Self::Unreachable { .. } | Self::Refused { .. } | Self::Unwritable(_) | Self::Late(_) => ExitCode::from(1),
         }
     }
 }

@@ -182,16 +182,16 @@ fn services_of(common: &Common, of: &OfService) -> Result<Value, Failure> {
     }
 }
 
-fn rows(list: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn rows(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
 /// An address with its port, if it has one.
-fn endpoint(it: &Value, key: &str) -> String {
+pub(super) fn endpoint(it: &Value, key: &str) -> String {
     match it["port"].as_u64() {
         None | Some(0) => text(&it[key]),
         Some(port) => format!("{}:{port}", text(&it[key])),
