@@ -18,6 +18,7 @@ pub mod config;
 pub mod conntrack;
 pub mod control;
 pub mod counters;
+pub mod courier;
 pub mod ctl;
 pub mod flow;
 pub mod forward;

@@ -64,6 +64,8 @@ impl Balancer {
             flow_memory: FlowMemory::new(1024),
             clients: Persistence::new(connections.min(1 << 20), hasher),
             counters: Arc::clone(&counters),
+
+            courier: Arc::default(),
         });
         pipeline.adopt(&snapshot);
         Self { snapshot, pipeline, counters, now: Instant::ZERO }

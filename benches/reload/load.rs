@@ -127,6 +127,8 @@ impl Load {
             flow_memory: FlowMemory::new(1000),
             clients: Persistence::new(1000, hasher),
             counters: Arc::clone(&counters),
+
+            courier: Arc::default(),
         });
         pipeline.adopt(&snapshot);
         Self {

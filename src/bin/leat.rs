@@ -34,6 +34,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often the backends' liveness is looked after.
 const TEND: Duration = Duration::from_millis(20);
 
+/// The same while a health check waits for an answer, which it may have to answer in turn.
+const TALK: Duration = Duration::from_millis(4);
+
 /// How long the workers may take to take over a configuration before it is called reloaded nevertheless.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -106,13 +109,13 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
 
     let arguments: Vec<String> = std::iter::once("leat".to_owned()).chain(completed.args).collect();
     let eal = Eal::init(arguments.iter().map(String::as_str))?;
-    let Deployment { workers, ports, alignments, pool, publisher, delivery, counters, lines, notes } =
+    let Deployment { workers, ports, alignments, pool, publisher, delivery, counters, courier, lines, notes } =
         deploy(&eal, &run.config, &arguments)?;
     for note in notes {
         log::warn!("{note}");
     }
     let ports = Arc::new(Mutex::new(ports));
-    let running = Running::new(run.config.clone(), publisher, delivery, since(started));
+    let running = Running::new(run.config.clone(), publisher, delivery, courier, since(started));
     let source = Arc::new(Source {
         current: Arc::clone(running.current()),
         health: Arc::clone(running.report()),
@@ -279,6 +282,7 @@ fn attend(source: &Source, mut running: Running, signals: &Receiver<i32>, asked:
         let patience = match is_ready {
             false => Duration::from_millis(1),
             true if running.is_idle() => LOOK.min(supervisor.patience().unwrap_or(LOOK)),
+            true if running.is_talking() => TALK,
             true => TEND,
         };
         select! {

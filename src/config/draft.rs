@@ -81,6 +81,14 @@ pub(super) struct DraftHealth {
     pub(super) timeout: Option<At<String>>,
     pub(super) rise: Option<At<i128>>,
     pub(super) fall: Option<At<i128>>,
+    pub(super) start_delay: Option<At<String>>,
+    pub(super) jitter: Option<At<String>>,
+    pub(super) port: Option<At<i128>>,
+    pub(super) path: Option<At<String>>,
+    pub(super) host: Option<At<String>>,
+    /// Ranges, or one number.
+    pub(super) status: Option<Result<At<String>, At<i128>>>,
+    pub(super) body: Option<At<String>>,
 }
 
 #[derive(Debug)]

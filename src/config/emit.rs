@@ -108,12 +108,8 @@ fn write_service(text: &mut String, service: &Service) -> fmt::Result {
     if let Some(memory) = service.flow_memory {
         writeln!(text, "flow_memory = \"{}\"", show_duration(memory))?;
     }
-    if let Some(Health { kind, interval, timeout, rise, fall }) = service.health {
-        let (interval, timeout) = (show_duration(interval), show_duration(timeout));
-        writeln!(
-            text,
-            "health = {{ type = \"{kind}\", interval = \"{interval}\", timeout = \"{timeout}\", rise = {rise}, fall = {fall} }}"
-        )?;
+    if let Some(health) = &service.health {
+        writeln!(text, "health = {{ {} }}", health_keys(health).join(", "))?;
     }
     if service.on_failure != Default::default() {
         writeln!(text, "on_failure = \"{}\"", service.on_failure.name())?;
@@ -122,6 +118,31 @@ fn write_service(text: &mut String, service: &Service) -> fmt::Result {
         writeln!(text, "no_connection = \"{}\"", service.no_connection.name())?;
     }
     service.backends.iter().try_for_each(|backend| write_backend(text, service, backend))
+}
+
+fn health_keys(health: &Health) -> Vec<String> {
+    let Health { kind, interval, timeout, rise, fall, start_delay, jitter, port, http } = health;
+    let (interval, timeout) = (show_duration(*interval), show_duration(*timeout));
+    let mut keys = vec![
+        format!("type = \"{kind}\""),
+        format!("interval = \"{interval}\""),
+        format!("timeout = \"{timeout}\""),
+        format!("rise = {rise}"),
+        format!("fall = {fall}"),
+    ];
+    for (key, time) in [("start_delay", start_delay), ("jitter", jitter)] {
+        if !time.is_zero() {
+            keys.push(format!("{key} = \"{}\"", show_duration(*time)));
+        }
+    }
+    keys.extend(port.map(|port| format!("port = {port}")));
+    if let Some(http) = http {
+        keys.push(format!("path = {}", quoted(&http.path)));
+        keys.extend(http.host.as_ref().map(|host| format!("host = {}", quoted(host))));
+        keys.push(format!("status = \"{}\"", http.statuses()));
+        keys.extend(http.body.as_ref().map(|body| format!("body = {}", quoted(body))));
+    }
+    keys
 }
 
 fn write_backend(text: &mut String, service: &Service, backend: &Backend) -> fmt::Result {
@@ -179,6 +200,8 @@ mod tests {
             include_str!("../../docs/leat.example.toml"),
             include_str!("../../docs/labs/ecmp-h1.toml"),
             "",
+            "[[service]]\nvip = \"10.0.0.1\"\nport = 80\nhealth = { type = \"http\", host = \"a\", status = 204, \
+             body = \"o\\\"k\", start_delay = \"3s\", jitter = \"500ms\", port = 81 }\n",
             "mac = \"02:00:00:00:00:01\"\nbuffers = 5\n[[service]]\nvip = \"10.0.0.1\"\nprotocol = \"any\"\nmode = \"dr\"\n",
         ];
         for example in examples {

@@ -18,7 +18,6 @@ pub const MAX_SIZE: usize = 16 << 20;
 /// Keys that later versions will have, by the table that they stand in: refused by name, not as unknown.
 const LATER_TOP: &[&str] = &["standby"];
 const LATER_SERVICE: &[&str] = &["one_packet", "panic", "slow_start", "syn_proxy"];
-const LATER_HEALTH: &[&str] = &["body", "host", "jitter", "path", "port", "start_delay", "status"];
 
 /// What a file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,15 +185,34 @@ fn read_extras(service: &Table<'_>) -> DraftExtras {
 }
 
 fn read_health(table: Table<'_>) -> Option<DraftHealth> {
-    table.demand("type", "\"arp\"");
+    table.demand("type", "\"tcp\"");
     let kind = table.string("type");
     let interval = table.string("interval");
     let timeout = table.string("timeout");
     let rise = table.integer("rise");
     let fall = table.integer("fall");
+    let (start_delay, jitter) = (table.string("start_delay"), table.string("jitter"));
+    let port = table.integer("port");
+    let (path, host) = (table.string("path"), table.string("host"));
+    let status = table.string_or_integer("status");
+    let body = table.string("body");
     let context = table.context().to_owned();
-    table.finish(LATER_HEALTH);
-    Some(DraftHealth { context, kind: kind?, interval, timeout, rise, fall })
+    table.finish(&[]);
+    Some(DraftHealth {
+        context,
+        kind: kind?,
+        interval,
+        timeout,
+        rise,
+        fall,
+        start_delay,
+        jitter,
+        port,
+        path,
+        host,
+        status,
+        body,
+    })
 }
 
 fn read_backend(table: Table<'_>) -> Option<DraftBackend> {

@@ -30,6 +30,7 @@ pub(crate) use value::show_duration;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
@@ -184,7 +185,7 @@ pub struct Service {
 }
 
 /// How a service's backends are probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
     /// By what.
@@ -197,6 +198,37 @@ pub struct Health {
     pub rise: u8,
     /// After how many missing answers in a row a backend is down: not 0.
     pub fall: u8,
+    /// How long a backend that is new is left alone before its first probe.
+    pub start_delay: Duration,
+    /// Up to this much later, at random, each probe leaves: no more than the interval.
+    pub jitter: Duration,
+    /// The port that is asked, in host byte order, if it is not the backend's: only by TCP, and always there for `any`.
+    pub port: Option<u16>,
+    /// What is asked for: something exactly by HTTP.
+    pub http: Option<Arc<HttpCheck>>,
+}
+
+/// What a backend is asked for by HTTP, and what it has to answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct HttpCheck {
+    /// The path with its query: visible ASCII that begins with `/`.
+    pub path: String,
+    /// What the header `Host` says, if it is not the address: visible ASCII.
+    pub host: Option<String>,
+    /// The status codes that are right: not empty.
+    pub status: Vec<StatusRange>,
+    /// What the first 64 KiB of the body must contain. Not empty.
+    pub body: Option<String>,
+}
+
+/// Status codes of HTTP from one to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StatusRange {
+    /// The lowest.
+    pub first: u16,
+    /// The highest.
+    pub last: u16,
 }
 
 /// By what a backend is probed.
@@ -205,6 +237,19 @@ pub struct Health {
 pub enum HealthKind {
     /// An ARP request. Every backend of the service is then on the link and has no configured Ethernet address.
     Arp,
+    /// A ping.
+    Icmp,
+    /// A TCP connection.
+    Tcp,
+    /// A request by HTTP.
+    Http,
+}
+
+impl HealthKind {
+    /// Whether it takes a TCP connection.
+    pub const fn is_by_tcp(self) -> bool {
+        matches!(self, Self::Tcp | Self::Http)
+    }
 }
 
 /// One backend of a service.
@@ -225,7 +270,24 @@ impl fmt::Display for HealthKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Arp => "arp",
+            Self::Icmp => "icmp",
+            Self::Tcp => "tcp",
+            Self::Http => "http",
         })
+    }
+}
+
+impl fmt::Display for StatusRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, last } = self;
+        if first == last { write!(f, "{first}") } else { write!(f, "{first}-{last}") }
+    }
+}
+
+impl HttpCheck {
+    /// The status codes that are right, as a configuration file has them.
+    pub fn statuses(&self) -> String {
+        self.status.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
     }
 }
 

@@ -151,14 +151,16 @@ fn write_mode(page: &mut String, service: &Service) -> std::fmt::Result {
 }
 
 fn write_failure(page: &mut String, service: &Service) -> std::fmt::Result {
-    match service.health {
+    match &service.health {
         None => writeln!(page, "  health     none")?,
-        Some(Health { kind, interval, timeout, rise, fall }) => writeln!(
-            page,
-            "  health     {kind} every {}, answer within {}, up after {rise}, down after {fall}",
-            value::show_duration(interval),
-            value::show_duration(timeout)
-        )?,
+        Some(Health { kind, interval, timeout, rise, fall, http, .. }) => {
+            let (every, within) = (value::show_duration(*interval), value::show_duration(*timeout));
+            let what = http.as_ref().map_or_else(String::new, |http| format!(" {}", http.path));
+            writeln!(
+                page,
+                "  health     {kind}{what} every {every}, answer within {within}, up after {rise}, down after {fall}"
+            )?;
+        }
     }
     writeln!(page, "  failure    {} its connections", service.on_failure.name())?;
     writeln!(page, "  strays     {}", service.no_connection.name())

@@ -5,8 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Line;
+use super::ways::probe_source;
 use crate::config::Config;
-use crate::health::{Change, Subject};
+use crate::courier;
+use crate::flow::Protocol;
+use crate::health::{Change, Place, Subject, Target};
 use crate::id::BackendId;
 use crate::service::{Service, Snapshot};
 
@@ -15,10 +18,21 @@ pub(super) fn subjects(config: &Config, snapshot: &Snapshot) -> Vec<Subject> {
     let mut subjects = Vec::new();
     // Services that were removed come last, and are not configured.
     for (configured, (_, service)) in config.services.iter().zip(snapshot.services()) {
-        let Some(health) = configured.health else { continue };
+        let Some(health) = &configured.health else { continue };
         for id in service.all_backends() {
-            let Some(backend) = snapshot.backend(id).filter(|backend| !backend.neighbor.is_static()) else { continue };
-            subjects.push(Subject { backend: id, neighbor: Arc::clone(&backend.neighbor), health });
+            let Some(backend) = snapshot.backend(id) else { continue };
+            let target = match probe_source(config, configured, backend.address) {
+                None if backend.neighbor.is_static() => continue,
+                None => Target::Neighbor(Arc::clone(&backend.neighbor)),
+                Some(source) => {
+                    let one_way = configured.mode.is_one_way();
+                    let destination = if one_way { configured.vip } else { backend.address };
+                    let port = health.port.unwrap_or(backend.port);
+                    let taken = courier::PORTS.filter(|port| snapshot.listens(source, Protocol::Tcp, *port)).collect();
+                    Target::Place(Place { source, destination, port, taken })
+                }
+            };
+            subjects.push(Subject { backend: id, target, health: health.clone() });
         }
     }
     subjects

@@ -8,13 +8,13 @@
 //! service. What is the same keeps its number, counters, next hop and health. What is gone *drains*: it stays as long as
 //! a worker has connections of it, and takes no new ones.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::numbers::Numbers;
-use super::ways::{NextHops, Tunnels, asker_by_backend, interfaces, own_addresses, routes};
+use super::ways::{NextHops, Tunnels, asker_by_backend, interfaces, own_addresses, probe_source, routes};
 use crate::config::{self, Config};
 use crate::counters::per_worker;
 use crate::id::{BackendId, ServiceId};
@@ -204,6 +204,7 @@ impl Publisher {
             next.parts.order.push(id);
         }
         next.drain_the_rest();
+        next.parts.probe_sources = probe_sources(config);
         next.parts.routes = routes(&interfaces, &mut next.hops);
         next.parts.neighbors = neighbors(&next.parts);
         next.hops.commit();
@@ -377,6 +378,14 @@ fn neighbors(parts: &Parts) -> Vec<Arc<Neighbor>> {
     let all = backends.chain(parts.routes.iter().filter_map(|route| route.via.as_ref()));
     let mut seen = HashSet::new();
     all.filter(|neighbor| seen.insert(Arc::as_ptr(neighbor))).cloned().collect()
+}
+
+/// All addresses that health checks leave from.
+fn probe_sources(config: &Config) -> Vec<Ipv4Addr> {
+    let backends = config.services.iter().flat_map(|service| service.backends.iter().map(move |it| (service, it)));
+    let sources: BTreeSet<_> =
+        backends.filter_map(|(service, backend)| probe_source(config, service, backend.address)).collect();
+    sources.into_iter().collect()
 }
 
 /// Puts `value` into place number `at`.

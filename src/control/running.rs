@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::liveness::{changed, news, subjects};
 use super::{Delivery, Line, PublishError, Publisher, wanted_ports};
 use crate::config::{self, Config};
+use crate::courier::Courier;
 use crate::health::{Checker, Report};
 use crate::id::BackendId;
 use crate::service::{Current, Snapshot};
@@ -69,10 +70,11 @@ pub struct Running {
 }
 
 impl Running {
-    /// `config` runs, as the snapshot that `delivery` begins with, which `publisher` made of it.
-    pub fn new(config: Config, publisher: Publisher, delivery: Delivery, now: Instant) -> Self {
+    /// `config` runs, as the snapshot that `delivery` begins with, which `publisher` made of it; `courier` brings health checks
+    /// to the first worker.
+    pub fn new(config: Config, publisher: Publisher, delivery: Delivery, courier: Arc<Courier>, now: Instant) -> Self {
         let snapshot = delivery.current().load();
-        let checker = Checker::new(subjects(&config, &snapshot), Arc::clone(snapshot.bell()), now);
+        let checker = Checker::new(subjects(&config, &snapshot), Arc::clone(snapshot.bell()), courier, now);
         Self { config, publisher, checker, delivery, next_look: now }
     }
 
@@ -149,6 +151,11 @@ impl Running {
     /// Whether [`Self::tend`] need not be called more often than once a second.
     pub fn is_idle(&self) -> bool {
         self.checker.is_idle() && self.delivery.is_settled()
+    }
+
+    /// Whether [`Self::tend`] is to be called again very soon: a health check waits for an answer to answer it in turn.
+    pub fn is_talking(&self) -> bool {
+        self.checker.is_talking()
     }
 
     /// Lets backends go that drained and are empty, and with them the services that were removed.

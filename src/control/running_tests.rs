@@ -36,7 +36,7 @@ impl Leat {
         let nothing = Snapshot::from(Parts::default());
         let held = Arc::new(publisher.publish(&config, &nothing, at(0)).unwrap());
         let (delivery, mut mailboxes) = Delivery::new(Arc::clone(&held), 1);
-        let running = Running::new(config, publisher, delivery, at(0));
+        let running = Running::new(config, publisher, delivery, Arc::default(), at(0));
         Self { running, mailbox: mailboxes.remove(0), held }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 
 use super::PublishError;
-use crate::config::{self, Config, PortName};
+use crate::config::{self, Config, HealthKind, PortName};
 use crate::id::PortId;
 use crate::neighbor::{Hop, Neighbor};
 use crate::service::{Encapsulation, Forwarding, OwnAddress, PathMtu, Port, Route, Snapshot};
@@ -92,6 +92,23 @@ pub(super) fn routes(interfaces: &[(&config::Interface, PortId)], hops: &mut Nex
     routes
 }
 
+/// Where health checks of a backend of `service` at `destination` leave from: an own address as [`source`] would
+/// choose it, or the VIP where there is none. None where the checks are by ARP, or there are none.
+pub(super) fn probe_source(config: &Config, service: &config::Service, destination: Ipv4Addr) -> Option<Ipv4Addr> {
+    let health = service.health.as_ref().filter(|health| health.kind != HealthKind::Arp);
+    health.map(|_| source(config, destination).unwrap_or(service.vip))
+}
+
+/// An own address to send from: one in the same prefix as `destination`, or any that is no VIP of a one-way service.
+fn source(config: &Config, destination: Ipv4Addr) -> Option<Ipv4Addr> {
+    let Config { addresses, interfaces, services, .. } = config;
+    let own = || interfaces.iter().flat_map(|interface| &interface.addresses).chain(addresses);
+    let is_vip = |address| services.iter().any(|service| service.mode.is_one_way() && service.vip == address);
+    let usable = || own().filter(|net| !is_vip(net.addr()));
+    let near = usable().find(|net| net.contains(&destination));
+    near.or_else(|| usable().next()).map(Ipv4Net::addr)
+}
+
 /// Makes the way to each backend of a tunnel.
 pub(super) struct Tunnels<'a> {
     config: &'a Config,
@@ -115,18 +132,9 @@ impl<'a> Tunnels<'a> {
         }
         let Some(tunnel) = service.tunnel else { return Forwarding::Direct };
         let path_mtu = Arc::clone(self.path_mtus.entry(destination).or_default());
-        Forwarding::Encapsulate(Encapsulation { source: self.source(destination), destination, tunnel, path_mtu })
-    }
-
-    /// An own address to send from: one in the same prefix as `destination`, or any that is no VIP of a one-way service,
-    /// of which a checked configuration has one.
-    fn source(&self, destination: Ipv4Addr) -> Ipv4Addr {
-        let Config { addresses, interfaces, services, .. } = self.config;
-        let own = || interfaces.iter().flat_map(|interface| &interface.addresses).chain(addresses);
-        let is_vip = |address| services.iter().any(|service| service.mode.is_one_way() && service.vip == address);
-        let usable = || own().filter(|net| !is_vip(net.addr()));
-        let near = usable().find(|net| net.contains(&destination));
-        near.or_else(|| usable().next()).map_or(Ipv4Addr::UNSPECIFIED, Ipv4Net::addr)
+        // A checked configuration has one.
+        let source = source(self.config, destination).unwrap_or(Ipv4Addr::UNSPECIFIED);
+        Forwarding::Encapsulate(Encapsulation { source, destination, tunnel, path_mtu })
     }
 }
 

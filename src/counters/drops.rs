@@ -90,6 +90,7 @@ drop_reasons! {
     IcmpConsumed = "icmp_consumed": "an ICMP error about a tunnel, whose MTU it has set",
     TunnelRefused = "tunnel_refused": "an ICMP error that says a backend does not unpack its tunnel",
     IcmpType = "icmp_type": "an ICMP message that is neither an echo nor an error",
+    ProbeConsumed = "probe_consumed": "the answer to a health check, which was read",
     PortZero = "port_zero": "a TCP or UDP port of 0",
     NotOurAddress = "not_our_address": "a destination address that is not leat's",
     NoService = "no_service": "an address of leat's, but no service on that protocol and port",

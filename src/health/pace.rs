@@ -25,6 +25,15 @@ pub(super) struct Pace {
     next: Instant,
 }
 
+/// A time up to `most`, at random.
+pub(super) fn later(most: Duration) -> Duration {
+    if most.is_zero() {
+        return Duration::ZERO;
+    }
+    // Without randomness there is no jitter; the checks work all the same.
+    most.mul_f64(f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX))
+}
+
 impl Turn {
     /// The turn of number `index` of `count` targets, due at once.
     pub(super) fn new(interval: Duration, index: u32, count: u32, now: Instant) -> Self {

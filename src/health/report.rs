@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::config::{HealthKind, show_duration};
@@ -10,7 +10,7 @@ use crate::id::BackendId;
 use crate::time::Instant;
 
 /// Why a backend is taken as up or down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// No probe was decided yet.
     Unproven,
@@ -25,26 +25,44 @@ pub enum Reason {
         /// How many answers in a row were missing.
         times: u8,
     },
+    /// It answers, and not as it should; or it does not.
+    Fails {
+        /// What was wrong last.
+        what: Arc<str>,
+        /// How many times in a row something was.
+        times: u8,
+    },
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let protocol = |kind: &HealthKind| match kind {
             HealthKind::Arp => "ARP",
+            HealthKind::Icmp => "ping",
+            HealthKind::Tcp => "TCP",
+            HealthKind::Http => "HTTP",
+        };
+        let in_a_row = |f: &mut fmt::Formatter<'_>, times: u8| {
+            if times > 1 { write!(f, ", {times} times in a row") } else { Ok(()) }
         };
         match self {
             Self::Unproven => f.write_str("not proven yet"),
+            Self::Answers(HealthKind::Tcp) => f.write_str("accepts connections"),
             Self::Answers(kind) => write!(f, "answers {}", protocol(kind)),
             Self::Silent { kind, timeout, times } => {
                 write!(f, "no answer to {} for {}", protocol(kind), show_duration(*timeout))?;
-                if *times > 1 { write!(f, ", {times} times in a row") } else { Ok(()) }
+                in_a_row(f, *times)
+            }
+            Self::Fails { what, times } => {
+                f.write_str(what)?;
+                in_a_row(f, *times)
             }
         }
     }
 }
 
 /// What is thought of one backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendHealth {
     /// Whether it is taken as up.
     pub is_up: bool,
@@ -63,7 +81,7 @@ pub struct Report(RwLock<HashMap<BackendId, BackendHealth>>);
 impl Report {
     /// What is thought of `backend`; nothing when it is not probed.
     pub fn of(&self, backend: BackendId) -> Option<BackendHealth> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&backend).copied()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&backend).cloned()
     }
 
     /// Forgets those whom `is_probed` refuses.
@@ -87,5 +105,6 @@ mod tests {
         assert_eq!(silent(1).to_string(), "no answer to ARP for 3s");
         assert_eq!(silent(3).to_string(), "no answer to ARP for 3s, 3 times in a row");
         assert_eq!(Reason::Answers(HealthKind::Arp).to_string(), "answers ARP");
+        assert_eq!(Reason::Fails { what: "status 503".into(), times: 2 }.to_string(), "status 503, 2 times in a row");
     }
 }

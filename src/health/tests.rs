@@ -19,6 +19,10 @@ const EVERY_5_S: Health = Health {
     timeout: Duration::from_secs(3),
     rise: 1,
     fall: 1,
+    start_delay: Duration::ZERO,
+    jitter: Duration::ZERO,
+    port: None,
+    http: None,
 };
 
 /// A control thread, a first worker, and a link with hosts on it.
@@ -50,11 +54,12 @@ impl Link {
                 neighbors.push(Arc::clone(&neighbor));
                 neighbor
             });
-            subjects.push(Subject { backend: BackendId(number), neighbor, health: *health });
+            let target = Target::Neighbor(neighbor);
+            subjects.push(Subject { backend: BackendId(number), target, health: health.clone() });
         }
         let bell = Arc::new(Bell::default());
         Self {
-            checker: Checker::new(subjects, Arc::clone(&bell), Instant::ZERO),
+            checker: Checker::new(subjects, Arc::clone(&bell), Arc::default(), Instant::ZERO),
             resolver: Resolver::default(),
             neighbors,
             bell,
@@ -200,7 +205,7 @@ fn single_losses_count_only_as_the_settings_say() {
 fn services_that_share_a_server_and_its_settings_share_its_probes() {
     let hasty = Health { interval: Duration::from_secs(2), timeout: Duration::from_secs(1), ..EVERY_5_S };
     let mut link = Link::new(&[(2, EVERY_5_S), (2, EVERY_5_S), (2, hasty)]);
-    assert_eq!(link.checker.targets.len(), 2);
+    assert_eq!(link.checker.arp.targets(), 2);
     link.run_until(40.0);
     link.kill(2);
     link.run_until(60.0);
@@ -270,10 +275,10 @@ fn a_new_set_of_backends_changes_nothing_about_those_that_stay() {
     let patient = Health { rise: 2, ..EVERY_5_S };
     let subject = |backend, at: usize, health| Subject {
         backend: BackendId(backend),
-        neighbor: Arc::clone(&link.neighbors[at]),
+        target: Target::Neighbor(Arc::clone(&link.neighbors[at])),
         health,
     };
-    let subjects = vec![subject(1, 1, patient), subject(3, 1, patient), subject(2, 2, EVERY_5_S)];
+    let subjects = vec![subject(1, 1, patient.clone()), subject(3, 1, patient), subject(2, 2, EVERY_5_S)];
     link.checker.adopt(subjects, link.now);
     assert_eq!(link.health(1), health);
     assert_eq!(link.checker.report().of(BackendId(0)), None);

@@ -3,7 +3,6 @@
 //! The validator judges whole files, so the services are tried together, and in halves where that fails: one that is
 //! refused costs a few tries, not one for each service. What is refused stays in the file as a comment.
 
-use super::check::{Kind, Probe};
 use super::emit::{self, Head};
 use super::note::{self, Fate, Note};
 use super::settle::{Item, Planned};
@@ -14,13 +13,6 @@ use crate::config::{Failure, file};
 /// # Errors
 /// The own addresses or the port that were asked for are wrong themselves.
 pub(super) fn admit(head: &Head<'_>, items: &mut [Item]) -> Result<(), Failure> {
-    admit_knowing(head, items, Kind::is_validated)
-}
-
-/// Tells whether the validator knows a type of `health`.
-type Knows = fn(&Kind) -> bool;
-
-fn admit_knowing(head: &Head<'_>, items: &mut [Item], knows: Knows) -> Result<(), Failure> {
     let mut accepted = emit::interface(head.wishes);
     validate(&accepted).map_err(|reason| note::failure(format_args!("--address or --port: {reason}")))?;
     let mut services: Vec<&mut Planned> = items
@@ -37,7 +29,7 @@ fn admit_knowing(head: &Head<'_>, items: &mut [Item], knows: Knows) -> Result<()
             .for_each(|service| without_source(service));
         services.retain(|service| service.refused.is_none());
     }
-    try_all(&mut services, &mut accepted, knows);
+    try_all(&mut services, &mut accepted);
     Ok(())
 }
 
@@ -52,33 +44,31 @@ fn without_source(service: &mut Planned) {
 }
 
 /// Appends to `accepted` those of the services that the validator accepts beside them.
-fn try_all(services: &mut [&mut Planned], accepted: &mut String, knows: Knows) {
+fn try_all(services: &mut [&mut Planned], accepted: &mut String) {
     if services.is_empty() {
         return;
     }
     let before = accepted.len();
     for service in services.iter() {
-        accepted.push_str(&emit::service(service, validated_health(service, knows)));
+        accepted.push_str(&emit::service(service, service.health.as_ref().map(|check| &check.probe)));
     }
     let Err(reason) = validate(accepted) else { return };
     accepted.truncate(before);
     match services {
-        [service] => alone(service, accepted, &reason, knows),
+        [service] => alone(service, accepted, &reason),
         _ => {
             let (first, second) = services.split_at_mut(services.len() / 2);
-            try_all(first, accepted, knows);
-            try_all(second, accepted, knows);
+            try_all(first, accepted);
+            try_all(second, accepted);
         }
     }
 }
 
 /// A service that is refused as it is.
-fn alone(service: &mut Planned, accepted: &mut String, reason: &str, knows: Knows) {
+fn alone(service: &mut Planned, accepted: &mut String, reason: &str) {
     let before = accepted.len();
     let mut reason = reason.to_owned();
-    if let Some(check) = &service.health
-        && knows(&check.probe.kind)
-    {
+    if let Some(check) = &service.health {
         accepted.push_str(&emit::service(service, None));
         match validate(accepted) {
             Ok(()) => {
@@ -92,10 +82,6 @@ fn alone(service: &mut Planned, accepted: &mut String, reason: &str, knows: Know
         accepted.truncate(before);
     }
     service.refused = Some(Note::new(&service.place, &service.title, Fate::LeftOut, reason));
-}
-
-fn validated_health(service: &Planned, knows: Knows) -> Option<&Probe> {
-    service.health.as_ref().map(|check| &check.probe).filter(|probe| knows(&probe.kind))
 }
 
 /// The first thing that is wrong, without a place in a file that nobody has seen.
@@ -118,7 +104,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::Wishes;
-    use super::super::check::Check;
+    use super::super::check::{Check, Kind, Probe};
     use super::super::found::Forward;
     use super::super::note::Place;
     use super::super::settle::Backend;
@@ -155,7 +141,7 @@ mod tests {
     fn admitted(mut items: Vec<Item>, address: &str) -> Vec<Item> {
         let wishes = Wishes { addresses: vec![address.parse().unwrap()], ..Wishes::default() };
         let head = Head { from: "ipvsadm", name: "x", wishes: &wishes };
-        admit_knowing(&head, &mut items, |_| true).unwrap();
+        admit(&head, &mut items).unwrap();
         items
     }
 

@@ -4,10 +4,6 @@ use std::time::Duration;
 
 use super::note::Place;
 
-/// Types of `health` that are written and that leat's validator does not know yet. A service that has one is validated
-/// without it. The only place that knows of them: what is taken out here is validated from then on.
-pub const HEALTH_TYPES_TO_COME: &[&str] = &["http", "icmp", "tcp"];
-
 /// What leat takes as the time between two probes, and as the time that an answer is awaited.
 pub(super) const INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60 * 60));
 
@@ -54,11 +50,6 @@ impl Kind {
             Self::Http { .. } => "http",
         }
     }
-
-    /// Whether leat's validator knows it.
-    pub(super) fn is_validated(&self) -> bool {
-        !HEALTH_TYPES_TO_COME.contains(&self.name())
-    }
 }
 
 /// Brings times into the range that leat takes. What had to change, in words.
@@ -86,17 +77,6 @@ pub(super) fn fit(interval: Duration, timeout: Duration) -> (Duration, Duration,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::file;
-
-    /// Fails when the validator has learnt one: then it is to be taken out of the list.
-    #[test]
-    fn the_types_to_come_are_those_that_the_validator_refuses() {
-        for kind in HEALTH_TYPES_TO_COME {
-            let text = format!("[[service]]\nvip = \"10.0.0.1\"\nport = 80\nhealth = {{ type = \"{kind}\" }}\n");
-            let failure = file::load("x", text.as_bytes()).expect_err(kind);
-            assert!(failure.message.contains("not in this version"), "{failure}");
-        }
-    }
 
     #[test]
     fn times_that_leat_does_not_take_are_brought_into_its_range() {

@@ -115,7 +115,7 @@ fn inline(probe: &Probe) -> String {
         keys.push(format!("path = {}", quoted(path)));
         keys.push(format!("status = {status}"));
         keys.extend(host.iter().map(|host| format!("host = {}", quoted(host))));
-        keys.extend(text.iter().map(|text| format!("match = {}", quoted(text))));
+        keys.extend(text.iter().map(|text| format!("body = {}", quoted(text))));
     }
     keys.extend(probe.port.iter().map(|port| format!("port = {port}")));
     format!("{{ {} }}", keys.join(", "))

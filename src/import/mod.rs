@@ -27,7 +27,6 @@ mod port_names;
 mod schedulers;
 mod settle;
 
-pub use check::HEALTH_TYPES_TO_COME;
 pub use keepalived::{Disk, Files};
 
 use std::path::Path;
@@ -52,8 +51,7 @@ pub struct Wishes {
 /// What became of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
-    /// A configuration file that leat's validator accepts, as far as it knows the types of `health`
-    /// ([`HEALTH_TYPES_TO_COME`]).
+    /// A configuration file that leat's validator accepts.
     pub toml: String,
     /// What was left out or changed, or is to be done by hand: a line each, in the order of the input.
     pub notes: Vec<String>,

@@ -22,6 +22,7 @@ mod known;
 mod limiter;
 mod local;
 mod lookahead;
+mod probes;
 mod trace;
 mod tunnel;
 mod unknown;
@@ -39,6 +40,7 @@ use arrayvec::ArrayVec;
 
 use crate::conntrack::{Candidate, Conntrack, FlowMemory, Persistence};
 use crate::counters::{DropReason, PerWorker, WorkerCounters};
+use crate::courier::Courier;
 use crate::flow::FlowHasher;
 use crate::forward;
 use crate::id::{PortId, WorkerId};
@@ -77,6 +79,7 @@ pub struct Pipeline<P> {
     /// The identification of the next outer header.
     identification: u16,
     errors: Limiter,
+    courier: Arc<Courier>,
 }
 
 /// What a pipeline is made of.
@@ -98,6 +101,8 @@ pub struct Settings {
     pub clients: Persistence,
     /// The counters of all workers; it writes its own part.
     pub counters: Arc<PerWorker<WorkerCounters>>,
+    /// The way to and from the health checkers; the first worker uses it.
+    pub courier: Arc<Courier>,
 }
 
 /// What the first two passes found out about a packet of a flow.
@@ -124,7 +129,8 @@ pub struct Context<'a, O, T> {
 impl<P: Packet> Pipeline<P> {
     /// A pipeline that must [`adopt`](Self::adopt) a snapshot before it can do anything.
     pub fn new(settings: Settings) -> Self {
-        let Settings { id, steering, hasher, conntrack, persistence, flow_memory, clients, counters } = settings;
+        let Settings { id, steering, hasher, conntrack, persistence, flow_memory, clients, counters, courier } =
+            settings;
         Self {
             id,
             workers: steering.workers(),
@@ -143,6 +149,7 @@ impl<P: Packet> Pipeline<P> {
             next_upkeep: Instant::ZERO,
             identification: id.0,
             errors: Limiter::default(),
+            courier,
         }
     }
 

@@ -85,6 +85,8 @@ pub enum Note<'a> {
     },
     /// It has been here before, and was held for its next hop; it is already rewritten.
     Waited,
+    /// leat's own health checker sends it.
+    Probe,
     /// An ARP message was heard.
     Arp(&'a crate::wire::arp::Message),
     /// leat answers by itself.
@@ -239,6 +241,7 @@ impl fmt::Display for Note<'_> {
                 write!(f, "source towards the backend: {address}:{port}, {why}")
             }
             Self::Waited => f.write_str("it was rewritten before, and waited for its next hop"),
+            Self::Probe => f.write_str("a health check of leat's own"),
             Self::Arp(message) => {
                 let crate::wire::arp::Message { operation, sender_mac, sender, target, .. } = message;
                 write!(f, "arp {operation:?}: {sender} at {sender_mac}, about {target}")

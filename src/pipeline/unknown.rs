@@ -44,6 +44,9 @@ impl<P: Packet> Pipeline<P> {
         context: &mut Context<'_, O, T>,
     ) {
         let key = &flow.headers.key();
+        if context.snapshot.is_probe_answer(key) {
+            return self.take_answer(packet, flow.headers, context);
+        }
         if !may_send(key.src) {
             return self.drop(packet, DropReason::Ipv4Source, context);
         }

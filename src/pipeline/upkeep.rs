@@ -50,6 +50,9 @@ impl<P: Packet> Pipeline<P> {
         self.sweep(context.snapshot, context.now);
         self.speak(context);
         self.release(context);
+        if self.id == WorkerId::FIRST {
+            self.post(context);
+        }
         true
     }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::{Backend, Encapsulation, Forwarding, Mode, Service, ServiceProtocol, Tunnel};
 use crate::conntrack::{PoolKey, ReservedPorts, Timeouts};
+use crate::courier;
 use crate::flow::{FlowKey, Protocol};
 use crate::id::{BackendId, PortId, ServiceId};
 use crate::neighbor::{Announced, Announcement, Bell, Neighbor};
@@ -66,6 +67,8 @@ pub struct Parts {
     pub order: Vec<ServiceId>,
     /// leat's own addresses, beside VIPs and local addresses.
     pub own: Vec<OwnAddress>,
+    /// Those of leat's addresses that health checks leave from.
+    pub probe_sources: Vec<Ipv4Addr>,
     /// Ways to clients and backends, in any order.
     pub routes: Vec<Route>,
     /// Every next hop, in any order.
@@ -108,6 +111,10 @@ struct Index {
     /// What the backends of `nat` services answer from.
     nat_backends: HashMap<Ipv4Addr, Vec<(ServiceProtocol, u16)>>,
     gue_ports: HashSet<u16>,
+    /// Where answers to health checks come to.
+    probe_sources: HashSet<Ipv4Addr>,
+    /// The VIPs that backends hold themselves and answer from.
+    held: HashSet<Ipv4Addr>,
     /// The pools of source ports that new connections may need.
     pools: HashSet<PoolKey>,
     port_by_id: Vec<Option<Port>>,
@@ -142,7 +149,12 @@ impl From<Parts> for Snapshot {
         }
         let (listeners, catch_all) = listeners(&parts);
         parts.announced = announced(&parts, &addresses);
-        let reserved = ReservedPorts::new(listeners.keys().copied());
+        let probes = parts.probe_sources.iter().filter(|source| local.contains(*source)).flat_map(|source| {
+            let numbers = courier::PORTS.flat_map(|port| [(Protocol::Tcp, port), (Protocol::Icmp, port)]);
+            numbers.map(|(protocol, port)| (*source, protocol, port))
+        });
+        let reserved: HashSet<_> = listeners.keys().copied().chain(probes).collect();
+        let reserved = ReservedPorts::new(reserved);
         if !reserved.is_same(&parts.reserved) {
             parts.reserved = Arc::new(reserved);
         }
@@ -181,6 +193,11 @@ impl From<Parts> for Snapshot {
             answers_to_whole,
             nat_backends,
             gue_ports,
+            probe_sources: parts.probe_sources.iter().copied().collect(),
+            held: {
+                let one_way = parts.services.iter().flatten().filter(|service| service.mode.is_one_way());
+                one_way.map(|service| service.vip).collect()
+            },
             pools,
             exits: port_by_id.iter().map(exit).collect(),
             port_by_id,
@@ -328,6 +345,20 @@ impl Snapshot {
     /// What to ring when a neighbour is to be probed.
     pub const fn bell(&self) -> &Arc<Bell> {
         &self.parts.bell
+    }
+
+    /// Whether a packet can be nothing but an answer to one of leat's own health checks.
+    #[inline]
+    pub fn is_probe_answer(&self, key: &FlowKey) -> bool {
+        courier::PORTS.contains(&key.dst_port)
+            && self.index.probe_sources.contains(&key.dst)
+            && (self.index.backend_addresses.contains(&key.src) || self.index.held.contains(&key.src))
+            && !self.index.listeners.contains_key(&(key.dst, key.protocol, key.dst_port))
+    }
+
+    /// Whether a service listens on exactly this port of an address.
+    pub fn listens(&self, address: Ipv4Addr, protocol: Protocol, port: u16) -> bool {
+        self.index.listeners.contains_key(&(address, protocol, port))
     }
 
     /// One backend.

@@ -17,6 +17,7 @@ use crate::config::{Config, MacSetting};
 use crate::conntrack::{self, Conntrack, FlowMemory, Persistence};
 use crate::control::{Delivery, PublishError, Publisher, wanted_ports};
 use crate::counters::{PerWorker, WorkerCounters, per_worker};
+use crate::courier::Courier;
 use crate::flow::FlowHasher;
 use crate::id::{PortId, WorkerId};
 use crate::inquiry::Line;
@@ -108,6 +109,8 @@ pub struct Deployment {
     pub delivery: Delivery,
     /// What they count.
     pub counters: Arc<PerWorker<WorkerCounters>>,
+    /// The way of health checks to the first worker and back.
+    pub courier: Arc<Courier>,
     /// The ways to ask the workers, in their order.
     pub lines: Vec<Arc<Line>>,
     /// What there is to say about it.
@@ -174,6 +177,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
     let mut rings = rings(eal, count)?;
     let (delivery, mailboxes) = Delivery::new(Arc::clone(&snapshot), count);
 
+    let courier = Arc::new(Courier::default());
     let ending = Arc::new(Ending::of(count));
     let lines: Vec<Arc<Line>> = (0..count).map(|_| Arc::default()).collect();
     let mut workers = Vec::new();
@@ -208,6 +212,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
             flow_memory: FlowMemory::new(4 * clients),
             clients: Persistence::new(clients, hasher),
             counters: Arc::clone(&counters),
+            courier: Arc::clone(&courier),
         });
         let (outgoing, inbox) = rings.take(index);
         workers.push(Worker {
@@ -226,7 +231,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
             inquiry: None,
         });
     }
-    Ok(Deployment { workers, ports, alignments, pool, publisher, delivery, counters, lines, notes })
+    Ok(Deployment { workers, ports, alignments, pool, publisher, delivery, counters, courier, lines, notes })
 }
 
 /// One port's queues, to be dealt out.

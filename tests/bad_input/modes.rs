@@ -155,12 +155,48 @@ pub(crate) const BAD: &[Row] = &[
     toml(service!("flow_memory = \"366d\""), &["flow_memory \"366d\" is longer than 365 days"]),
     // Health.
     toml(service!("health = \"arp\""), &["health must be a table, not a string"]),
-    toml(service!("health = {}"), &["leat.toml:5:10: service \"s\", health: type is missing; write type = \"arp\""]),
-    toml(service!("health = { type = \"icmp\" }"), &["type \"icmp\" is not in this version; none and arp are"]),
-    toml(service!("health = { type = \"tcp\" }"), &["health: type \"tcp\" is not in this version"]),
-    toml(service!("health = { type = \"http\" }"), &["type \"http\" is not in this version"]),
-    toml(service!("health = { type = \"apr\" }"), &["type \"apr\" is unknown", "write none or arp"]),
-    toml(service!("health = { type = \"arp\", path = \"/\" }"), &["health: path is not in this version"]),
+    toml(service!("health = {}"), &["leat.toml:5:10: service \"s\", health: type is missing; write type = \"tcp\""]),
+    toml(service!("health = { type = \"apr\" }"), &["type \"apr\" is unknown; did you mean arp?"]),
+    toml(service!("health = { type = \"smtp\" }"), &["type \"smtp\" is unknown", "none, arp, icmp, tcp or http"]),
+    toml(
+        service!("health = { type = \"arp\", path = \"/\" }"),
+        &["leat.toml:5:34: service \"s\", health: path belongs to type http, and the type is arp"],
+    ),
+    toml(service!("health = { type = \"tcp\", status = 200 }"), &["status belongs to type http, and the type is tcp"]),
+    toml(service!("health = { type = \"icmp\", port = 80 }"), &["port belongs to types tcp and http"]),
+    toml(service!("health = { type = \"tcp\", port = 0 }"), &["port"]),
+    toml(
+        service!("health = { type = \"http\", path = \"health\" }"),
+        &["path \"health\" is none of a URL; write it as /"],
+    ),
+    toml(service!("health = { type = \"http\", path = \"/a b\" }"), &["path \"/a b\" is none of a URL"]),
+    toml(service!("health = { type = \"http\", host = \"a\\r\\nb\" }"), &["is no name of a host"]),
+    toml(service!("health = { type = \"http\", body = \"\" }"), &["body is empty, and every body contains that"]),
+    toml(service!("health = { type = \"http\", status = 99 }"), &["status 99 is out of range; write 100 to 599"]),
+    toml(
+        service!("health = { type = \"http\", status = \"299-200\" }"),
+        &["status \"299-200\" is none; write it as 200"],
+    ),
+    toml(service!("health = { type = \"http\", status = \"ok\" }"), &["status \"ok\" is none"]),
+    toml(service!("health = { type = \"http\", status = \"200,\" }"), &["status \"200,\" is none"]),
+    toml(service!("health = { type = \"http\", status = true }"), &["status must be a string or a whole number"]),
+    toml(
+        service!("health = { type = \"tcp\", interval = \"1s\", jitter = \"2s\" }"),
+        &["jitter \"2s\" is longer than the interval, 1s"],
+    ),
+    toml(service!("health = { type = \"tcp\", start_delay = \"2h\" }"), &["start_delay \"2h\" is out of range"]),
+    toml(
+        service!("mode = \"dr\"\nhealth = { type = \"tcp\" }"),
+        &["health type tcp needs an own address to ask from in mode dr, where the backend holds the VIP itself"],
+    ),
+    toml(
+        "[[service]]\nvip = \"10.0.0.10\"\nprotocol = \"any\"\nmode = \"nat\"\nhealth = { type = \"tcp\" }",
+        &["type tcp needs a port where the protocol is any"],
+    ),
+    toml(
+        "[[service]]\nvip = \"10.0.0.10\"\nprotocol = \"any\"\nmode = \"nat\"\nhealth = { type = \"icmp\" }",
+        &["health type icmp needs an own address", "all ports of the VIP are the clients'"],
+    ),
     toml(service!("health = { type = \"arp\", intreval = \"1s\" }"), &["did you mean interval?"]),
     toml(service!("health = { type = \"arp\", interval = 5 }"), &["interval must be a string"]),
     toml(service!("health = { type = \"arp\", interval = \"5\" }"), &["interval \"5\" is not a time", "\"5s\""]),
@@ -289,7 +325,7 @@ pub(crate) const GOOD: &[Good] = &[
         )),
         |run| {
             let service = &run.config.services[0];
-            service.health.is_some_and(|health| {
+            service.health.as_ref().is_some_and(|health| {
                 (health.interval.as_millis(), health.timeout.as_millis(), health.rise, health.fall)
                     == (1500, 1500, 2, 255)
             }) && service.on_failure.name() == "move"
@@ -306,7 +342,7 @@ pub(crate) const GOOD: &[Good] = &[
             service!("health = { type = \"arp\" }")
         )),
         |run| {
-            let [short, usual] = [0, 1].map(|index| run.config.services[index].health.unwrap());
+            let [short, usual] = [0, 1].map(|index| run.config.services[index].health.clone().unwrap());
             (short.interval.as_millis(), short.timeout.as_millis()) == (500, 500)
                 && (usual.interval.as_secs(), usual.timeout.as_secs(), usual.rise, usual.fall) == (5, 3, 1, 1)
         },

@@ -4,6 +4,7 @@
 
 mod failure;
 mod forwarding;
+mod health;
 mod interface;
 mod service;
 mod warnings;
@@ -33,7 +34,7 @@ pub(super) fn validate(draft: &Draft) -> Result<Loaded, Failure> {
     interface::unique_routes(draft, &config, &problems);
     service::unique(draft, &config, &problems);
     forwarding::between_parts(draft, &config, &problems);
-    failure::between_parts(draft, &config, &problems);
+    health::between_parts(draft, &config, &problems);
     addresses_between_parts(draft, &config, &problems);
     problems.into_result()?;
 

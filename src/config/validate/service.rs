@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::super::draft::{Draft, DraftBackend, DraftService};
 use super::super::problem::{At, Place, Problems};
 use super::super::{Backend, Config, Service, value};
-use super::{Mention, checked, failure, forwarding, in_words};
+use super::{Mention, checked, failure, forwarding, health, in_words};
 use crate::scheduler::{Algorithm, TableSize};
 use crate::service::{Mode, ServiceProtocol};
 
@@ -33,7 +33,7 @@ pub(super) fn service(draft: &DraftService, problems: &Problems) -> Option<Servi
         |field, given| checked(problems, context, given, None, |text: &String| value::duration(field, text).map(Some));
     let persistence = time("persistence", &draft.persistence);
     let flow_memory = time("flow_memory", &draft.extras.flow_memory);
-    let health = failure::health(draft, problems);
+    let health = protocol.and_then(|protocol| health::health(draft, protocol, problems));
     let on_failure = mode.and_then(|mode| failure::on_failure(draft, mode, problems));
     let no_connection = mode.and_then(|mode| failure::no_connection(draft, mode, problems));
     let backends = read_backends(draft, protocol, port, mode, problems);

@@ -78,6 +78,8 @@ impl Balancer {
                 flow_memory: FlowMemory::new(1000),
                 clients: Persistence::new(1000, hasher),
                 counters: Arc::clone(&counters),
+
+                courier: Arc::default(),
             });
             pipeline.adopt(&snapshot);
             pipeline

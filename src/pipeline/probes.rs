@@ -1,0 +1,87 @@
+//! Packets of leat's own health checks: they leave by the way that clients' packets take, and their answers are taken out.
+
+use arrayvec::ArrayVec;
+
+use super::classify::{Class, Headers, classify};
+use super::{Context, Flow, Note, Pipeline, Tracer};
+use crate::counters::DropReason;
+use crate::courier;
+use crate::id::{BackendId, PortId, WorkerId};
+use crate::io::{Output, Packet};
+use crate::service::Forwarding;
+use crate::wire::MacAddr;
+use crate::wire::ethernet::{self, EtherType};
+
+/// Packets that are sent between two bursts.
+const AT_ONCE: usize = 32;
+
+impl<P: Packet> Pipeline<P> {
+    /// Sends what the checkers have to say.
+    pub(super) fn post<O: Output<P>, T: Tracer>(&mut self, context: &mut Context<'_, O, T>) {
+        for _ in 0..AT_ONCE {
+            let snapshot = context.snapshot;
+            // Nobody else sends from there to there: its own rules of who is who do not matter here.
+            let station = snapshot.ports().first().map_or(MacAddr::default(), |port| port.mac);
+            let mut frame = [0; ethernet::HEADER_LEN + courier::LONGEST];
+            let read = |backend: BackendId, packet: &[u8]| {
+                if let Some(mut header) = ethernet::HeaderMut::new(&mut frame) {
+                    header.set_addresses(station, station);
+                    header.set_ether_type(EtherType::IPV4);
+                }
+                frame[ethernet::HEADER_LEN..][..packet.len()].copy_from_slice(packet);
+                (backend, ethernet::HEADER_LEN + packet.len())
+            };
+            let Some((backend, len)) = self.courier.collect(read) else { return };
+            match context.output.create(&frame[..len]) {
+                None => self.count().drops.add(DropReason::NoBuffer, 1),
+                Some(packet) => self.post_one(packet, backend, station, context),
+            }
+        }
+    }
+
+    fn post_one<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        backend: BackendId,
+        station: MacAddr,
+        context: &mut Context<'_, O, T>,
+    ) {
+        if T::ENABLED {
+            context.tracer.arrived(packet.data(), PortId(0));
+            context.tracer.note(Note::Probe);
+        }
+        let mut classes = ArrayVec::<Class, 1>::new();
+        classify(&packet, station, &mut classes);
+        let Some(Class::Flow(headers)) = classes.first() else {
+            return self.drop(packet, DropReason::Protocol, context);
+        };
+        let Some(backend) = context.snapshot.backend(backend) else {
+            return self.drop(packet, DropReason::NoBackend, context);
+        };
+        self.count().originated.add(1);
+        match &backend.forwarding {
+            Forwarding::Translate | Forwarding::Direct => self.send_in_turn(packet, &backend.neighbor, context),
+            Forwarding::Encapsulate(way) => {
+                let hash = self.hasher.hash(&headers.key());
+                self.encapsulate(packet, Flow { headers, hash }, way, &backend.neighbor, context);
+            }
+        }
+    }
+
+    /// Takes in the answer to a probe. The first worker has the way to the checkers.
+    #[cold]
+    pub(super) fn take_answer<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        headers: &Headers,
+        context: &mut Context<'_, O, T>,
+    ) {
+        if self.id != WorkerId::FIRST {
+            return self.hand_over(packet, WorkerId::FIRST, context);
+        }
+        let message = packet.data().get(ethernet::HEADER_LEN..).and_then(|packet| packet.get(..headers.packet_len()));
+        let is_read = message.is_some_and(|message| self.courier.deliver(message));
+        let reason = if is_read { DropReason::ProbeConsumed } else { DropReason::NoBuffer };
+        self.drop(packet, reason, context);
+    }
+}
