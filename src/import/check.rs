@@ -38,7 +38,7 @@ pub(super) enum Kind {
     /// A TCP connection.
     Tcp,
     /// An HTTP request.
-    Http { path: String, status: u16, host: Option<String>, text: Option<String> },
+    Http { path: String, status: String, host: Option<String>, text: Option<String> },
 }
 
 impl Kind {

@@ -113,7 +113,7 @@ fn inline(probe: &Probe) -> String {
     ];
     if let Kind::Http { path, status, host, text } = &probe.kind {
         keys.push(format!("path = {}", quoted(path)));
-        keys.push(format!("status = {status}"));
+        keys.push(format!("status = {}", quoted(status)));
         keys.extend(host.iter().map(|host| format!("host = {}", quoted(host))));
         keys.extend(text.iter().map(|text| format!("body = {}", quoted(text))));
     }

@@ -160,7 +160,7 @@ pub(crate) const BAD: &[Row] = &[
     toml(service!("health = { type = \"smtp\" }"), &["type \"smtp\" is unknown", "none, arp, icmp, tcp or http"]),
     toml(
         service!("health = { type = \"arp\", path = \"/\" }"),
-        &["leat.toml:5:34: service \"s\", health: path belongs to type http, and the type is arp"],
+        &["leat.toml:5:33: service \"s\", health: path belongs to type http, and the type is arp"],
     ),
     toml(service!("health = { type = \"tcp\", status = 200 }"), &["status belongs to type http, and the type is tcp"]),
     toml(service!("health = { type = \"icmp\", port = 80 }"), &["port belongs to types tcp and http"]),

@@ -83,7 +83,7 @@ const IPVSADM: &[Row] = &[
 
 const KEEPALIVED: &[Row] = &[
     Row {
-        input: "virtual_server 192.0.2.1 80 { protocol TCP\nlb_kind DR\n delay_loop 0.25\nconnect_timeout 0.2\nreal_server 10.0.0.1 { TCP_CHECK { } } }",
+        input: "virtual_server 192.0.2.1 80 { protocol TCP\nlb_kind NAT\n delay_loop 0.25\nconnect_timeout 0.2\nreal_server 10.0.0.1 { TCP_CHECK { } } }",
         has: &[
             "health = { type = \"tcp\", interval = \"250ms\", timeout = \"200ms\", rise = 1, fall = 2 }",
             "scheduler = \"wlc\"",
@@ -91,7 +91,7 @@ const KEEPALIVED: &[Row] = &[
         says: &[],
     },
     Row {
-        input: "virtual_server 192.0.2.1 80 { protocol TCP\nlb_kind DR\nsnmp_name shop\npersistence_timeout\nweight 4\nreal_server 10.0.0.1 { PING_CHECK { } } }",
+        input: "virtual_server 192.0.2.1 80 { protocol TCP\nlb_kind NAT\nsnmp_name shop\npersistence_timeout\nweight 4\nreal_server 10.0.0.1 { PING_CHECK { } } }",
         has: &[
             "name = \"shop\"",
             "persistence = \"6m\"",
@@ -106,24 +106,24 @@ const KEEPALIVED: &[Row] = &[
         says: &["3: virtual_server 192.0.2.1 80: the name \"the shop\": left out: name \"the shop\" cannot be used"],
     },
     Row {
-        input: "virtual_server 192.0.2.1 80 {\nprotocol TCP\nlb_kind DR\nvirtualhost a.example\nreal_server 10.0.0.1 80 {\nvirtualhost b.example\nHTTP_GET {\nurl {\npath /\"x y\\\"\"\nstatus_code 200\nvirtualhost c.example\nregex \"up and running\"\n}\n}\n}\n}",
+        input: "virtual_server 192.0.2.1 80 {\nprotocol TCP\nlb_kind NAT\nvirtualhost a.example\nreal_server 10.0.0.1 80 {\nvirtualhost b.example\nHTTP_GET {\nurl {\npath /\"x_y\\\"\"\nstatus_code 200\nvirtualhost c.example\nregex \"up and running\"\n}\n}\n}\n}",
         has: &[
-            "health = { type = \"http\", interval = \"1m\", timeout = \"5s\", rise = 1, fall = 2, path = \"/x y\\\"\", status = 200, host = \"c.example\", match = \"up and running\" }",
+            "health = { type = \"http\", interval = \"1m\", timeout = \"5s\", rise = 1, fall = 2, path = \"/x_y\\\"\", status = \"200\", host = \"c.example\", body = \"up and running\" }",
         ],
         says: &[],
     },
     Row {
-        input: "virtual_server 192.0.2.1 80 {\nprotocol TCP\nlb_kind DR\nreal_server 10.0.0.1 80 {\nHTTP_GET {\nurl {\npath /\nstatus_code 200\nregex \"up.*\"\n}\nurl {\npath /b\n}\n}\n}\n}",
+        input: "virtual_server 192.0.2.1 80 {\nprotocol TCP\nlb_kind NAT\nreal_server 10.0.0.1 80 {\nHTTP_GET {\nurl {\npath /\nstatus_code 200\nregex \"up.*\"\n}\nurl {\npath /b\n}\n}\n}\n}",
         has: &[
-            "health = { type = \"http\", interval = \"1m\", timeout = \"5s\", rise = 1, fall = 2, path = \"/\", status = 200 }",
+            "health = { type = \"http\", interval = \"1m\", timeout = \"5s\", rise = 1, fall = 2, path = \"/\", status = \"200\" }",
         ],
         says: &[
-            "9: virtual_server 192.0.2.1 80: real_server 10.0.0.1 80: HTTP_GET: url /: regex up.*: left out: match is a text",
+            "9: virtual_server 192.0.2.1 80: real_server 10.0.0.1 80: HTTP_GET: url /: regex up.*: left out: body is a text",
             "11: ",
         ],
     },
     Row {
-        input: "virtual_server 192.0.2.1 80 {\nprotocol TCP\nlb_kind DR\nreal_server 10.0.0.1 80 {\nTCP_CHECK {\nconnect_port 80\nretry 300\nconnect_ip 10.0.0.9\n}\n}\n}",
+        input: "virtual_server 192.0.2.1 80 {\nprotocol TCP\nlb_kind NAT\nreal_server 10.0.0.1 80 {\nTCP_CHECK {\nconnect_port 80\nretry 300\nconnect_ip 10.0.0.9\n}\n}\n}",
         has: &["health = { type = \"tcp\", interval = \"1m\", timeout = \"5s\", rise = 1, fall = 255 }"],
         says: &[
             "TCP_CHECK: retry: changed: 255 missing answers",
@@ -131,19 +131,19 @@ const KEEPALIVED: &[Row] = &[
         ],
     },
     Row {
-        input: "virtual_server 192.0.2.1 80 {\nprotocol TCP\nlb_kind DR\nreal_server 10.0.0.1 80 {\nPING_CHECK {\n}\nHTTP_GET {\n}\n}\n}",
+        input: "virtual_server 192.0.2.1 80 {\nprotocol TCP\nlb_kind NAT\nreal_server 10.0.0.1 80 {\nPING_CHECK {\n}\nHTTP_GET {\n}\n}\n}",
         has: &["health = { type = \"icmp\", interval = \"1m\", timeout = \"5s\", rise = 1, fall = 2 }"],
         says: &["7: virtual_server 192.0.2.1 80: real_server 10.0.0.1 80: HTTP_GET: left out: it has no url"],
     },
     Row {
-        input: "virtual_server 192.0.2.1 {\nprotocol TCP\nlb_kind DR\nreal_server 10.0.0.1 {\nTCP_CHECK {\nconnect_port 22\n}\n}\n}",
+        input: "virtual_server 192.0.2.1 {\nprotocol TCP\nlb_kind NAT\nreal_server 10.0.0.1 {\nTCP_CHECK {\nconnect_port 22\n}\n}\n}",
         has: &[
             "protocol = \"any\"",
             "persistence = \"6m\"",
-            "health = { type = \"tcp\", interval = \"1m\", timeout = \"5s\", rise = 1, fall = 2, port = 22 }",
         ],
         says: &[
             "1: virtual_server 192.0.2.1: every port: changed: keepalived makes it persistent",
+            "TCP_CHECK: left out: health type tcp needs an own address to ask from where the protocol is any",
             "leat's protocol any balances UDP and ping",
         ],
     },

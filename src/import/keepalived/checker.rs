@@ -15,9 +15,6 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_RETRY: u32 = 1;
 const DEFAULT_DNS_RETRY: u32 = 3;
 
-/// What an HTTP server answers when all is well.
-const OK: u16 = 200;
-
 /// Whether this is a checker's keyword.
 pub(super) fn is_checker(word: &str) -> bool {
     word.ends_with("_CHECK") || word == "HTTP_GET" || word == "SSL_GET"
@@ -279,17 +276,13 @@ fn read_url(
         match one.keyword() {
             "path" => {}
             "status_code" => {
-                let (code, is_all) = status_code(one)?;
-                if !is_all {
-                    server.change(&one.place, &what, format_args!("leat expects one status, here {code}"));
-                }
-                status = Some(code);
+                status = Some(status_code(one)?);
             }
             "virtualhost" => host = Some(one.value()?.to_owned()),
             "digest" => server.leave_out(
                 &one.place,
                 &what,
-                "leat does not compare digests; status is looked at, and match finds a text",
+                "leat does not compare digests; status is looked at, and body finds a text",
             ),
             "regex" => {
                 let has_options = ["regex_no_match", "regex_options", "regex_min_offset", "regex_max_offset"]
@@ -298,7 +291,7 @@ fn read_url(
                 if has_options
                     || one.value()?.contains(['\\', '^', '$', '.', '|', '?', '*', '+', '(', ')', '[', ']', '{', '}'])
                 {
-                    server.leave_out(&one.place, &what, "match is a text, not a regular expression");
+                    server.leave_out(&one.place, &what, "body is a text, not a regular expression");
                 } else {
                     text = Some(one.value()?.to_owned());
                 }
@@ -308,27 +301,20 @@ fn read_url(
             _ => server.leave_out(&one.place, &what, "a keyword that is not known here"),
         }
     }
-    if status.is_none() {
-        server.change(
-            &url.place,
-            &format!("{whose}: url {path}"),
-            format_args!("keepalived takes any status from 200 to 299, leat {OK} alone"),
-        );
-    }
-    Ok(Kind::Http { path: path.to_owned(), status: status.unwrap_or(OK), host, text })
+    // What keepalived takes where nothing is said.
+    let status = status.unwrap_or_else(|| "200-299".to_owned());
+    Ok(Kind::Http { path: path.to_owned(), status, host, text })
 }
 
-/// The status to expect, and whether it is all that is given.
-fn status_code(directive: &Directive) -> Result<(u16, bool), Failure> {
+/// The statuses to expect, as leat writes them.
+fn status_code(directive: &Directive) -> Result<String, Failure> {
     directive.value()?;
     let mut ranges = Vec::new();
     for word in directive.values() {
         let (first, last) = word.split_once('-').unwrap_or((word, word));
         let code = |text| values::number(&directive.place, "status_code", text, 100, 599_u16);
-        ranges.push((code(first)?, code(last)?));
+        let (first, last) = (code(first)?, code(last)?);
+        ranges.push(if first == last { first.to_string() } else { format!("{first}-{last}") });
     }
-    let only = ranges.len() == 1 && ranges.iter().all(|(first, last)| first == last);
-    let has_ok = ranges.iter().any(|(first, last)| (*first..=*last).contains(&OK));
-    let code = if has_ok { OK } else { ranges.first().map_or(OK, |(first, _)| *first) };
-    Ok((code, only))
+    Ok(ranges.join(","))
 }
