@@ -10,9 +10,9 @@ use support::{
     LIMIT, TempDir,
     capture::Capture,
     leat::{Leat, TAP},
-    net::{B1, B2, CLIENT, Net, Role},
+    net::{B1, B2, CLIENT, Net, Role, Shape},
     process::Process,
-    servers::Nginx,
+    servers::{self, Nginx},
     wait_for,
 };
 
@@ -244,4 +244,48 @@ fn through_a_tunnel_the_probe_travels_as_clients_packets_do() {
         // It does not unpack tunnels.
         lab.wait_for(1, "down", "no answer to SYN for 300ms");
     }
+}
+
+#[test]
+fn with_reset_a_client_hears_at_once_that_its_server_is_gone() {
+    for mode in ["fullnat", "nat"] {
+        let shape = Shape { isolated: mode == "nat", ..Shape::default() };
+        let net = Net::up_as("health_reset", shape);
+        let servers = [B1, B2].map(|role| servers::nc(&net, role, 8080));
+        let keys = format!("mode = \"{mode}\"\non_failure = \"reset\"");
+        let lab = Lab::new(net, TWO_LCORES, "", &keys, "type = \"icmp\"");
+        // It holds a connection, and says something each time that it is told to.
+        let script = "import socket,sys\ns=socket.create_connection(('10.0.0.10',8080),10)\nprint('open',flush=True)\n\
+                      try:\n for line in sys.stdin:\n  s.sendall(line.encode())\n  print('sent',flush=True)\nexcept OSError as e: print(type(e).__name__,flush=True)\n";
+        let mut client = lab.net.spawn_with_input(CLIENT, &["python3", "-c", script]);
+        client.wait_for_output("open", LIMIT, |stdout, _| stdout.contains("open\n"));
+        client.write(b"hello\n");
+        let chosen = wait_for("the greeting", LIMIT, || servers.iter().position(|server| server.stdout() == "hello\n"));
+        let role = [B1, B2][chosen];
+        lab.net.exec(role, &["ip", "link", "set", "eth0", "down"]).success();
+        lab.wait_for(chosen, "down", "no answer to ping");
+        client.write(b"are you there?\n");
+        wait_for("the reset", LIMIT, || {
+            client.write(b"again\n");
+            client.stdout().contains("Error").then_some(())
+        });
+        let said = client.stdout();
+        assert!(said.contains("ConnectionResetError") || said.contains("BrokenPipeError"), "{mode}: {said}");
+        assert_eq!(lab.leat.connections(), 0, "{mode}: nothing is left of it");
+    }
+}
+
+#[test]
+fn with_no_connection_reset_a_stray_segment_is_answered_with_a_rst() {
+    let net = Net::up("stray_reset");
+    let _servers = [B1, B2].map(|role| servers::nc(&net, role, 8080));
+    let mut lab = Lab::new(net, TAP, "", "no_connection = \"reset\"", "type = \"icmp\"");
+    let mut client = lab.net.spawn_with_input(CLIENT, &["nc", "10.0.0.10", "8080"]);
+    client.write(b"hello\n");
+    wait_for("the connection", LIMIT, || (lab.leat.connections() == 1).then_some(()));
+    // leat forgets everything.
+    lab.leat.crash_and_restart();
+    client.write(b"again\n");
+    let finished = client.wait(LIMIT);
+    assert!(!finished.stdout.contains("hello"), "{finished}");
 }

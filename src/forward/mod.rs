@@ -5,11 +5,13 @@
 
 mod fragment;
 mod mss;
+mod reset;
 mod too_big;
 mod tunnel;
 
 pub use fragment::fragment;
 pub use mss::clamp as clamp_mss;
+pub use reset::reset;
 pub use too_big::{LONGEST_FRAME as LONGEST_ERROR, fragmentation_needed};
 pub use tunnel::{IPIP, NoRoom, encapsulate};
 

@@ -12,7 +12,7 @@ use crate::forward;
 use crate::id::{PortId, ServiceId, WorkerId};
 use crate::io::{Output, Packet};
 use crate::neighbor::Hop;
-use crate::service::{Backend, Forwarding, Snapshot};
+use crate::service::{Backend, Forwarding, OnFailure, Snapshot};
 use crate::time::Tick;
 use crate::wire::{ethernet, tcp};
 
@@ -87,7 +87,7 @@ impl<P: Packet> Pipeline<P> {
         self.unknown(packet, flow, Beginning::New, context);
     }
 
-    /// A client's packet of a connection whose backend has failed, and whose service gives such to others.
+    /// A client's packet of a connection whose backend has failed, and whose service gives such to others or ends them.
     #[cold]
     fn abandoned<O: Output<P>, T: Tracer>(
         &mut self,
@@ -96,8 +96,17 @@ impl<P: Packet> Pipeline<P> {
         index: ConnectionIndex,
         context: &mut Context<'_, O, T>,
     ) {
-        let snapshot = context.snapshot;
+        let (snapshot, tick) = (context.snapshot, context.now.tick());
         let service = snapshot.service_for(&flow.headers.key());
+        let on_failure = service.and_then(|service| snapshot.service(service)).map(|service| service.on_failure);
+        if on_failure == Some(OnFailure::Reset) {
+            self.end(index, snapshot, tick);
+            if flow.headers.kind == Kind::Tcp {
+                const WHAT: &str = "a RST, because the connection's backend is down";
+                return self.reset_client(packet, flow.headers, WHAT, DropReason::NoBackend, context);
+            }
+            return self.unknown(packet, flow, Beginning::New, context);
+        }
         if !service.is_some_and(|service| snapshot.takes_connections(service)) {
             // It is kept for when some backend is back: no client would begin it anew by itself.
             return self.drop(packet, DropReason::NoBackend, context);
@@ -290,7 +299,7 @@ fn clamp_syn<P: Packet>(packet: &mut P, flow: Flow<'_>, backend: &Backend) {
     }
 }
 
-/// Whether `backend` has failed, and its service gives its connections to others.
+/// Whether `backend` has failed, and its service does not leave its connections with it.
 #[cold]
 fn is_abandoned(snapshot: &Snapshot, backend: &Backend) -> bool {
     snapshot.service(backend.service).is_some_and(|service| backend.is_abandoned(service.on_failure))

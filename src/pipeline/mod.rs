@@ -23,6 +23,7 @@ mod limiter;
 mod local;
 mod lookahead;
 mod probes;
+mod resets;
 mod trace;
 mod tunnel;
 mod unknown;

@@ -86,6 +86,10 @@ impl<P: Packet> Pipeline<P> {
         let headers = flow.headers;
         let segment = segment(&packet, headers);
         if let Some(reason) = objection(headers, segment.as_ref(), beginning, service, snapshot) {
+            if reason == DropReason::NoConnection && service.no_connection == NoConnection::Reset {
+                const WHAT: &str = "a RST, because it belongs to no connection";
+                return self.reset_client(packet, headers, WHAT, reason, context);
+            }
             return self.drop(packet, reason, context);
         }
         let Some(link) = link(&packet) else {

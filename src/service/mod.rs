@@ -120,10 +120,10 @@ impl Service {
 }
 
 impl Backend {
-    /// Whether its connections are to be given to others.
+    /// Whether its connections are not to stay with it.
     #[inline(always)]
     pub const fn is_abandoned(&self, on_failure: OnFailure) -> bool {
-        !self.up && matches!(on_failure, OnFailure::Move)
+        !self.up && !matches!(on_failure, OnFailure::Keep)
     }
 
     /// Whether its connections' packets need nothing but what [`Self::forwarding`] says, most of the time.
@@ -187,6 +187,8 @@ impl fmt::Display for ServiceProtocol {
 pub enum NoConnection {
     /// It is dropped.
     Drop,
+    /// It is answered with a RST.
+    Reset,
     /// A backend is chosen for it, as for a new connection: after a failover the other instance goes on.
     Schedule,
 }
@@ -201,6 +203,7 @@ impl NoConnection {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Drop => "drop",
+            Self::Reset => "reset",
             Self::Schedule => "schedule",
         }
     }
@@ -214,6 +217,8 @@ pub enum OnFailure {
     Keep,
     /// The next packet of each is scheduled anew.
     Move,
+    /// They are ended: the next segment of a client is answered with a RST, and anything else begins anew.
+    Reset,
 }
 
 impl OnFailure {
@@ -222,6 +227,7 @@ impl OnFailure {
         match self {
             Self::Keep => "keep",
             Self::Move => "move",
+            Self::Reset => "reset",
         }
     }
 }

@@ -230,21 +230,13 @@ pub(crate) const BAD: &[Row] = &[
         &[
             "leat.toml:5:14",
             "on_failure \"move\" is for nat and the one-way modes, and the mode is fullnat",
-            "write keep",
+            "write keep or reset",
         ],
-    ),
-    toml(
-        service!("mode = \"nat\"\non_failure = \"reset\""),
-        &["on_failure \"reset\" is not in this version; keep and move are"],
     ),
     toml(service!("on_failure = \"kep\""), &["on_failure \"kep\" is unknown; did you mean keep?"]),
     toml(
-        service!("no_connection = \"reset\""),
-        &["leat.toml:5:17", "no_connection \"reset\" is not in this version; drop and schedule are"],
-    ),
-    toml(
         service!("no_connection = \"schedule\""),
-        &["no_connection \"schedule\" in mode fullnat is not in this version; drop is"],
+        &["no_connection \"schedule\" in mode fullnat is not in this version; drop and reset are"],
     ),
     toml(service!("no_connection = \"dorp\""), &["no_connection \"dorp\" is unknown; did you mean drop?"]),
     toml(service!("no_connection = true"), &["no_connection must be a string in \" \", not true or false"]),

@@ -137,10 +137,7 @@ const KEEPALIVED: &[Row] = &[
     },
     Row {
         input: "virtual_server 192.0.2.1 {\nprotocol TCP\nlb_kind NAT\nreal_server 10.0.0.1 {\nTCP_CHECK {\nconnect_port 22\n}\n}\n}",
-        has: &[
-            "protocol = \"any\"",
-            "persistence = \"6m\"",
-        ],
+        has: &["protocol = \"any\"", "persistence = \"6m\""],
         says: &[
             "1: virtual_server 192.0.2.1: every port: changed: keepalived makes it persistent",
             "TCP_CHECK: left out: health type tcp needs an own address to ask from where the protocol is any",

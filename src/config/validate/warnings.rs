@@ -79,7 +79,7 @@ fn alone(service: &Service, warn: &mut impl FnMut(String)) {
     } else if backends.iter().all(|backend| backend.weight == 0) {
         warn("every backend has weight 0, so new connections will be dropped".to_owned());
     }
-    if service.on_failure == OnFailure::Move && service.health.is_none() {
+    if service.on_failure != OnFailure::Keep && service.health.is_none() {
         warn("without health no failure is noticed, so on_failure means nothing".to_owned());
     }
     let mut weights = backends.iter().map(|backend| backend.weight).filter(|weight| *weight > 0);

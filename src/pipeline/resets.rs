@@ -1,0 +1,42 @@
+//! TCP segments of connections that are not there, or no longer: the client is told by a RST.
+
+use super::classify::{Headers, Kind};
+use super::known::link;
+use super::{Context, Note, Pipeline, Tracer};
+use crate::counters::DropReason;
+use crate::forward;
+use crate::id::PortId;
+use crate::io::{Output, Packet};
+use crate::neighbor::Hop;
+use crate::wire::tcp;
+
+impl<P: Packet> Pipeline<P> {
+    /// Answers a client's segment with a RST, for the reason that `what` says. What cannot be answered, is a RST itself, or
+    /// comes when enough were sent, is dropped for `otherwise`.
+    #[cold]
+    pub(super) fn reset_client<O: Output<P>, T: Tracer>(
+        &mut self,
+        mut packet: P,
+        headers: &Headers,
+        what: &str,
+        otherwise: DropReason,
+        context: &mut Context<'_, O, T>,
+    ) {
+        let transport = usize::from(headers.transport);
+        let header_len = packet.data().get(transport..).and_then(tcp::Header::new).map_or(0, tcp::Header::header_len);
+        let payload_len = usize::from(headers.transport_len).saturating_sub(header_len);
+        let Some(link) = link(&packet) else {
+            return self.drop(packet, DropReason::EthernetSource, context);
+        };
+        let is_answered = headers.kind == Kind::Tcp
+            && self.errors.allows(context.now)
+            && forward::reset(&mut packet, transport, payload_len);
+        if !is_answered {
+            return self.drop(packet, otherwise, context);
+        }
+        context.tracer.note(Note::Answered(what));
+        self.count().originated.add(1);
+        let hop = Hop { mac: link.mac(), port: PortId(link.port().into()) };
+        self.send_by_route(packet, headers.key().src, hop, context);
+    }
+}
