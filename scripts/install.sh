@@ -3,7 +3,7 @@
 #
 #   install.sh [--dev] [--bench] [--check]
 #
-#   --dev     also what the checks before a change need: clippy, rustfmt, shellcheck, valgrind, Python
+#   --dev     also what the checks before a change need: clippy, rustfmt, shellcheck, valgrind, lintian, Python
 #   --bench   also what scripts/bench.sh needs: Python, and what leat is compared to
 #   --check   installs nothing: says what is missing, exit status 1 if anything is
 #
@@ -52,6 +52,9 @@ needs='
 needs_dev='
     command:shellcheck                           shellcheck
     command:valgrind                             valgrind
+    command:dpkg-shlibdeps                       dpkg-dev
+    command:lintian                              lintian
+    command:systemd-analyze                      systemd
     subcommand:clippy                            rust-web-clippy
     subcommand:fmt                               rustfmt-web
     command:python3                              python3

@@ -20,6 +20,7 @@ pub mod control;
 pub mod counters;
 pub mod courier;
 pub mod ctl;
+pub mod diagnosis;
 pub mod flow;
 pub mod forward;
 pub mod generate;

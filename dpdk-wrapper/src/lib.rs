@@ -1,5 +1,5 @@
 //! A safe API over the parts of DPDK that leat uses: EAL and lcores, pools of packet buffers, ports with their
-//! queues, rings between lcores, and the time stamp counter.
+//! queues, rings between lcores, answers on the telemetry socket, and the time stamp counter.
 //!
 //! What DPDK leaves to discipline, types carry here:
 //!
@@ -22,6 +22,7 @@ mod mempool;
 mod port;
 mod ring;
 mod segment;
+mod telemetry;
 
 pub use affinity::reset_affinity;
 pub use clock::Clock;
@@ -35,3 +36,4 @@ pub use port::{
     RssConfig, RxOffloads, RxQueue, TxOffloads, TxQueue,
 };
 pub use ring::{Consumer, Producer, ring};
+pub use telemetry::{Telemetry, TelemetryDict, TelemetryValue};

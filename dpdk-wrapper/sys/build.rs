@@ -13,6 +13,7 @@ use std::{
 const FUNCTIONS: &[&str] = &[
     "dpdk_sys_errno",
     "dpdk_sys_link",
+    "dpdk_sys_tel_add_dict_uint",
     "rte_eal_cleanup",
     "rte_eal_get_runtime_dir",
     "rte_eal_init",
@@ -59,6 +60,8 @@ const FUNCTIONS: &[&str] = &[
     "rte_ring_sc_dequeue_burst_elem",
     "rte_ring_sp_enqueue_burst_elem",
     "rte_strerror",
+    "rte_tel_data_(add_dict_(container|string)|alloc|free|start_dict)",
+    "rte_telemetry_register_cmd",
     "rte_version",
 ];
 

@@ -24,6 +24,7 @@
 #include <rte_mempool.h>
 #include <rte_ring.h>
 #include <rte_ring_elem.h>
+#include <rte_telemetry.h>
 #include <rte_version.h>
 
 /*
@@ -112,6 +113,17 @@ dpdk_sys_link(uint16_t port, uint32_t *speed_mbps, int *up, int *full_duplex)
 	*up = link.link_status == RTE_ETH_LINK_UP;
 	*full_duplex = link.link_duplex == RTE_ETH_LINK_FULL_DUPLEX;
 	return 0;
+}
+
+/* Adds a number to a dictionary of telemetry: the function has another name since 23.03. */
+static inline int
+dpdk_sys_tel_add_dict_uint(struct rte_tel_data *data, const char *name, uint64_t value)
+{
+#if RTE_VERSION >= RTE_VERSION_NUM(23, 3, 0, 0)
+	return rte_tel_data_add_dict_uint(data, name, value);
+#else
+	return rte_tel_data_add_dict_u64(data, name, value);
+#endif
 }
 
 #endif

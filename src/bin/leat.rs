@@ -19,7 +19,8 @@ use leat::config::{cli, eal, file, summary};
 use leat::control::{
     self, Answer, Asked, Desk, Editor, Inquirer, Listener, ReloadError, Reloaded, Running, Supervisor, Watch, reload,
 };
-use leat::metrics::{BufferStatus, PortFigures, Source, tables};
+use leat::diagnosis::{self, Demand, Finding, Gravity, Machine};
+use leat::metrics::{BufferStatus, PortFigures, Source, tables, telemetry};
 use leat::worker::{DeployError, Deployment, deploy};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -53,7 +54,10 @@ fn main() -> ExitCode {
         Invocation::Help(text) => print(&text),
         Invocation::Version(text) => print(&format!("{text}, {}\n", dpdk_wrapper::version())),
         Invocation::Check(run) => match complete(&run) {
-            Ok(completed) => print(&summary::summary(&run, &completed, BYTES_PER_CONNECTION)),
+            Ok(completed) => {
+                let advice = diagnosis::paragraph(&diagnose(&run, &completed));
+                print(&(summary::summary(&run, &completed, BYTES_PER_CONNECTION) + &advice))
+            }
             Err(failure) => refuse(&failure),
         },
         Invocation::Run(run) => match complete(&run) {
@@ -97,10 +101,27 @@ fn complete(run: &Run) -> Result<eal::Completed, leat::config::Failure> {
     eal::complete(run.eal.clone(), free >= ENOUGH_HUGEPAGES, std::process::id())
 }
 
+/// What this machine lacks for that.
+fn diagnose(run: &Run, completed: &eal::Completed) -> Vec<Finding> {
+    diagnosis::examine(&Demand::new(&run.eal, &completed.args), &Machine::read(Path::new("/")))
+}
+
+/// An error of EAL's or a port's, with what explains it.
+fn explained(error: impl Into<DeployError>, findings: &[Finding]) -> Box<dyn Error> {
+    match error.into() {
+        error @ DeployError::Publish(_) if status_of(&error) == 2 => error.into(),
+        error => format!("{error}{}", diagnosis::explanation(findings)).into(),
+    }
+}
+
 /// Runs the balancer from start to end.
 fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
     for note in run.warnings.iter().chain(&completed.notes) {
         log::warn!("{note}");
+    }
+    let findings = diagnose(run, &completed);
+    for finding in &findings {
+        log::log!(if finding.gravity == Gravity::Note { log::Level::Debug } else { log::Level::Warn }, "{finding}");
     }
     let signals = listen_for_signals()?;
     let listener = Listener::bind(&run.config.api)?;
@@ -108,9 +129,9 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
 
     let arguments: Vec<String> = std::iter::once("leat".to_owned()).chain(completed.args).collect();
-    let eal = Eal::init(arguments.iter().map(String::as_str))?;
+    let eal = Eal::init(arguments.iter().map(String::as_str)).map_err(|error| explained(error, &findings))?;
     let Deployment { workers, ports, alignments, pool, publisher, delivery, counters, courier, lines, notes } =
-        deploy(&eal, &run.config, &arguments)?;
+        deploy(&eal, &run.config, &arguments).map_err(|error| explained(error, &findings))?;
     for note in notes {
         log::warn!("{note}");
     }
@@ -129,6 +150,7 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
         ask_ports: ask(&ports, pool),
     });
 
+    let telemetry = telemetry(&eal, &source)?;
     let stop = Arc::new(AtomicBool::new(false));
     let (desk, asked) = control::desk();
     let api = Api::start(listener, figures, &source, desk, Inquirer::new(lines))?;
@@ -157,7 +179,7 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
         port.stop()?;
     }
     // Nothing may be left of DPDK's things when it is shut down, and the API looks at some.
-    drop((api, source, ports));
+    drop((api, telemetry, source, ports));
     if let Err(error) = eal.shutdown() {
         log::warn!("{error}");
     }

@@ -5,7 +5,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use leat::ctl::{Common, Failure, change, connections, show, top, watch};
 use leat::import;
 
@@ -71,8 +71,12 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, in roff
-    Man,
+    /// Print the manual page of leatctl or of another of leat's programs, in roff
+    Man {
+        /// The program
+        #[arg(default_value = "leatctl")]
+        program: Program,
+    },
 }
 
 fn main() -> ExitCode {
@@ -105,16 +109,30 @@ fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Options::command(), "leatctl", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Man => manual(),
+        Command::Man { program } => manual(program),
     };
     done.unwrap_or_else(|failure| failure.end())
 }
 
-/// The page of leatctl, then those of its commands.
-fn manual() -> Result<ExitCode, Failure> {
+/// Whom a manual page is about.
+#[derive(Clone, Copy, ValueEnum)]
+enum Program {
+    Leatctl,
+    Leat,
+    LeatAgent,
+    LeatGen,
+}
+
+/// A program's page; after leatctl's own, those of its commands.
+fn manual(program: Program) -> Result<ExitCode, Failure> {
     let mut pages = Vec::new();
     let unusable = |error: std::io::Error| Failure::Unusable(error.to_string());
-    let command = Options::command();
+    let command = match program {
+        Program::Leatctl => Options::command(),
+        Program::Leat => leat::config::cli::command(),
+        Program::LeatAgent => leat::agent::Options::command(),
+        Program::LeatGen => leat::generate::cli::command(),
+    };
     clap_mangen::Man::new(command.clone()).render(&mut pages).map_err(unusable)?;
     for sub in command.get_subcommands() {
         let name = format!("leatctl-{}", sub.get_name());

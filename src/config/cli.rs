@@ -138,6 +138,11 @@ Without hugepages, and without an option about memory, leat adds --no-huge -m 51
 const HOW_TO_START: &str = "write `leat [EAL options] -- --vip ADDR:PORT --backend ADDR ...`, or \
                             `leat [EAL options] -- -c FILE`; `leat --help` explains";
 
+/// leat's own options, for the manual page.
+pub fn command() -> clap::Command {
+    Options::command()
+}
+
 /// Understands the arguments, without the program's name, and the file that they name, which `read_file` fetches
 /// ([`file::read`] does). Touches nothing else.
 ///

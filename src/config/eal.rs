@@ -100,7 +100,7 @@ pub struct Completed {
 /// EAL refuses in words about an option that nobody wrote.
 pub fn complete(mut args: Vec<String>, free_hugepages: bool, pid: u32) -> Result<Completed, Failure> {
     let given = options(&args)?;
-    let has = |name: &str| given.contains(&name);
+    let has = |name: &str| given.iter().any(|(given, _)| *given == name);
     if has("no-huge") && has("in-memory") {
         return Err(Failure::new(
             "--no-huge and --in-memory exclude each other; write --no-huge without hugepages, --in-memory with them",
@@ -137,6 +137,12 @@ pub fn virtual_devices(args: &[String]) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The options of `args`, in order: each by its name, without dashes and in full, with its value, which is empty where it
+/// has none. Nothing at all where EAL would not understand them either.
+pub fn given(args: &[String]) -> Vec<(&str, &str)> {
+    options(args).unwrap_or_default()
+}
+
 /// How many bytes of hugepages are free and not promised to anybody, over all their sizes. `root` is [`HUGEPAGES`].
 /// What cannot be read counts as none.
 pub fn free_hugepage_bytes(root: &Path) -> u64 {
@@ -163,23 +169,28 @@ pub(super) fn knows(spelling: &str) -> bool {
         .is_some_and(|letter| letter.len() == 1 && (SHORT_WITH_VALUE.contains(letter) || SHORT_ALONE.contains(letter)))
 }
 
-/// The names of EAL's options in `args`, without dashes and in full.
-fn options(args: &[String]) -> Result<Vec<&str>, Failure> {
+/// EAL's options in `args` with their values: the names without dashes and in full.
+fn options(args: &[String]) -> Result<Vec<(&str, &str)>, Failure> {
     let mut found = Vec::new();
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         let wants_value = if let Some(long) = arg.strip_prefix("--") {
             let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
             let Some((name, takes)) = in_full(name) else { continue };
-            found.push(name);
+            found.push((name, value.unwrap_or_default()));
             takes == Value && value.is_none()
         } else if let Some(letters) = arg.strip_prefix('-') {
             short_options(letters, &mut found)
         } else {
             false
         };
-        if wants_value && rest.next().is_none() {
-            return Err(Failure::new(format_args!("EAL option {arg} needs a value; write it after {arg}")));
+        if wants_value {
+            let Some(value) = rest.next() else {
+                return Err(Failure::new(format_args!("EAL option {arg} needs a value; write it after {arg}")));
+            };
+            if let Some((_, last)) = found.last_mut() {
+                *last = value;
+            }
         }
     }
     Ok(found)
@@ -198,11 +209,11 @@ fn in_full(name: &str) -> Option<(&'static str, Takes)> {
 }
 
 /// Takes `-vm512` apart. Says whether the last letter's value is the next argument.
-fn short_options<'a>(letters: &'a str, found: &mut Vec<&'a str>) -> bool {
+fn short_options<'a>(letters: &'a str, found: &mut Vec<(&'a str, &'a str)>) -> bool {
     for (at, letter) in letters.char_indices() {
         let after = at + letter.len_utf8();
         if SHORT_WITH_VALUE.contains(letter) {
-            found.push(&letters[at..after]);
+            found.push((&letters[at..after], &letters[after..]));
             return after == letters.len();
         }
         if !SHORT_ALONE.contains(letter) {
@@ -279,6 +290,22 @@ mod tests {
         let args = ["--vdev=net_tap0,iface=a", "-l", "0", "--vdev", "net_null0", "--vde=net_null1", "--vdev"];
         let args = args.map(str::to_owned);
         assert_eq!(virtual_devices(&args).collect::<Vec<_>>(), ["net_tap0,iface=a", "net_null0", "net_null1"]);
+    }
+
+    #[test]
+    fn options_are_told_with_their_values_in_every_spelling() {
+        let args = ["-l", "0-1", "-vm512", "--allow=0000:01:00.0", "-a0000:02:00.0", "--file", "x", "--no-hu"];
+        let args = args.map(str::to_owned);
+        let wanted = [
+            ("l", "0-1"),
+            ("m", "512"),
+            ("allow", "0000:01:00.0"),
+            ("a", "0000:02:00.0"),
+            ("file-prefix", "x"),
+            ("no-huge", ""),
+        ];
+        assert_eq!(given(&args), wanted);
+        assert_eq!(given(&["-l".to_owned()]), []);
     }
 
     #[test]

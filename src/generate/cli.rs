@@ -177,6 +177,11 @@ const DEFAULT_BURST: usize = 32;
 /// The highest rate that can be asked for, a second: more than any port carries.
 const HIGHEST_RATE: f64 = 1e9;
 
+/// leat-gen's own options, for the manual page.
+pub fn command() -> clap::Command {
+    Options::command()
+}
+
 /// Understands the arguments, without the program's name.
 ///
 /// # Errors
