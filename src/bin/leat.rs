@@ -276,7 +276,9 @@ fn attend(source: &Source, mut running: Running, signals: &Receiver<i32>, asked:
         running.tend(since(source.started));
         supervisor.tend(&source.counters, now);
         if now >= next_look {
-            watch.look(source, now);
+            if watch.look(source, now) {
+                running.announce_again();
+            }
             next_look = now + LOOK;
         }
         let patience = match is_ready {

@@ -79,6 +79,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Seed of the schedulers' hash. Instances that are to choose alike have the same one.
     pub hash_seed: u64,
+    /// Whether all VIPs are another's at the start.
+    pub standby: bool,
     /// Own addresses that belong to no interface in particular, each a host address with its prefix length.
     pub addresses: Vec<Ipv4Net>,
     /// What is known of single ports. Empty: every port is used, and replies mirror the request.
@@ -176,6 +178,10 @@ pub struct Service {
     pub flow_memory: Option<Duration>,
     /// How backends are probed, if they are.
     pub health: Option<Health>,
+    /// How long a backend that is back takes to get its whole share; whole seconds, not zero.
+    pub slow_start: Option<Duration>,
+    /// Below this share of living backends, in percent, all are used: 1 to 100.
+    pub panic: Option<u8>,
     /// What becomes of a failed backend's connections. Never `Move` in `fullnat`.
     pub on_failure: OnFailure,
     /// What becomes of a segment without SYN that belongs to no connection. Never `Schedule` in `fullnat`.

@@ -4,6 +4,7 @@
 //! hold up a packet. `docs/API.md` is its reference.
 
 mod connections;
+mod vips;
 mod watch;
 
 use std::sync::Arc;
@@ -43,6 +44,11 @@ pub fn api(source: Arc<Source>, desk: Desk, inquirer: Arc<Inquirer>) -> Router {
         .route("/api/v1/explain", get(connections::explain))
         .route("/api/v1/trace", get(watch::trace))
         .route("/api/v1/capture", get(watch::capture))
+        .route("/api/v1/vips", get(vips::list))
+        .route("/api/v1/vips/announce", post(vips::announce_all))
+        .route("/api/v1/vips/withdraw", post(vips::withdraw_all))
+        .route("/api/v1/vips/{vip}/announce", post(vips::announce))
+        .route("/api/v1/vips/{vip}/withdraw", post(vips::withdraw))
         .route("/api/v1/services", get(services).post(add_service))
         .route("/api/v1/services/{service}", get(service).delete(remove_service))
         .route("/api/v1/services/{service}/backends", get(backends).post(add_backend))

@@ -10,9 +10,11 @@ mod liveness;
 mod mailbox;
 mod numbers;
 mod publish;
+mod ramp;
 mod reload;
 mod running;
 mod supervisor;
+mod vips;
 mod watch;
 mod ways;
 
@@ -27,6 +29,7 @@ pub use publish::{PublishError, Publisher, publish};
 pub use reload::{ReloadError, Reloaded, reload};
 pub use running::{ApplyError, Counts, Difference, Running};
 pub use supervisor::Supervisor;
+pub use vips::Vips;
 pub use watch::Watch;
 pub use ways::wanted_ports;
 

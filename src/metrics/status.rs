@@ -159,6 +159,8 @@ pub struct ServiceStatus {
     pub protocol: String,
     /// Its port; 0 for `any`.
     pub port: u16,
+    /// Whether leat answers for its VIP; not while it is withdrawn.
+    pub announced: bool,
     /// Its mode.
     pub mode: String,
     /// Its scheduler.
@@ -324,6 +326,7 @@ impl Source {
             vip: service.vip.to_string(),
             protocol: service.protocol.to_string(),
             port: service.port,
+            announced: !snapshot.is_silent(service.vip),
             mode: service.mode.to_string(),
             scheduler: service.schedule.algorithm().to_string(),
             local_addresses: service.local_addresses.iter().map(ToString::to_string).collect(),

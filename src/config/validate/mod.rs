@@ -57,6 +57,7 @@ fn parts(draft: &Draft, problems: &Problems) -> Config {
             .unwrap_or_default(),
         hash_seed: setting(problems, &draft.hash_seed, |given| value::in_range("hash_seed", *given, 0, u64::MAX))
             .unwrap_or_default(),
+        standby: draft.standby.as_ref().is_some_and(|given| given.value),
         timeouts: read_timeouts(draft, problems),
         addresses: draft.addresses.iter().filter_map(|given| own_address(problems, given, "")).collect(),
         interfaces: draft.interfaces.iter().filter_map(|given| interface::interface(given, problems)).collect(),
