@@ -145,8 +145,9 @@ fn what_drains_is_gone_when_every_worker_knows_and_nobody_has_a_connection() {
 fn a_probed_backend_stays_down_over_a_reload_and_is_up_when_it_is_probed_no_more() {
     let probed = |backends| service(10, "health = { type = \"arp\" }\nscheduler = \"rr\"", backends);
     let mut leat = Leat::start(&probed(&[2, 3]));
-    let down = leat.running.current().load().with_liveness(|id| id.0 != 0);
-    leat.running.delivery.deliver(down);
+    let health = leat.running.report().of(BackendId(0)).unwrap();
+    leat.running.report().set(BackendId(0), crate::health::BackendHealth { is_up: false, ..health });
+    leat.running.follow_health();
     leat.apply(&probed(&[2, 3, 4])).unwrap();
     let up = |leat: &Leat| -> Vec<bool> {
         leat.running.current().load().backends().map(|(_, backend)| backend.up).collect()
