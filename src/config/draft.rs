@@ -6,6 +6,7 @@ use super::problem::{At, Place};
 pub(super) struct Draft {
     pub(super) mac: Option<At<String>>,
     pub(super) api: Option<At<String>>,
+    pub(super) api_token_file: Option<At<String>>,
     pub(super) metrics: Option<At<String>>,
     pub(super) connections: Option<At<i128>>,
     pub(super) buffers: Option<At<i128>>,

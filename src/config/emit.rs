@@ -25,6 +25,9 @@ fn write_all(text: &mut String, config: &Config) -> fmt::Result {
         writeln!(text, "mac = \"{mac}\"")?;
     }
     writeln!(text, "api = {}", quoted(&config.api.to_string()))?;
+    if let Some(path) = &config.api_token_file {
+        writeln!(text, "api_token_file = {}", quoted(&path.display().to_string()))?;
+    }
     if let Some(metrics) = config.metrics {
         writeln!(text, "metrics = \"{metrics}\"")?;
     }
@@ -211,7 +214,7 @@ mod tests {
             "",
             "[[service]]\nvip = \"10.0.0.1\"\nport = 80\nhealth = { type = \"http\", host = \"a\", status = 204, \
              body = \"o\\\"k\", start_delay = \"3s\", jitter = \"500ms\", port = 81 }\nslow_start = \"30s\"\npanic = 50\non_failure = \"reset\"\n",
-            "standby = true\nmac = \"02:00:00:00:00:01\"\nbuffers = 5\n[[service]]\nvip = \"10.0.0.1\"\nprotocol = \"any\"\nmode = \"dr\"\n",
+            "standby = true\napi_token_file = \"/a/b\"\nmac = \"02:00:00:00:00:01\"\nbuffers = 5\n[[service]]\nvip = \"10.0.0.1\"\nprotocol = \"any\"\nmode = \"dr\"\n",
         ];
         for example in examples {
             let config = file::load("example", example.as_bytes()).unwrap_or_else(|error| panic!("{error}")).config;

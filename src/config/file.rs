@@ -67,6 +67,7 @@ fn read_document(top: Table<'_>) -> Draft {
     let draft = Draft {
         mac: top.string("mac"),
         api: top.string("api"),
+        api_token_file: top.string("api_token_file"),
         metrics: top.string("metrics"),
         connections: top.integer("connections"),
         buffers: top.integer("buffers"),

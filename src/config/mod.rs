@@ -69,6 +69,8 @@ pub struct Config {
     pub mac: MacSetting,
     /// Where the control API listens.
     pub api: ApiAddress,
+    /// The file with the token that clients show where the API listens on TCP, if they have to.
+    pub api_token_file: Option<PathBuf>,
     /// Where Prometheus and browsers may read figures, if anywhere. The port is not 0.
     pub metrics: Option<SocketAddr>,
     /// Entries of each lcore's connection table: 1 to [`MAX_CONNECTIONS`].
@@ -104,7 +106,7 @@ pub enum MacSetting {
 pub enum ApiAddress {
     /// A Unix socket: 1 to 107 bytes, without NUL.
     Unix(PathBuf),
-    /// A TCP socket on a loopback address, with a port that is not 0.
+    /// A TCP socket, with a port that is not 0. On an address that is not loopback clients have to show a token.
     Tcp(SocketAddr),
 }
 

@@ -8,6 +8,7 @@ mod vips;
 mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Request as HttpRequest, State};
@@ -20,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Answer, Desk, Edit, Inquirer, Refusal, Request};
+use super::{Answer, Desk, Edit, Inquirer, Refusal, Request, Token};
 use crate::config::file::MAX_SIZE;
 use crate::metrics::{BackendStatus, CONTENT_TYPE, ServiceStatus, Source, Status, exposition};
 
@@ -32,8 +33,9 @@ struct Office {
     inquirer: Arc<Inquirer>,
 }
 
-/// All that the API can be asked.
-pub fn api(source: Arc<Source>, desk: Desk, inquirer: Arc<Inquirer>) -> Router {
+/// All that the API can be asked, by those who show `token` where there is one.
+pub fn api(source: Arc<Source>, desk: Desk, inquirer: Arc<Inquirer>, token: Option<Token>) -> Router {
+    let guard = Guard(token);
     Router::new()
         .route("/api/v1/status", get(status))
         .route("/api/v1/ports", get(async |State(office): State<Office>| Json(office.source.status().ports)))
@@ -66,7 +68,8 @@ pub fn api(source: Arc<Source>, desk: Desk, inquirer: Arc<Inquirer>) -> Router {
         .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing here; docs/API.md says what there is"))
         .method_not_allowed_fallback(not_so)
         .layer(DefaultBodyLimit::max(MAX_SIZE))
-        .layer(middleware::from_fn(no_web_page))
+        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(guard, allowed))
         .with_state(Office { source, desk, inquirer })
 }
 
@@ -114,14 +117,40 @@ async fn not_so() -> Response {
     problem(StatusCode::METHOD_NOT_ALLOWED, "this cannot be done here; docs/API.md says what can")
 }
 
-/// Refuses changes that a web page asks for. A browser sends such requests to loopback addresses as well, whoever made the
-/// page, and it says so.
-async fn no_web_page(request: HttpRequest, next: Next) -> Response {
+/// Who may ask.
+#[derive(Clone, Debug)]
+struct Guard(Option<Token>);
+
+/// Refuses whoever does not show the token; without one, changes that a web page asks for: a browser sends such requests to
+/// loopback addresses as well, whoever made the page, and it says so. The page itself is nobody's secret.
+async fn allowed(State(guard): State<Guard>, request: HttpRequest, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !reads && request.headers().contains_key(header::ORIGIN) {
-        return problem(StatusCode::FORBIDDEN, "web pages may not change anything here");
+    match &guard.0 {
+        Some(token) if request.uri().path() != "/" => {
+            let shown = request.headers().get(header::AUTHORIZATION).map(|shown| shown.as_bytes());
+            if !shown.is_some_and(|shown| token.is_shown_by(shown)) {
+                let refused = problem(StatusCode::UNAUTHORIZED, "show the token, as Authorization: Bearer TOKEN");
+                return ([(header::WWW_AUTHENTICATE, "Bearer")], refused).into_response();
+            }
+        }
+        Some(_) => {}
+        None if !reads && request.headers().contains_key(header::ORIGIN) => {
+            return problem(StatusCode::FORBIDDEN, "web pages may not change anything here");
+        }
+        None => {}
     }
     next.run(request).await
+}
+
+/// How long a question may take until its answer begins: a body that comes slowly, or a survey of a large table.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Gives up on questions that take too long.
+async fn in_time(request: HttpRequest, next: Next) -> Response {
+    match tokio::time::timeout(PATIENCE, next.run(request)).await {
+        Ok(answer) => answer,
+        Err(_) => problem(StatusCode::REQUEST_TIMEOUT, "this took longer than a minute"),
+    }
 }
 
 async fn status(State(office): State<Office>) -> Json<Status> {

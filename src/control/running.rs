@@ -277,6 +277,12 @@ fn fixed(runs: &Config, wanted: &Config, publisher: &Publisher) -> Result<(), Ap
     if runs.api != wanted.api {
         return refuse("api", runs.api.to_string(), wanted.api.to_string());
     }
+    if runs.api_token_file != wanted.api_token_file {
+        let shown = |path: &Option<std::path::PathBuf>| {
+            path.as_ref().map_or("none".to_owned(), |path| path.display().to_string())
+        };
+        return refuse("api_token_file", shown(&runs.api_token_file), shown(&wanted.api_token_file));
+    }
     if runs.metrics != wanted.metrics {
         let shown = |metrics: Option<std::net::SocketAddr>| metrics.map_or("none".to_owned(), |it| it.to_string());
         return refuse("metrics", shown(runs.metrics), shown(wanted.metrics));
