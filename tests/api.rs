@@ -332,3 +332,42 @@ fn silent_clients_lose_their_places_to_those_who_ask() {
         assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&rest));
     }
 }
+
+#[test]
+fn the_openapi_document_is_what_leat_answers() {
+    const FILE: &str = "docs/openapi.json";
+    let leat = start();
+    let (code, told) = http_get(leat.api(), "/api/v1/openapi.json");
+    let told: Value = serde_json::from_str(&told).expect("the description is JSON");
+    assert_eq!(code, 200, "{told}");
+    let path = support::repository().join(FILE);
+    if std::env::var_os("LEAT_WRITE_OPENAPI").is_some() {
+        fs::write(&path, format!("{told:#}\n")).expect("the file can be written");
+    }
+    let written = fs::read_to_string(&path).expect("the file is there");
+    let written: Value = serde_json::from_str(&written).expect("the file is JSON");
+    assert_eq!(written, told, "{FILE} is old: run this test with LEAT_WRITE_OPENAPI=1 and look at what has changed");
+
+    let methods = || told["paths"].as_object().into_iter().flatten().filter_map(|(_, it)| it.as_object()).flatten();
+    let names: std::collections::BTreeSet<_> = methods().filter_map(|(_, it)| it["operationId"].as_str()).collect();
+    assert_eq!(names.len(), methods().count(), "operations have names of their own: {names:?}");
+
+    // Every path and method is there, and what is missing in a request is said in the words of the API.
+    let paths = told["paths"].as_object().expect("paths are an object");
+    assert!(paths.len() >= 20, "{}", paths.len());
+    for (path, methods) in paths {
+        let path = path.replace("{service}", "nothing").replace("{backend}", "10.9.9.9").replace("{vip}", "10.9.9.9");
+        for method in methods.as_object().expect("methods are an object").keys() {
+            let method = method.to_uppercase();
+            let query = if path.ends_with("/trace") || path.ends_with("/capture") { "?color=red" } else { "" };
+            let request = format!(
+                "{method} {path}{query} HTTP/1.1\r\nHost: leat\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
+            );
+            let answer = exchange(leat.api(), &request).expect("leat answers");
+            assert!(
+                !answer.contains("there is nothing here") && !answer.contains(" 405 "),
+                "{method} {path}: {answer}"
+            );
+        }
+    }
+}

@@ -20,7 +20,7 @@ mod vips;
 mod watch;
 mod ways;
 
-pub use api::{api, figures};
+pub use api::{api, figures, openapi};
 pub use delivery::Delivery;
 pub use desk::{Answer, Asked, Desk, Refusal, Request, desk};
 pub use edit::{Edit, EditError, Editor};
