@@ -242,3 +242,132 @@ fn what_is_sent_is_refused_by_the_rules_of_the_file() {
     assert_eq!(send("POST", backends, r#"{"address": "10.0.0.3", "weight": 4}"#).0, 201);
     assert_eq!(leat.status()["services"][0]["backends"][1]["weight"], 4);
 }
+
+#[test]
+fn with_a_token_nobody_without_it_sees_or_changes_anything() {
+    // Asked for and given back: nobody else takes it within the moment.
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+    let directory = support::TempDir::new("token");
+    let (file, token) = (directory.join("leat.toml"), directory.join("token"));
+    let text = format!(
+        "api = \"127.0.0.1:{port}\"\napi_token_file = \"{}\"\n[[service]]\nname = \"web\"\nvip = \"10.0.0.10\"\nport = 80\n\
+         backend = [{{ address = \"10.0.0.2\" }}]\n",
+        token.display()
+    );
+    fs::write(&file, text).expect("the file can be written");
+    let own = ["-c", file.to_str().expect("the path is text")];
+    let start = |prefix: &str| {
+        let mut leat = command(support::leat::binary());
+        leat.args(QUIET).args(["--file-prefix", prefix, "--"]).args(own);
+        leat
+    };
+    let missing = support::process::run(&mut start(&unique("token")), LIMIT).code_is(1);
+    assert!(missing.stderr.contains("api_token_file: ") && missing.stderr.contains("No such file"), "{missing}");
+    fs::write(&token, "0123456789abcdef0123456789abcdef\n").expect("the file can be written");
+    let mut leat = Process::spawn(&mut start(&unique("token")));
+    leat.wait_for_output("'leat: ready'", LIMIT, |stdout, _| stdout.lines().any(|line| line == "leat: ready"));
+
+    let ask = |method: &str, path: &str, head: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("leat listens");
+        stream.set_read_timeout(Some(LIMIT)).expect("a limit can be set");
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: leat\r\n{head}Connection: close\r\n\r\n")
+            .expect("leat listens");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("leat answers");
+        answer
+    };
+    let drain = "/api/v1/services/web/backends/10.0.0.2/drain";
+    let right = "Authorization: Bearer 0123456789abcdef0123456789abcdef\r\n";
+    for head in ["", "Authorization: Bearer 0123456789abcdef0123456789abcdeg\r\n", "Authorization: Basic bGVhdA==\r\n"]
+    {
+        for (method, path) in [("GET", "/api/v1/status"), ("GET", "/metrics"), ("POST", drain), ("GET", "/nothing")] {
+            let answer = ask(method, path, head);
+            assert!(answer.starts_with("HTTP/1.1 401 "), "{method} {path} {head}: {answer}");
+            assert!(answer.to_ascii_lowercase().contains("www-authenticate: bearer"), "{answer}");
+        }
+    }
+    assert!(ask("GET", "/", "").starts_with("HTTP/1.1 200 "), "the page is nobody's secret");
+    assert!(ask("GET", "/api/v1/status", right).starts_with("HTTP/1.1 200 "));
+    // Its own page may change things, as it shows the token.
+    let answer = ask("POST", drain, &format!("{right}Origin: http://127.0.0.1:{port}\r\n"));
+    assert!(answer.contains("is drained"), "{answer}");
+
+    let leatctl = |more: &[&str]| {
+        let mut leatctl = command(env!("CARGO_BIN_EXE_leatctl"));
+        leatctl.args(["--api", &format!("127.0.0.1:{port}")]).args(more).arg("services");
+        support::process::run(&mut leatctl, LIMIT)
+    };
+    let refused = leatctl(&[]).code_is(1);
+    assert!(refused.stderr.contains("show the token"), "{refused}");
+    let shown = leatctl(&["--token-file", token.to_str().expect("the path is text")]).success();
+    assert!(shown.stdout.contains("10.0.0.10:80"), "{shown}");
+    let wrong = leatctl(&["--token-file", "/nothing/here"]).code_is(2);
+    assert!(wrong.stderr.contains("--token-file: /nothing/here: No such file"), "{wrong}");
+    leat.signal("TERM");
+    leat.wait(LIMIT).success();
+}
+
+#[test]
+fn silent_clients_lose_their_places_to_those_who_ask() {
+    let leat = start();
+    let half = "GET /api/v1/status HTTP/1.1\r\nHost: leat\r\n";
+    let mut silent: Vec<_> = (0..256)
+        .map(|number| {
+            let mut stream = connect(&leat);
+            // Some say nothing, some half of something.
+            stream.write_all(&half.as_bytes()[..half.len() * (number % 2)]).expect("leat listens");
+            stream
+        })
+        .collect();
+    // Who comes now is hung up on, until the silent ones are.
+    let answered = || {
+        let answer = exchange(leat.api(), &format!("{half}Connection: close\r\n\r\n")).unwrap_or_default();
+        answer.starts_with("HTTP/1.1 200 ").then_some(())
+    };
+    wait_for("a place", LIMIT, answered);
+    for stream in &mut silent {
+        let mut rest = Vec::new();
+        // A reset is as good as an end.
+        let _ = stream.read_to_end(&mut rest);
+        assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&rest));
+    }
+}
+
+#[test]
+fn the_openapi_document_is_what_leat_answers() {
+    const FILE: &str = "docs/openapi.json";
+    let leat = start();
+    let (code, told) = http_get(leat.api(), "/api/v1/openapi.json");
+    let told: Value = serde_json::from_str(&told).expect("the description is JSON");
+    assert_eq!(code, 200, "{told}");
+    let path = support::repository().join(FILE);
+    if std::env::var_os("LEAT_WRITE_OPENAPI").is_some() {
+        fs::write(&path, format!("{told:#}\n")).expect("the file can be written");
+    }
+    let written = fs::read_to_string(&path).expect("the file is there");
+    let written: Value = serde_json::from_str(&written).expect("the file is JSON");
+    assert_eq!(written, told, "{FILE} is old: run this test with LEAT_WRITE_OPENAPI=1 and look at what has changed");
+
+    let methods = || told["paths"].as_object().into_iter().flatten().filter_map(|(_, it)| it.as_object()).flatten();
+    let names: std::collections::BTreeSet<_> = methods().filter_map(|(_, it)| it["operationId"].as_str()).collect();
+    assert_eq!(names.len(), methods().count(), "operations have names of their own: {names:?}");
+
+    // Every path and method is there, and what is missing in a request is said in the words of the API.
+    let paths = told["paths"].as_object().expect("paths are an object");
+    assert!(paths.len() >= 20, "{}", paths.len());
+    for (path, methods) in paths {
+        let path = path.replace("{service}", "nothing").replace("{backend}", "10.9.9.9").replace("{vip}", "10.9.9.9");
+        for method in methods.as_object().expect("methods are an object").keys() {
+            let method = method.to_uppercase();
+            let query = if path.ends_with("/trace") || path.ends_with("/capture") { "?color=red" } else { "" };
+            let request = format!(
+                "{method} {path}{query} HTTP/1.1\r\nHost: leat\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
+            );
+            let answer = exchange(leat.api(), &request).expect("leat answers");
+            assert!(
+                !answer.contains("there is nothing here") && !answer.contains(" 405 "),
+                "{method} {path}: {answer}"
+            );
+        }
+    }
+}

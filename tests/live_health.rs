@@ -289,3 +289,24 @@ fn with_no_connection_reset_a_stray_segment_is_answered_with_a_rst() {
     let finished = client.wait(LIMIT);
     assert!(!finished.stdout.contains("hello"), "{finished}");
 }
+
+#[test]
+fn below_the_panic_share_all_servers_are_used() {
+    let net = Net::up("health_panic");
+    let _server = Nginx::start(&net, B1, 8080);
+    let lab = Lab::new(net, TAP, "", "panic = 60", "type = \"tcp\"");
+    lab.wait_for(1, "down", "connection refused");
+    let line = "service web: only 1 of 2 servers are up, so all of them are used (panic)";
+    wait_for("the line", LIMIT, || lab.leat.stderr().contains(line).then_some(()));
+    // In turn: one answers, the other refuses.
+    let url = "http://10.0.0.10:8080/";
+    let mut codes: Vec<_> =
+        (0..4).map(|_| lab.net.exec(CLIENT, &["curl", "-sS", "--max-time", "10", url]).status.code()).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, [Some(0), Some(0), Some(7), Some(7)]);
+    let _back = Nginx::start(&lab.net, B2, 8080);
+    lab.wait_for(1, "up", "accepts connections");
+    let line = "service web: enough servers are up again";
+    wait_for("the line", LIMIT, || lab.leat.stderr().contains(line).then_some(()));
+    (0..4).for_each(|_| drop(lab.curl()));
+}

@@ -65,7 +65,7 @@ fn main() {
     let built = begun.elapsed();
     let snapshot = Arc::new(snapshot);
     let (delivery, mut mailboxes) = Delivery::new(Arc::clone(&snapshot), 1);
-    let mut running = Running::new(first, publisher, delivery, now);
+    let mut running = Running::new(first, publisher, delivery, std::sync::Arc::default(), now);
 
     let (stop, phase) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut load = Load::new(snapshot, mailboxes.remove(0), options.flows, options.services);

@@ -17,7 +17,8 @@ use dpdk_wrapper::{Eal, Mempool, Port};
 use leat::config::cli::{Invocation, Run};
 use leat::config::{cli, eal, file, summary};
 use leat::control::{
-    self, Answer, Asked, Desk, Editor, Inquirer, Listener, ReloadError, Reloaded, Running, Supervisor, Watch, reload,
+    self, Answer, Asked, Desk, Editor, Inquirer, Listener, ReloadError, Reloaded, Running, Supervisor, Token, Watch,
+    reload,
 };
 use leat::diagnosis::{self, Demand, Finding, Gravity, Machine};
 use leat::metrics::{BufferStatus, PortFigures, Source, tables, telemetry};
@@ -125,6 +126,7 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
     }
     let signals = listen_for_signals()?;
     let listener = Listener::bind(&run.config.api)?;
+    let token = run.config.api_token_file.as_deref().map(Token::read).transpose()?.filter(|_| listener.is_tcp());
     let figures = run.config.metrics.map(|address| Listener::bind_tcp("metrics", address)).transpose()?;
     let started = Instant::now();
 
@@ -153,7 +155,7 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
     let telemetry = telemetry(&eal, &source)?;
     let stop = Arc::new(AtomicBool::new(false));
     let (desk, asked) = control::desk();
-    let api = Api::start(listener, figures, &source, desk, Inquirer::new(lines))?;
+    let api = Api::start((listener, token), figures, &source, desk, Inquirer::new(lines))?;
     let control = spawn("control", {
         let (source, stop) = (Arc::clone(&source), Arc::clone(&stop));
         move || attend(&source, running, &signals, &asked, &stop)
@@ -194,14 +196,14 @@ struct Api {
 
 impl Api {
     fn start(
-        api: Listener,
+        (api, token): (Listener, Option<Token>),
         figures: Option<Listener>,
         source: &Arc<Source>,
         desk: Desk,
         inquirer: Inquirer,
     ) -> std::io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        let mut listeners = vec![(api, control::api(Arc::clone(source), desk, Arc::new(inquirer)))];
+        let mut listeners = vec![(api, control::api(Arc::clone(source), desk, Arc::new(inquirer), token))];
         listeners.extend(figures.map(|listener| (listener, control::figures(Arc::clone(source)))));
         let thread = spawn("api", move || {
             if let Err(error) = control::serve(listeners, stopped) {
@@ -298,7 +300,9 @@ fn attend(source: &Source, mut running: Running, signals: &Receiver<i32>, asked:
         running.tend(since(source.started));
         supervisor.tend(&source.counters, now);
         if now >= next_look {
-            watch.look(source, now);
+            if watch.look(source, now) {
+                running.announce_again();
+            }
             next_look = now + LOOK;
         }
         let patience = match is_ready {

@@ -57,6 +57,10 @@ enum Command {
     Drain(change::Drain),
     /// New connections again for a backend that was drained
     Enable(change::Backend),
+    /// The VIPs, and whether leat answers for them
+    Vips,
+    /// Announce or withdraw a VIP, or all of them
+    Vip(change::Vip),
     /// Have leat read its file again
     Reload,
     /// Say what a file would change
@@ -100,6 +104,8 @@ fn main() -> ExitCode {
         Command::Remove(remove) => change::remove(&common, &remove),
         Command::Drain(drain) => change::drain(&common, &drain),
         Command::Enable(backend) => change::enable(&common, &backend),
+        Command::Vips => show::vips(&common),
+        Command::Vip(wanted) => change::vip(&common, &wanted),
         Command::Reload => change::reload(&common),
         Command::Check(of) => change::check(&common, &of),
         Command::Apply(of) => change::apply(&common, &of),

@@ -329,6 +329,9 @@ fn override_settings(options: &Options, config: &mut Config) -> Result<(), Failu
     }
     if let Some(text) = &options.api
         && let Some(api) = problems.accept(value::api(text), &argument("--api", text), "")
+        && problems
+            .accept(value::guarded(&api, config.api_token_file.is_some()), &argument("--api", text), "")
+            .is_some()
     {
         config.api = api;
     }

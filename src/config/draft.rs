@@ -6,10 +6,12 @@ use super::problem::{At, Place};
 pub(super) struct Draft {
     pub(super) mac: Option<At<String>>,
     pub(super) api: Option<At<String>>,
+    pub(super) api_token_file: Option<At<String>>,
     pub(super) metrics: Option<At<String>>,
     pub(super) connections: Option<At<i128>>,
     pub(super) buffers: Option<At<i128>>,
     pub(super) hash_seed: Option<At<i128>>,
+    pub(super) standby: Option<At<bool>>,
     pub(super) timeouts: Vec<(&'static str, At<String>)>,
     pub(super) addresses: Vec<At<String>>,
     pub(super) interfaces: Vec<DraftInterface>,
@@ -68,6 +70,8 @@ pub(super) struct DraftExtras {
     pub(super) mss_clamp: Option<At<i128>>,
     pub(super) flow_memory: Option<At<String>>,
     pub(super) health: Option<DraftHealth>,
+    pub(super) slow_start: Option<At<String>>,
+    pub(super) panic: Option<At<i128>>,
     pub(super) on_failure: Option<At<String>>,
     pub(super) no_connection: Option<At<String>>,
 }

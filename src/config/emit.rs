@@ -25,6 +25,9 @@ fn write_all(text: &mut String, config: &Config) -> fmt::Result {
         writeln!(text, "mac = \"{mac}\"")?;
     }
     writeln!(text, "api = {}", quoted(&config.api.to_string()))?;
+    if let Some(path) = &config.api_token_file {
+        writeln!(text, "api_token_file = {}", quoted(&path.display().to_string()))?;
+    }
     if let Some(metrics) = config.metrics {
         writeln!(text, "metrics = \"{metrics}\"")?;
     }
@@ -36,6 +39,9 @@ fn write_all(text: &mut String, config: &Config) -> fmt::Result {
     }
     if config.hash_seed != 0 {
         writeln!(text, "hash_seed = {}", config.hash_seed)?;
+    }
+    if config.standby {
+        writeln!(text, "standby = true")?;
     }
     for address in &config.addresses {
         writeln!(text, "# --address {address}")?;
@@ -110,6 +116,12 @@ fn write_service(text: &mut String, service: &Service) -> fmt::Result {
     }
     if let Some(health) = &service.health {
         writeln!(text, "health = {{ {} }}", health_keys(health).join(", "))?;
+    }
+    if let Some(time) = service.slow_start {
+        writeln!(text, "slow_start = \"{}\"", show_duration(time))?;
+    }
+    if let Some(share) = service.panic {
+        writeln!(text, "panic = {share}")?;
     }
     if service.on_failure != Default::default() {
         writeln!(text, "on_failure = \"{}\"", service.on_failure.name())?;
@@ -201,8 +213,8 @@ mod tests {
             include_str!("../../docs/labs/ecmp-h1.toml"),
             "",
             "[[service]]\nvip = \"10.0.0.1\"\nport = 80\nhealth = { type = \"http\", host = \"a\", status = 204, \
-             body = \"o\\\"k\", start_delay = \"3s\", jitter = \"500ms\", port = 81 }\n",
-            "mac = \"02:00:00:00:00:01\"\nbuffers = 5\n[[service]]\nvip = \"10.0.0.1\"\nprotocol = \"any\"\nmode = \"dr\"\n",
+             body = \"o\\\"k\", start_delay = \"3s\", jitter = \"500ms\", port = 81 }\nslow_start = \"30s\"\npanic = 50\non_failure = \"reset\"\n",
+            "standby = true\napi_token_file = \"/a/b\"\nmac = \"02:00:00:00:00:01\"\nbuffers = 5\n[[service]]\nvip = \"10.0.0.1\"\nprotocol = \"any\"\nmode = \"dr\"\n",
         ];
         for example in examples {
             let config = file::load("example", example.as_bytes()).unwrap_or_else(|error| panic!("{error}")).config;

@@ -16,8 +16,7 @@ use crate::conntrack::Timeouts;
 pub const MAX_SIZE: usize = 16 << 20;
 
 /// Keys that later versions will have, by the table that they stand in: refused by name, not as unknown.
-const LATER_TOP: &[&str] = &["standby"];
-const LATER_SERVICE: &[&str] = &["one_packet", "panic", "slow_start", "syn_proxy"];
+const LATER_SERVICE: &[&str] = &["one_packet", "syn_proxy"];
 
 /// What a file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,10 +67,12 @@ fn read_document(top: Table<'_>) -> Draft {
     let draft = Draft {
         mac: top.string("mac"),
         api: top.string("api"),
+        api_token_file: top.string("api_token_file"),
         metrics: top.string("metrics"),
         connections: top.integer("connections"),
         buffers: top.integer("buffers"),
         hash_seed: top.integer("hash_seed"),
+        standby: top.boolean("standby"),
         timeouts: top.table("timeouts", "timeouts".to_owned()).map(read_timeouts).unwrap_or_default(),
         addresses: Vec::new(),
         interfaces: top
@@ -85,7 +86,7 @@ fn read_document(top: Table<'_>) -> Draft {
             .filter_map(read_service)
             .collect(),
     };
-    top.finish(LATER_TOP);
+    top.finish(&[]);
     draft
 }
 
@@ -179,6 +180,8 @@ fn read_extras(service: &Table<'_>) -> DraftExtras {
         mss_clamp: service.integer("mss_clamp"),
         flow_memory: service.string("flow_memory"),
         health: service.table("health", format!("{}, health", service.context())).and_then(read_health),
+        slow_start: service.string("slow_start"),
+        panic: service.integer("panic"),
         on_failure: service.string("on_failure"),
         no_connection: service.string("no_connection"),
     }

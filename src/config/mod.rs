@@ -69,6 +69,8 @@ pub struct Config {
     pub mac: MacSetting,
     /// Where the control API listens.
     pub api: ApiAddress,
+    /// The file with the token that clients show where the API listens on TCP, if they have to.
+    pub api_token_file: Option<PathBuf>,
     /// Where Prometheus and browsers may read figures, if anywhere. The port is not 0.
     pub metrics: Option<SocketAddr>,
     /// Entries of each lcore's connection table: 1 to [`MAX_CONNECTIONS`].
@@ -79,6 +81,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Seed of the schedulers' hash. Instances that are to choose alike have the same one.
     pub hash_seed: u64,
+    /// Whether all VIPs are another's at the start.
+    pub standby: bool,
     /// Own addresses that belong to no interface in particular, each a host address with its prefix length.
     pub addresses: Vec<Ipv4Net>,
     /// What is known of single ports. Empty: every port is used, and replies mirror the request.
@@ -102,7 +106,7 @@ pub enum MacSetting {
 pub enum ApiAddress {
     /// A Unix socket: 1 to 107 bytes, without NUL.
     Unix(PathBuf),
-    /// A TCP socket on a loopback address, with a port that is not 0.
+    /// A TCP socket, with a port that is not 0. On an address that is not loopback clients have to show a token.
     Tcp(SocketAddr),
 }
 
@@ -176,6 +180,10 @@ pub struct Service {
     pub flow_memory: Option<Duration>,
     /// How backends are probed, if they are.
     pub health: Option<Health>,
+    /// How long a backend that is back takes to get its whole share; whole seconds, not zero.
+    pub slow_start: Option<Duration>,
+    /// Below this share of living backends, in percent, all are used: 1 to 100.
+    pub panic: Option<u8>,
     /// What becomes of a failed backend's connections. Never `Move` in `fullnat`.
     pub on_failure: OnFailure,
     /// What becomes of a segment without SYN that belongs to no connection. Never `Schedule` in `fullnat`.

@@ -2,7 +2,7 @@
 //!
 //! The sentences do not say where the value stands; who asks knows.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -255,14 +255,27 @@ pub(crate) fn api(text: &str) -> Result<ApiAddress, String> {
     if address.port() == 0 {
         return Err(format!("api {address} has port 0; write 1 to 65535"));
     }
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_loopback() => Ok(ApiAddress::Tcp(address)),
-        IpAddr::V6(ip) if ip.is_loopback() => Ok(ApiAddress::Tcp(address)),
-        _ => Err(format!(
-            "api {address}: an address that is not loopback is not in this version; 127.0.0.1:{} and unix:PATH are",
+    Ok(ApiAddress::Tcp(address))
+}
+
+/// Refuses an address that others reach when nobody has to show a token there.
+pub(super) fn guarded(api: &ApiAddress, has_token: bool) -> Result<(), String> {
+    match api {
+        ApiAddress::Tcp(address) if !address.ip().is_loopback() && !has_token => Err(format!(
+            "api {address}: others reach this address, so a token is needed; write api_token_file = \"/etc/leat/token\" in \
+             the file, or api on 127.0.0.1:{} or unix:PATH",
             address.port()
         )),
+        _ => Ok(()),
     }
+}
+
+/// The path of a file with a token.
+pub(super) fn token_file(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() || text.contains('\0') {
+        return Err("api_token_file has no path; write it as /etc/leat/token".to_owned());
+    }
+    Ok(PathBuf::from(text))
 }
 
 /// `IP:PORT`, on which figures may be read.

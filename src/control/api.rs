@@ -4,24 +4,31 @@
 //! hold up a packet. `docs/API.md` is its reference.
 
 mod connections;
+mod vips;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Request as HttpRequest, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use utoipa::{OpenApi, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::{Answer, Desk, Edit, Inquirer, Refusal, Request};
+use super::{Answer, Desk, Edit, Inquirer, Refusal, Request, Token};
 use crate::config::file::MAX_SIZE;
-use crate::metrics::{BackendStatus, CONTENT_TYPE, ServiceStatus, Source, Status, exposition};
+use crate::metrics::{
+    BackendStatus, CONTENT_TYPE, NeighborStatus, PortStatus, ServiceStatus, Source, Status, WorkerStatus, exposition,
+};
 
 /// What every handler can use.
 #[derive(Clone)]
@@ -31,38 +38,62 @@ struct Office {
     inquirer: Arc<Inquirer>,
 }
 
-/// All that the API can be asked.
-pub fn api(source: Arc<Source>, desk: Desk, inquirer: Arc<Inquirer>) -> Router {
-    Router::new()
-        .route("/api/v1/status", get(status))
-        .route("/api/v1/ports", get(async |State(office): State<Office>| Json(office.source.status().ports)))
-        .route("/api/v1/lcores", get(async |State(office): State<Office>| Json(office.source.status().workers)))
-        .route("/api/v1/neighbors", get(async |State(office): State<Office>| Json(office.source.status().neighbors)))
-        .route("/api/v1/drops", get(drops))
-        .route("/api/v1/connections", get(connections::list).delete(connections::end))
-        .route("/api/v1/explain", get(connections::explain))
-        .route("/api/v1/trace", get(watch::trace))
-        .route("/api/v1/capture", get(watch::capture))
-        .route("/api/v1/services", get(services).post(add_service))
-        .route("/api/v1/services/{service}", get(service).delete(remove_service))
-        .route("/api/v1/services/{service}/backends", get(backends).post(add_backend))
-        .route(
-            "/api/v1/services/{service}/backends/{backend}",
-            get(backend).patch(change_backend).delete(remove_backend),
-        )
-        .route("/api/v1/services/{service}/backends/{backend}/drain", post(drain))
-        .route("/api/v1/services/{service}/backends/{backend}/enable", post(enable))
-        .route("/api/v1/config", get(show_config).put(apply_config))
-        .route("/api/v1/config/check", post(check_config))
-        .route("/api/v1/reload", post(reload))
+/// All that the API can be asked, by those who show `token` where there is one.
+pub fn api(source: Arc<Source>, desk: Desk, inquirer: Arc<Inquirer>, token: Option<Token>) -> Router {
+    let guard = Guard(token);
+    let (router, _) = described().split_for_parts();
+    router
+        .route("/api/v1/openapi.json", get(async || Json(openapi())))
         .route("/metrics", get(async |State(office): State<Office>| exposed(&office.source)))
         .route("/", get(page))
         .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing here; docs/API.md says what there is"))
         .method_not_allowed_fallback(not_so)
         .layer(DefaultBodyLimit::max(MAX_SIZE))
-        .layer(middleware::from_fn(no_web_page))
+        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(guard, allowed))
         .with_state(Office { source, desk, inquirer })
 }
+
+/// All that is described, each with its handler.
+fn described() -> OpenApiRouter<Office> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(status))
+        .routes(routes!(ports))
+        .routes(routes!(lcores))
+        .routes(routes!(neighbors))
+        .routes(routes!(drops))
+        .routes(routes!(connections::list, connections::end))
+        .routes(routes!(connections::explain))
+        .routes(routes!(watch::trace))
+        .routes(routes!(watch::capture))
+        .routes(routes!(vips::list))
+        .routes(routes!(vips::announce_all))
+        .routes(routes!(vips::withdraw_all))
+        .routes(routes!(vips::announce))
+        .routes(routes!(vips::withdraw))
+        .routes(routes!(services, add_service))
+        .routes(routes!(service, remove_service))
+        .routes(routes!(backends, add_backend))
+        .routes(routes!(backend, change_backend, remove_backend))
+        .routes(routes!(drain))
+        .routes(routes!(enable))
+        .routes(routes!(show_config, apply_config))
+        .routes(routes!(check_config))
+        .routes(routes!(reload))
+}
+
+/// What the API can be asked, in OpenAPI 3.1.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    described().into_openapi()
+}
+
+/// The head of that.
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "leat",
+    description = "What a running leat can be asked. Over TCP with a token, each request shows it: Authorization: Bearer TOKEN."
+))]
+struct Description;
 
 /// What everybody may read who reaches the address for figures.
 pub fn figures(source: Arc<Source>) -> Router {
@@ -95,48 +126,109 @@ async fn page() -> Response {
 }
 
 /// What a request that cannot be answered gets.
-#[derive(Serialize)]
-struct Problem<'a> {
-    error: &'a str,
+#[derive(Serialize, ToSchema)]
+struct Problem {
+    /// What is wrong, in words.
+    error: String,
+}
+
+/// What a change is answered with.
+#[derive(Serialize, ToSchema)]
+struct Changed {
+    /// What has changed, in words.
+    changed: String,
+    /// What is legal and yet likely not meant.
+    warnings: Vec<String>,
 }
 
 fn problem(code: StatusCode, error: &str) -> Response {
-    (code, Json(Problem { error })).into_response()
+    (code, Json(Problem { error: error.to_owned() })).into_response()
 }
 
 async fn not_so() -> Response {
     problem(StatusCode::METHOD_NOT_ALLOWED, "this cannot be done here; docs/API.md says what can")
 }
 
-/// Refuses changes that a web page asks for. A browser sends such requests to loopback addresses as well, whoever made the
-/// page, and it says so.
-async fn no_web_page(request: HttpRequest, next: Next) -> Response {
+/// Who may ask.
+#[derive(Clone, Debug)]
+struct Guard(Option<Token>);
+
+/// Refuses whoever does not show the token; without one, changes that a web page asks for: a browser sends such requests to
+/// loopback addresses as well, whoever made the page, and it says so. The page itself is nobody's secret.
+async fn allowed(State(guard): State<Guard>, request: HttpRequest, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !reads && request.headers().contains_key(header::ORIGIN) {
-        return problem(StatusCode::FORBIDDEN, "web pages may not change anything here");
+    match &guard.0 {
+        Some(token) if request.uri().path() != "/" => {
+            let shown = request.headers().get(header::AUTHORIZATION).map(|shown| shown.as_bytes());
+            if !shown.is_some_and(|shown| token.is_shown_by(shown)) {
+                let refused = problem(StatusCode::UNAUTHORIZED, "show the token, as Authorization: Bearer TOKEN");
+                return ([(header::WWW_AUTHENTICATE, "Bearer")], refused).into_response();
+            }
+        }
+        Some(_) => {}
+        None if !reads && request.headers().contains_key(header::ORIGIN) => {
+            return problem(StatusCode::FORBIDDEN, "web pages may not change anything here");
+        }
+        None => {}
     }
     next.run(request).await
 }
 
+/// How long a question may take until its answer begins: a body that comes slowly, or a survey of a large table.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Gives up on questions that take too long.
+async fn in_time(request: HttpRequest, next: Next) -> Response {
+    match tokio::time::timeout(PATIENCE, next.run(request)).await {
+        Ok(answer) => answer,
+        Err(_) => problem(StatusCode::REQUEST_TIMEOUT, "this took longer than a minute"),
+    }
+}
+
+/// Everything that is counted, at one moment.
+#[utoipa::path(get, path = "/api/v1/status", responses((status = 200, body = Status)))]
 async fn status(State(office): State<Office>) -> Json<Status> {
     Json(office.source.status())
 }
 
-async fn drops(State(office): State<Office>) -> Json<Value> {
-    let mut sums = serde_json::Map::new();
-    for worker in office.source.status().workers {
-        for (reason, packets) in worker.drops {
-            let before = sums.get(reason).and_then(Value::as_u64).unwrap_or_default();
-            sums.insert(reason.to_owned(), json!(before + packets));
-        }
-    }
-    Json(Value::Object(sums))
+/// The ports.
+#[utoipa::path(get, path = "/api/v1/ports", responses((status = 200, body = Vec<PortStatus>)))]
+async fn ports(State(office): State<Office>) -> Json<Vec<PortStatus>> {
+    Json(office.source.status().ports)
 }
 
+/// The workers.
+#[utoipa::path(get, path = "/api/v1/lcores", responses((status = 200, body = Vec<WorkerStatus>)))]
+async fn lcores(State(office): State<Office>) -> Json<Vec<WorkerStatus>> {
+    Json(office.source.status().workers)
+}
+
+/// The next hops.
+#[utoipa::path(get, path = "/api/v1/neighbors", responses((status = 200, body = Vec<NeighborStatus>)))]
+async fn neighbors(State(office): State<Office>) -> Json<Vec<NeighborStatus>> {
+    Json(office.source.status().neighbors)
+}
+
+/// Dropped packets by reason, over all lcores.
+#[utoipa::path(get, path = "/api/v1/drops", responses((status = 200, body = BTreeMap<String, u64>)))]
+async fn drops(State(office): State<Office>) -> Json<BTreeMap<String, u64>> {
+    let mut sums = BTreeMap::new();
+    for worker in office.source.status().workers {
+        for (reason, packets) in worker.drops {
+            *sums.entry(reason.to_owned()).or_default() += packets;
+        }
+    }
+    Json(sums)
+}
+
+/// The services, with their backends.
+#[utoipa::path(get, path = "/api/v1/services", responses((status = 200, body = Vec<ServiceStatus>)))]
 async fn services(State(office): State<Office>) -> Json<Vec<ServiceStatus>> {
     Json(office.source.status().services)
 }
 
+/// One service.
+#[utoipa::path(get, path = "/api/v1/services/{service}", params(("service" = String, Path)), responses((status = 200, body = ServiceStatus), (status = 404, body = Problem)))]
 async fn service(State(office): State<Office>, Path(name): Path<String>) -> Response {
     match find_service(&office, &name) {
         Ok(service) => Json(service).into_response(),
@@ -144,6 +236,8 @@ async fn service(State(office): State<Office>, Path(name): Path<String>) -> Resp
     }
 }
 
+/// A service's backends.
+#[utoipa::path(get, path = "/api/v1/services/{service}/backends", params(("service" = String, Path)), responses((status = 200, body = Vec<BackendStatus>), (status = 404, body = Problem)))]
 async fn backends(State(office): State<Office>, Path(name): Path<String>) -> Response {
     match find_service(&office, &name) {
         Ok(service) => Json(service.backends).into_response(),
@@ -151,6 +245,8 @@ async fn backends(State(office): State<Office>, Path(name): Path<String>) -> Res
     }
 }
 
+/// One backend; BACKEND is ADDR or ADDR:PORT.
+#[utoipa::path(get, path = "/api/v1/services/{service}/backends/{backend}", params(("service" = String, Path), ("backend" = String, Path, description = "ADDR or ADDR:PORT")), responses((status = 200, body = BackendStatus), (status = 404, body = Problem)))]
 async fn backend(State(office): State<Office>, Path((name, backend)): Path<(String, String)>) -> Response {
     let service = match find_service(&office, &name) {
         Ok(service) => service,
@@ -169,6 +265,8 @@ fn find_service(office: &Office, name: &str) -> Result<ServiceStatus, Response> 
     found.ok_or_else(|| problem(StatusCode::NOT_FOUND, &format!("there is no service {name:?}")))
 }
 
+/// Adds a service: the keys of the file's `[[service]]`, its backends as a list `backend`.
+#[utoipa::path(post, path = "/api/v1/services", request_body = Object, responses((status = 201, body = Changed), (status = 400, body = Problem), (status = 409, body = Problem)))]
 async fn add_service(State(office): State<Office>, body: Bytes) -> Response {
     match read(&body) {
         Ok(keys) => change(&office, Edit::AddService { keys }, StatusCode::CREATED).await,
@@ -176,10 +274,14 @@ async fn add_service(State(office): State<Office>, body: Bytes) -> Response {
     }
 }
 
+/// Removes a service; its connections go on until they end.
+#[utoipa::path(delete, path = "/api/v1/services/{service}", params(("service" = String, Path)), responses((status = 200, body = Changed), (status = 404, body = Problem)))]
 async fn remove_service(State(office): State<Office>, Path(service): Path<String>) -> Response {
     change(&office, Edit::RemoveService { service }, StatusCode::OK).await
 }
 
+/// Adds a backend: the keys of the file's `[[service.backend]]`.
+#[utoipa::path(post, path = "/api/v1/services/{service}/backends", params(("service" = String, Path)), request_body = Object, responses((status = 201, body = Changed), (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn add_backend(State(office): State<Office>, Path(service): Path<String>, body: Bytes) -> Response {
     match read(&body) {
         Ok(keys) => change(&office, Edit::AddBackend { service, keys }, StatusCode::CREATED).await,
@@ -199,12 +301,15 @@ fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Response> {
 }
 
 /// What can be changed about a backend.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct BackendChange {
+    /// Its share of new connections; 0 gets none.
     weight: u16,
 }
 
+/// Changes a backend's weight.
+#[utoipa::path(patch, path = "/api/v1/services/{service}/backends/{backend}", params(("service" = String, Path), ("backend" = String, Path, description = "ADDR or ADDR:PORT")), request_body = BackendChange, responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn change_backend(
     State(office): State<Office>,
     Path((service, backend)): Path<(String, String)>,
@@ -218,30 +323,44 @@ async fn change_backend(
     }
 }
 
+/// Removes a backend; its connections go on until they end.
+#[utoipa::path(delete, path = "/api/v1/services/{service}/backends/{backend}", params(("service" = String, Path), ("backend" = String, Path, description = "ADDR or ADDR:PORT")), responses((status = 200, body = Changed), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn remove_backend(State(office): State<Office>, Path((service, backend)): Path<(String, String)>) -> Response {
     change(&office, Edit::RemoveBackend { service, backend }, StatusCode::OK).await
 }
 
+/// No new connections for a backend.
+#[utoipa::path(post, path = "/api/v1/services/{service}/backends/{backend}/drain", params(("service" = String, Path), ("backend" = String, Path, description = "ADDR or ADDR:PORT")), responses((status = 200, body = Changed), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn drain(State(office): State<Office>, Path((service, backend)): Path<(String, String)>) -> Response {
     change(&office, Edit::Drain { service, backend }, StatusCode::OK).await
 }
 
+/// New connections again for a backend that was drained.
+#[utoipa::path(post, path = "/api/v1/services/{service}/backends/{backend}/enable", params(("service" = String, Path), ("backend" = String, Path, description = "ADDR or ADDR:PORT")), responses((status = 200, body = Changed), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn enable(State(office): State<Office>, Path((service, backend)): Path<(String, String)>) -> Response {
     change(&office, Edit::Enable { service, backend }, StatusCode::OK).await
 }
 
+/// The configuration that runs, as a file.
+#[utoipa::path(get, path = "/api/v1/config", responses((status = 200, body = String, content_type = "application/toml")))]
 async fn show_config(State(office): State<Office>) -> Response {
     ask(&office, Request::Show, StatusCode::OK).await
 }
 
+/// Has a file run.
+#[utoipa::path(put, path = "/api/v1/config", request_body(content = String, content_type = "application/toml"), responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 409, body = Problem)))]
 async fn apply_config(State(office): State<Office>, body: Bytes) -> Response {
     ask(&office, Request::Apply(body.into()), StatusCode::OK).await
 }
 
+/// What a file would change.
+#[utoipa::path(post, path = "/api/v1/config/check", request_body(content = String, content_type = "application/toml"), responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 409, body = Problem)))]
 async fn check_config(State(office): State<Office>, body: Bytes) -> Response {
     ask(&office, Request::Check(body.into()), StatusCode::OK).await
 }
 
+/// Reads the file again that leat was started with.
+#[utoipa::path(post, path = "/api/v1/reload", responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 409, body = Problem)))]
 async fn reload(State(office): State<Office>) -> Response {
     ask(&office, Request::Reload, StatusCode::OK).await
 }
@@ -253,9 +372,7 @@ async fn change(office: &Office, edit: Edit, done: StatusCode) -> Response {
 async fn ask(office: &Office, request: Request, done: StatusCode) -> Response {
     match office.desk.ask(request).await {
         Ok(Answer::Text(text)) => ([(header::CONTENT_TYPE, "application/toml")], text).into_response(),
-        Ok(Answer::Changed { what, warnings }) => {
-            (done, Json(json!({ "changed": what, "warnings": warnings }))).into_response()
-        }
+        Ok(Answer::Changed { what, warnings }) => (done, Json(Changed { changed: what, warnings })).into_response(),
         Err(refusal) => {
             let code = match refusal {
                 Refusal::Missing(_) => StatusCode::NOT_FOUND,

@@ -8,6 +8,8 @@
 //! The control thread alone changes what runs, one request after the other. A client that has gone away meanwhile misses its
 //! answer, and holds up nobody.
 
+use std::net::Ipv4Addr;
+
 use crossbeam::channel::{Receiver, Sender, bounded};
 use tokio::sync::oneshot;
 
@@ -30,6 +32,13 @@ pub enum Request {
     Check(Vec<u8>),
     /// That this file runs.
     Apply(Vec<u8>),
+    /// That a VIP, or all of them if none is named, is announced or withdrawn.
+    SetAnnounced {
+        /// Which.
+        vip: Option<Ipv4Addr>,
+        /// Whether it shall be announced.
+        announced: bool,
+    },
     /// That the file is read again that leat was started with.
     Reload,
 }
@@ -113,6 +122,7 @@ impl Asked {
             Request::Edit(edit) => make(running, editor, &edit, now),
             Request::Check(text) => check(running, &text),
             Request::Apply(text) => apply(running, &text, now),
+            Request::SetAnnounced { vip, announced } => set_announced(running, vip, announced, now),
             Request::Reload => reload(running).map_err(|error| match error {
                 ReloadError::NoFile => Refusal::Conflict(error.to_string()),
                 ReloadError::Config(_) => Refusal::Invalid(plain(&error.to_string())),
@@ -141,6 +151,22 @@ fn make(running: &mut Running, editor: &mut Editor, edit: &Edit, now: Instant) -
     let difference = running.apply(config, now).map_err(conflict)?;
     let what = if difference == Difference::default() { format!("{edit} already") } else { edit.to_string() };
     Ok(Answer::Changed { what, warnings: Vec::new() })
+}
+
+fn set_announced(
+    running: &mut Running,
+    vip: Option<Ipv4Addr>,
+    announced: bool,
+    now: Instant,
+) -> Result<Answer, Refusal> {
+    let which = vip.map_or_else(|| "every VIP".to_owned(), |vip| format!("VIP {vip}"));
+    let verb = if announced { "announced" } else { "withdrawn" };
+    let done = |what| Answer::Changed { what, warnings: Vec::new() };
+    match running.set_announced(vip, announced, now).map_err(conflict)? {
+        Some(true) => Ok(done(format!("{which} is {verb}"))),
+        Some(false) => Ok(done(format!("{which} is {verb} already"))),
+        None => Err(Refusal::Missing(format!("{which} is no VIP of a service"))),
+    }
 }
 
 fn apply(running: &mut Running, text: &[u8], now: Instant) -> Result<Answer, Refusal> {

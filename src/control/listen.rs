@@ -3,12 +3,12 @@
 //! All are served by one small asynchronous runtime, in a thread of its own.
 
 use std::fs;
-use std::future::IntoFuture as _;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use axum::Router;
 use tokio::sync::oneshot::Receiver;
@@ -70,6 +70,11 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
+    /// Whether clients come over TCP.
+    pub const fn is_tcp(&self) -> bool {
+        matches!(self.socket, Socket::Tcp(_))
+    }
+
     /// Binds `address`. A socket file that nobody listens on any more is replaced; its folder is made if it is missing.
     ///
     /// # Errors
@@ -112,12 +117,22 @@ pub fn serve(listeners: Vec<(Listener, Router)>, stop: Receiver<()>) -> io::Resu
             // Neither ever ends by itself.
             match listener.socket {
                 Socket::Unix(listener) => {
-                    tokio::spawn(axum::serve(tokio::net::UnixListener::from_std(listener)?, router).into_future())
+                    let listener = Arc::new(tokio::net::UnixListener::from_std(listener)?);
+                    let accept = move || {
+                        let listener = Arc::clone(&listener);
+                        async move { Ok(listener.accept().await?.0) }
+                    };
+                    drop(tokio::spawn(super::serve::serve(accept, router)));
                 }
                 Socket::Tcp(listener) => {
-                    tokio::spawn(axum::serve(tokio::net::TcpListener::from_std(listener)?, router).into_future())
+                    let listener = Arc::new(tokio::net::TcpListener::from_std(listener)?);
+                    let accept = move || {
+                        let listener = Arc::clone(&listener);
+                        async move { Ok(listener.accept().await?.0) }
+                    };
+                    drop(tokio::spawn(super::serve::serve(accept, router)));
                 }
-            };
+            }
         }
         // Without a sender nobody can say stop any more: that says it, too.
         let _ = stop.await;

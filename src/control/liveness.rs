@@ -1,7 +1,7 @@
 //! Which backends are probed, and what follows from one's going down or coming up: one line in the log, and a snapshot that
 //! says so.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::Line;
@@ -9,8 +9,8 @@ use super::ways::probe_source;
 use crate::config::Config;
 use crate::courier;
 use crate::flow::Protocol;
-use crate::health::{Change, Place, Subject, Target};
-use crate::id::BackendId;
+use crate::health::{Change, Place, Report, Subject, Target};
+use crate::id::{BackendId, ServiceId};
 use crate::service::{Service, Snapshot};
 
 /// All backends that are to be probed; those that drain as long as their service is.
@@ -24,6 +24,8 @@ pub(super) fn subjects(config: &Config, snapshot: &Snapshot) -> Vec<Subject> {
             let target = match probe_source(config, configured, backend.address) {
                 None if backend.neighbor.is_static() => continue,
                 None => Target::Neighbor(Arc::clone(&backend.neighbor)),
+                // The answer would go to whoever has the address now.
+                Some(source) if snapshot.is_silent(source) => continue,
                 Some(source) => {
                     let one_way = configured.mode.is_one_way();
                     let destination = if one_way { configured.vip } else { backend.address };
@@ -38,16 +40,38 @@ pub(super) fn subjects(config: &Config, snapshot: &Snapshot) -> Vec<Subject> {
     subjects
 }
 
-/// `snapshot` with what has changed.
-pub(super) fn changed(snapshot: &Snapshot, changes: &[Change]) -> Snapshot {
-    let changes: HashMap<BackendId, bool> = changes.iter().map(|change| (change.backend, change.is_up)).collect();
-    snapshot.with_liveness(|id| {
-        let was_up = || snapshot.backend(id).is_some_and(|backend| backend.up);
-        changes.get(&id).copied().unwrap_or_else(was_up)
-    })
+/// Services that use all of their backends because too few are alive, with how many are, and how many there are.
+pub(super) type Panics = BTreeMap<ServiceId, (usize, usize)>;
+
+/// Which backends are taken as down, and which services panic, by what `report` says.
+pub(super) fn liveness(config: &Config, snapshot: &Snapshot, report: &Report) -> (HashSet<BackendId>, Panics) {
+    let (mut down, mut panics) = (HashSet::new(), Panics::new());
+    for (configured, (id, service)) in config.services.iter().zip(snapshot.services()) {
+        if configured.health.is_none() {
+            continue;
+        }
+        let is_down = |backend: &BackendId| report.of(*backend).is_some_and(|health| !health.is_up);
+        let has_weight = |id: &&BackendId| snapshot.backend(**id).is_some_and(|backend| backend.weight > 0);
+        let all = service.backends.iter().filter(has_weight).count();
+        let alive = service.backends.iter().filter(has_weight).filter(|backend| !is_down(backend)).count();
+        match configured.panic {
+            Some(share) if alive * 100 < all * usize::from(share) => drop(panics.insert(id, (alive, all))),
+            _ => down.extend(service.all_backends().filter(is_down)),
+        }
+    }
+    (down, panics)
 }
 
-/// What the log says: each change, and which services have nobody left.
+/// `snapshot` where those of `config`'s backends are down that `down` names; nothing if they are already.
+pub(super) fn changed(config: &Config, snapshot: &Snapshot, down: &HashSet<BackendId>) -> Option<Snapshot> {
+    let services = config.services.iter().zip(snapshot.services()).map(|(_, (_, service))| service);
+    let known: HashSet<BackendId> = services.flat_map(Service::all_backends).collect();
+    let was_up = |id: BackendId| snapshot.backend(id).is_some_and(|backend| backend.up);
+    let is_up = |id: BackendId| if known.contains(&id) { !down.contains(&id) } else { was_up(id) };
+    known.iter().any(|id| was_up(*id) != is_up(*id)).then(|| snapshot.with_liveness(is_up))
+}
+
+/// What the log says: each change, which services have nobody left, and which panic.
 pub(super) fn news(before: &Snapshot, after: &Snapshot, changes: &[Change]) -> Vec<Line> {
     let mut lines = Vec::new();
     for Change { backend, is_up, reason } in changes {
@@ -64,6 +88,20 @@ pub(super) fn news(before: &Snapshot, after: &Snapshot, changes: &[Change]) -> V
         }
     }
     lines
+}
+
+/// What the log says of services that begin or cease to panic.
+pub(super) fn panic_news(before: &Panics, after: &Panics, snapshot: &Snapshot) -> Vec<Line> {
+    let name = |id: &ServiceId| snapshot.service(*id).map_or("?", |service| &service.name);
+    let begun = after.iter().filter(|(id, _)| !before.contains_key(id)).map(|(id, (alive, all))| Line {
+        level: log::Level::Error,
+        text: format!("service {}: only {alive} of {all} servers are up, so all of them are used (panic)", name(id)),
+    });
+    let over = before.keys().filter(|id| !after.contains_key(id)).map(|id| Line {
+        level: log::Level::Info,
+        text: format!("service {}: enough servers are up again; those that are down are left out", name(id)),
+    });
+    begun.chain(over).collect()
 }
 
 fn nobody_left(service: &Service) -> Line {
@@ -117,12 +155,19 @@ mod tests {
     #[test]
     fn each_change_is_a_line_and_so_is_a_service_that_has_nobody_left() {
         let all = snapshot();
-        let one = changed(&all, &[change(0, false)]);
+        let changed = |before: &Snapshot, change: Change| {
+            let is_down = |(id, backend): (BackendId, &crate::service::Backend)| {
+                let is_up = if id == change.backend { change.is_up } else { backend.up };
+                (!is_up).then_some(id)
+            };
+            super::changed(&config(), before, &before.backends().filter_map(is_down).collect()).unwrap()
+        };
+        let one = changed(&all, change(0, false));
         assert_eq!(
             texts(&all, &one, &[change(0, false)]),
             ["server down: service web, backend 10.0.0.2:80: no answer to ARP for 3s"]
         );
-        let none = changed(&one, &[change(1, false)]);
+        let none = changed(&one, change(1, false));
         assert_eq!(
             texts(&one, &none, &[change(1, false)]),
             [
@@ -130,7 +175,7 @@ mod tests {
                 "service web: no server is up; packets of new connections are dropped",
             ]
         );
-        let back = changed(&none, &[change(0, true)]);
+        let back = changed(&none, change(0, true));
         assert_eq!(
             texts(&none, &back, &[change(0, true)]),
             ["server up: service web, backend 10.0.0.2:80: answers ARP"]

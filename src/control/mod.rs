@@ -10,13 +10,17 @@ mod liveness;
 mod mailbox;
 mod numbers;
 mod publish;
+mod ramp;
 mod reload;
 mod running;
+mod serve;
 mod supervisor;
+mod token;
+mod vips;
 mod watch;
 mod ways;
 
-pub use api::{api, figures};
+pub use api::{api, figures, openapi};
 pub use delivery::Delivery;
 pub use desk::{Answer, Asked, Desk, Refusal, Request, desk};
 pub use edit::{Edit, EditError, Editor};
@@ -27,6 +31,8 @@ pub use publish::{PublishError, Publisher, publish};
 pub use reload::{ReloadError, Reloaded, reload};
 pub use running::{ApplyError, Counts, Difference, Running};
 pub use supervisor::Supervisor;
+pub use token::{Token, TokenError};
+pub use vips::Vips;
 pub use watch::Watch;
 pub use ways::wanted_ports;
 

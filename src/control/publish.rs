@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::numbers::Numbers;
+use super::ramp::STEPS;
 use super::ways::{NextHops, Tunnels, asker_by_backend, interfaces, own_addresses, probe_source, routes};
 use crate::config::{self, Config};
 use crate::counters::per_worker;
@@ -103,6 +104,8 @@ pub struct Publisher {
     arrangements: HashMap<ServiceId, Arrangement>,
     /// For how long after its last connection somebody may remember a backend of each service.
     memories: HashMap<ServiceId, Duration>,
+    /// Addresses that leat keeps silent about.
+    silent: HashSet<Ipv4Addr>,
 }
 
 /// What a schedule is made of: the same makes the same.
@@ -125,12 +128,51 @@ impl Publisher {
             backends: Numbers::default(),
             arrangements: HashMap::new(),
             memories: HashMap::new(),
+            silent: HashSet::new(),
         }
     }
 
     /// The ports.
     pub fn ports(&self) -> &[Port] {
         &self.ports
+    }
+
+    /// From now on leat keeps silent about these addresses.
+    pub fn set_silent(&mut self, silent: HashSet<Ipv4Addr>) {
+        self.silent = silent;
+    }
+
+    /// `before`, where each backend that `share_of` knows gets so many tenths of its share of new connections; `is_meant` says
+    /// of which services.
+    pub fn reweigh(
+        &self,
+        before: &Snapshot,
+        is_meant: impl Fn(ServiceId) -> bool,
+        share_of: impl Fn(BackendId) -> Option<u16>,
+    ) -> Snapshot {
+        let mut schedules = Vec::new();
+        for (id, arrangement) in self.arrangements.iter().filter(|(id, _)| is_meant(**id)) {
+            let Arrangement { scheduler, table_size, seed, members } = arrangement;
+            let most = members.iter().map(|member| member.weight).max().unwrap_or_default().max(1);
+            let is_whole = members.iter().all(|member| share_of(member.backend).is_none());
+            let scale = if is_whole { 1 } else { STEPS.min(u16::MAX / most) };
+            let members: Vec<_> = members
+                .iter()
+                .map(|member| {
+                    let whole = u32::from(member.weight * scale);
+                    let share =
+                        share_of(member.backend).map_or(whole, |share| whole * u32::from(share) / u32::from(STEPS));
+                    let weight = share.max(u32::from(member.weight.min(1))) as u16;
+                    let up = before.backend(member.backend).is_some_and(|backend| backend.up);
+                    Member { weight, up, ..*member }
+                })
+                .collect();
+            // As many members as before fit as before.
+            if let Ok(schedule) = Schedule::new(*scheduler, *table_size, *seed, &members) {
+                schedules.push((*id, schedule));
+            }
+        }
+        before.with_schedules(schedules)
     }
 
     /// The snapshot that `config` means after `before`, the last one that was made here.
@@ -155,10 +197,16 @@ impl Publisher {
                 announced: before.announced().to_vec(),
                 reserved: Arc::clone(before.reserved_ports()),
                 bell: Arc::clone(before.bell()),
+                silent: self.silent.clone(),
                 ..Parts::default()
             },
         };
         let asker = asker_by_backend(config);
+        let silent = &self.silent;
+        // Nobody is to learn from a question that such an address is here.
+        let asker = |backend: Ipv4Addr, service: &config::Service| {
+            Some(asker(backend, service)).filter(|asker| !silent.contains(asker)).unwrap_or(Ipv4Addr::UNSPECIFIED)
+        };
         let (mut arrangements, mut memories) = (HashMap::new(), HashMap::new());
         for service in &config.services {
             let id = next.service_id(service)?;

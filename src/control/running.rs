@@ -4,15 +4,17 @@
 //! wrong with the new one is found out before anything is touched.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::liveness::{changed, news, subjects};
-use super::{Delivery, Line, PublishError, Publisher, wanted_ports};
+use super::liveness::{Panics, changed, liveness, news, panic_news, subjects};
+use super::ramp::Ramps;
+use super::{Delivery, Line, PublishError, Publisher, Vips, wanted_ports};
 use crate::config::{self, Config};
 use crate::courier::Courier;
-use crate::health::{Checker, Report};
-use crate::id::BackendId;
+use crate::health::{Change, Checker, Report};
+use crate::id::{BackendId, ServiceId};
 use crate::service::{Current, Snapshot};
 use crate::time::Instant;
 
@@ -66,6 +68,9 @@ pub struct Running {
     publisher: Publisher,
     checker: Checker,
     delivery: Delivery,
+    vips: Vips,
+    ramps: Ramps,
+    panics: Panics,
     next_look: Instant,
 }
 
@@ -75,7 +80,9 @@ impl Running {
     pub fn new(config: Config, publisher: Publisher, delivery: Delivery, courier: Arc<Courier>, now: Instant) -> Self {
         let snapshot = delivery.current().load();
         let checker = Checker::new(subjects(&config, &snapshot), Arc::clone(snapshot.bell()), courier, now);
-        Self { config, publisher, checker, delivery, next_look: now }
+        let vips = Vips::at_start(&config);
+        let (ramps, panics) = (Ramps::default(), Panics::default());
+        Self { config, publisher, checker, delivery, vips, ramps, panics, next_look: now }
     }
 
     /// The configuration that runs.
@@ -107,12 +114,75 @@ impl Running {
             self.config = config;
             return Ok(difference);
         }
+        let vips = self.vips.after_reload(&self.config, &config);
+        self.run(config, vips, now)?;
+        Ok(difference)
+    }
+
+    /// Announces `vip`, or withdraws it; all VIPs if none is named. Whether there is such a VIP, and that changes anything.
+    ///
+    /// # Errors
+    ///
+    /// As [`ApplyError`] says. Nothing has changed then.
+    pub fn set_announced(
+        &mut self,
+        vip: Option<Ipv4Addr>,
+        is_announced: bool,
+        now: Instant,
+    ) -> Result<Option<bool>, ApplyError> {
+        let Some(vips) = self.vips.with(&self.config, vip, is_announced) else { return Ok(None) };
+        let is_change = vips != self.vips;
+        if is_change {
+            self.run(self.config.clone(), vips, now)?;
+        }
+        Ok(Some(is_change))
+    }
+
+    /// Tells the link of all of leat's addresses once more: it may be another one now.
+    pub fn announce_again(&self) {
+        let snapshot = self.current().load();
+        snapshot.announced().iter().for_each(|announced| announced.announce_again());
+        snapshot.bell().ring();
+    }
+
+    /// Has `config` run, with these VIPs.
+    fn run(&mut self, config: Config, vips: Vips, now: Instant) -> Result<(), ApplyError> {
         let before = self.current().load();
-        let snapshot = self.publisher.publish(&config, &before, now)?;
+        self.publisher.set_silent(vips.silent(&config));
+        let published = self.publisher.publish(&config, &before, now);
+        let snapshot = published.inspect_err(|_| self.publisher.set_silent(self.vips.silent(&self.config)))?;
         self.checker.adopt(subjects(&config, &snapshot), now);
         self.delivery.deliver(snapshot);
-        self.config = config;
-        Ok(difference)
+        (self.config, self.vips) = (config, vips);
+        self.follow_health();
+        Ok(())
+    }
+
+    /// Has the packets follow what is thought of the backends now.
+    fn follow_health(&mut self) {
+        let before = self.current().load();
+        let (down, panics) = liveness(&self.config, &before, self.checker.report());
+        for line in panic_news(&self.panics, &panics, &before) {
+            line.log();
+        }
+        self.panics = panics;
+        if let Some(after) = changed(&self.config, &before, &down) {
+            self.delivery.deliver(after);
+        }
+    }
+
+    /// Goes on with the slow starts; `is_other` says that others are under way than before.
+    fn ramp(&mut self, now: Instant, is_other: bool) {
+        let before = self.current().load();
+        let services = || self.config.services.iter().zip(before.services());
+        let times: HashMap<ServiceId, Duration> =
+            services().filter_map(|(configured, (id, _))| Some((id, configured.slow_start?))).collect();
+        let time_of = |id| times.get(&before.backend(id)?.service).copied();
+        if self.ramps.advance(now, time_of) || is_other && !times.is_empty() {
+            let ramps = &self.ramps;
+            let after = self.publisher.reweigh(&before, |id| times.contains_key(&id), |id| ramps.share(id));
+            self.delivery.deliver(after);
+        }
     }
 
     /// What [`Self::apply`] would change.
@@ -131,11 +201,17 @@ impl Running {
         let changes = self.checker.poll(now);
         if !changes.is_empty() {
             let before = self.current().load();
-            let after = changed(&before, &changes);
-            for line in news(&before, &after, &changes) {
+            self.follow_health();
+            for line in news(&before, &self.current().load(), &changes) {
                 line.log();
             }
-            self.delivery.deliver(after);
+            for Change { backend, is_up, .. } in changes {
+                if is_up { self.ramps.begin(backend, now) } else { self.ramps.end(backend) }
+            }
+            self.ramp(now, true);
+        }
+        if !self.ramps.is_empty() {
+            self.ramp(now, false);
         }
         if now >= self.next_look {
             self.next_look = now + LOOK;
@@ -200,6 +276,12 @@ fn fixed(runs: &Config, wanted: &Config, publisher: &Publisher) -> Result<(), Ap
     }
     if runs.api != wanted.api {
         return refuse("api", runs.api.to_string(), wanted.api.to_string());
+    }
+    if runs.api_token_file != wanted.api_token_file {
+        let shown = |path: &Option<std::path::PathBuf>| {
+            path.as_ref().map_or("none".to_owned(), |path| path.display().to_string())
+        };
+        return refuse("api_token_file", shown(&runs.api_token_file), shown(&wanted.api_token_file));
     }
     if runs.metrics != wanted.metrics {
         let shown = |metrics: Option<std::net::SocketAddr>| metrics.map_or("none".to_owned(), |it| it.to_string());

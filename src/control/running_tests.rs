@@ -145,8 +145,9 @@ fn what_drains_is_gone_when_every_worker_knows_and_nobody_has_a_connection() {
 fn a_probed_backend_stays_down_over_a_reload_and_is_up_when_it_is_probed_no_more() {
     let probed = |backends| service(10, "health = { type = \"arp\" }\nscheduler = \"rr\"", backends);
     let mut leat = Leat::start(&probed(&[2, 3]));
-    let down = leat.running.current().load().with_liveness(|id| id.0 != 0);
-    leat.running.delivery.deliver(down);
+    let health = leat.running.report().of(BackendId(0)).unwrap();
+    leat.running.report().set(BackendId(0), crate::health::BackendHealth { is_up: false, ..health });
+    leat.running.follow_health();
     leat.apply(&probed(&[2, 3, 4])).unwrap();
     let up = |leat: &Leat| -> Vec<bool> {
         leat.running.current().load().backends().map(|(_, backend)| backend.up).collect()
@@ -155,4 +156,39 @@ fn a_probed_backend_stays_down_over_a_reload_and_is_up_when_it_is_probed_no_more
     leat.apply(&service(10, "scheduler = \"rr\"", &[2, 3, 4])).unwrap();
     assert_eq!(up(&leat), [true, true, true]);
     assert!(leat.running.report().of(BackendId(0)).is_none());
+}
+
+#[test]
+fn a_backend_that_is_back_gets_its_share_by_and_by_with_slow_start() {
+    for scheduler in ["wrr", "maglev"] {
+        let keys = format!("scheduler = \"{scheduler}\"\nslow_start = \"100s\"\nhealth = {{ type = \"arp\" }}");
+        let mut leat = Leat::start(&format!("{INTERFACE}{}", service(10, &keys, &[2, 3])));
+        // Of 1100 new connections, how many the first backend gets.
+        let share = |leat: &Leat| {
+            let snapshot = leat.running.current().load();
+            let (_, service) = snapshot.services().next().unwrap();
+            let mut turn = crate::scheduler::Turn::default();
+            let chosen = (0..1100).filter(|port| {
+                let flow = crate::flow::FlowKey {
+                    src: [192, 0, 2, 1].into(),
+                    dst: service.vip,
+                    src_port: 1024 + port,
+                    dst_port: 80,
+                    protocol: crate::flow::Protocol::Tcp,
+                };
+                service.schedule.choose(&flow, &mut turn, |_| 0).unwrap().backend == service.backends[0]
+            });
+            chosen.count() as i32
+        };
+        let is_about = |found: i32, expected: i32| (found - expected).abs() < 60;
+        assert!(is_about(share(&leat), 550));
+        leat.running.ramps.begin(BackendId(0), at(0));
+        leat.running.ramp(at(0), true);
+        assert!(is_about(share(&leat), 100), "{scheduler}: a tenth of a weight of 1 to 1: {}", share(&leat));
+        leat.running.ramp(at(49), false);
+        assert!(is_about(share(&leat), 367), "{scheduler}: half of it: {}", share(&leat));
+        leat.running.ramp(at(101), false);
+        assert!(is_about(share(&leat), 550), "{scheduler}: all of it: {}", share(&leat));
+        assert!(leat.running.ramps.is_empty());
+    }
 }

@@ -36,6 +36,8 @@ const NOTABLE: &[DropReason] = &[
 pub struct Watch {
     drops: HashMap<&'static str, (u64, Instant)>,
     neighbors: HashMap<Ipv4Addr, Known>,
+    /// By port, whether its link was up.
+    links: HashMap<u16, bool>,
 }
 
 /// What is known of a next hop, and was said of it.
@@ -50,11 +52,32 @@ enum Known {
 }
 
 impl Watch {
-    /// Says what is new since the last look.
-    pub fn look(&mut self, source: &Source, now: Instant) {
+    /// Says what is new since the last look. Returns whether a link has come up again: there may be another switch behind it.
+    pub fn look(&mut self, source: &Source, now: Instant) -> bool {
         for line in self.news(source, now) {
             line.log();
         }
+        let (figures, _) = (source.ask_ports)();
+        let snapshot = source.current.load();
+        let links: Vec<_> = snapshot.ports().iter().zip(figures).map(|(port, it)| (port, it.link_up)).collect();
+        let mut is_back = false;
+        for (port, is_up) in links {
+            is_back |= self.link(port.id.0, &port.name, is_up);
+        }
+        is_back
+    }
+
+    /// Says when a port's link has come or gone, and returns whether it has come back.
+    fn link(&mut self, port: u16, name: &str, is_up: bool) -> bool {
+        let was_up = self.links.insert(port, is_up);
+        match (was_up, is_up) {
+            (Some(true), false) => log::warn!("port {name}: its link is down"),
+            (Some(false), true) => log::info!("port {name}: its link is up"),
+            // Some ports are not up at once.
+            (None, false) => log::warn!("port {name}: it has no link"),
+            _ => {}
+        }
+        was_up == Some(false) && is_up
     }
 
     fn news(&mut self, source: &Source, now: Instant) -> Vec<Line> {

@@ -94,6 +94,7 @@ drop_reasons! {
     PortZero = "port_zero": "a TCP or UDP port of 0",
     NotOurAddress = "not_our_address": "a destination address that is not leat's",
     NoService = "no_service": "an address of leat's, but no service on that protocol and port",
+    VipWithdrawn = "vip_withdrawn": "a ping to a VIP that is withdrawn",
     NoBackend = "no_backend": "a service with no backend that takes new connections",
     NoConnection = "no_connection": "a client's TCP segment without SYN that belongs to no connection",
     NotRouted = "not_routed": "a backend's own traffic, which leat does not route",

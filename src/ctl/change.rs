@@ -146,6 +146,38 @@ pub fn enable(common: &Common, backend: &Backend) -> Result<ExitCode, Failure> {
     change(common, Method::POST, &format!("{}/enable", backend.path()), None)
 }
 
+/// `leatctl vip`.
+#[derive(Args, Debug)]
+pub struct Vip {
+    /// What is to be done
+    #[arg(value_enum)]
+    what: Word,
+    /// Which VIP; all without one
+    vip: Option<String>,
+}
+
+/// What can be done with a VIP.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Word {
+    /// Answer for it, and tell the link so
+    Announce,
+    /// Leave it to somebody else
+    Withdraw,
+}
+
+/// `leatctl vip`.
+pub fn vip(common: &Common, wanted: &Vip) -> Result<ExitCode, Failure> {
+    let word = match wanted.what {
+        Word::Announce => "announce",
+        Word::Withdraw => "withdraw",
+    };
+    let path = match &wanted.vip {
+        None => format!("/api/v1/vips/{word}"),
+        Some(vip) => format!("/api/v1/vips/{}/{word}", segment(vip)),
+    };
+    change(common, Method::POST, &path, None)
+}
+
 /// `leatctl reload`.
 pub fn reload(common: &Common) -> Result<ExitCode, Failure> {
     change(common, Method::POST, "/api/v1/reload", None)

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::{Common, Failure};
 use crate::config::ApiAddress;
+use crate::control::Token;
 
 /// How long an answer is awaited: a reload of a large file takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,6 +26,7 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// Who asks.
 pub struct Client<'a> {
     common: &'a Common,
+    token: Option<Token>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -35,8 +37,13 @@ impl<'a> Client<'a> {
     ///
     /// When there are no resources for it.
     pub fn new(common: &'a Common) -> Result<Self, Failure> {
+        let unusable = |error: String| Failure::Unusable(error);
+        let token = common.token_file.as_deref().map(Token::read).transpose().map_err(|error| {
+            // The option is called otherwise than the key.
+            unusable(error.to_string().replace("api_token_file", "--token-file"))
+        })?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.map(|runtime| Self { common, runtime }).map_err(|error| Failure::Unusable(error.to_string()))
+        Ok(Self { common, token, runtime: runtime.map_err(|error| unusable(error.to_string()))? })
     }
 
     /// What is at `path`, as JSON.
@@ -130,6 +137,9 @@ impl<'a> Client<'a> {
         body: Option<(&str, String)>,
     ) -> Result<Request<Full<Bytes>>, Failure> {
         let mut request = Request::builder().method(method).uri(path).header("host", "leat");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", token.header());
+        }
         if let Some((kind, _)) = &body {
             request = request.header("content-type", *kind);
         }

@@ -11,6 +11,7 @@ pub mod top;
 pub mod watch;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -26,6 +27,10 @@ pub struct Common {
     /// Where leat's API listens: unix:PATH or IP:PORT
     #[arg(long, global = true, value_name = "ADDR", default_value = "unix:/run/leat/leat.sock", value_parser = api)]
     api: ApiAddress,
+
+    /// A file with the token that leat wants to be shown where its API is on TCP
+    #[arg(long, global = true, value_name = "FILE", env = "LEAT_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
 
     /// Print the answer as JSON
     #[arg(long, global = true)]

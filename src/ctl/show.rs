@@ -60,7 +60,11 @@ pub fn services(common: &Common, of: &OfService) -> Result<ExitCode, Failure> {
             };
             vec![
                 text(&it["name"]),
-                endpoint(it, "vip"),
+                if it["announced"] == false {
+                    format!("{} (withdrawn)", endpoint(it, "vip"))
+                } else {
+                    endpoint(it, "vip")
+                },
                 text(&it["mode"]),
                 text(&it["scheduler"]),
                 backends().count().to_string(),
@@ -72,6 +76,19 @@ pub fn services(common: &Common, of: &OfService) -> Result<ExitCode, Failure> {
             ]
         });
         columns(&head, 4, lines)
+    }))
+}
+
+/// `leatctl vips`.
+pub fn vips(common: &Common) -> Result<ExitCode, Failure> {
+    let vips = Client::new(common)?.get("/api/v1/vips")?;
+    Ok(print(common, &vips, |vips| {
+        let lines = rows(vips).map(|it| {
+            let state = if it["announced"] == true { "announced" } else { "withdrawn" };
+            let services: Vec<_> = rows(&it["services"]).map(text).collect();
+            vec![text(&it["vip"]), state.to_owned(), services.join(", ")]
+        });
+        columns(&["vip", "state", "services"], 3, lines)
     }))
 }
 

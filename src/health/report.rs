@@ -90,7 +90,7 @@ impl Report {
     }
 
     /// Replaces what is thought of `backend`.
-    pub(super) fn set(&self, backend: BackendId, health: BackendHealth) {
+    pub(crate) fn set(&self, backend: BackendId, health: BackendHealth) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(backend, health);
     }
 }

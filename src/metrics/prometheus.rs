@@ -145,6 +145,12 @@ fn lcores(page: &mut Page<'_>, workers: &[WorkerStatus]) -> fmt::Result {
 }
 
 fn services(page: &mut Page<'_>, services: &[ServiceStatus]) -> fmt::Result {
+    let vips: std::collections::BTreeMap<_, _> = services.iter().map(|it| (&it.vip, it.announced)).collect();
+    page.gauges(
+        "leat_vip_announced",
+        "Whether leat answers for the VIP; not while it is withdrawn.",
+        vips.into_iter().map(|(vip, announced)| (vec![label("vip", vip)], flag(announced))),
+    )?;
     page.gauges(
         "leat_service_info",
         "The services, and what they are.",

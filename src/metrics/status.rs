@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::counters::{DropReason, PerWorker, WorkerCounters};
 use crate::health::{BackendHealth, Report};
@@ -37,7 +38,7 @@ pub struct Source {
 }
 
 /// What a port counts by itself.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
 pub struct PortFigures {
     /// Whether its link is up.
     pub link_up: bool,
@@ -60,7 +61,7 @@ pub struct PortFigures {
 }
 
 /// Use of the packet buffers.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
 pub struct BufferStatus {
     /// How many hold a packet, or wait in a queue to receive one.
     pub in_use: usize,
@@ -69,7 +70,7 @@ pub struct BufferStatus {
 }
 
 /// All figures at one moment.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Status {
     /// leat's version.
     pub version: &'static str,
@@ -92,7 +93,7 @@ pub struct Status {
 }
 
 /// One port.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct PortStatus {
     /// DPDK's number.
     pub port: u16,
@@ -110,7 +111,7 @@ pub struct PortStatus {
 }
 
 /// One worker.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct WorkerStatus {
     /// Its number.
     pub worker: usize,
@@ -149,7 +150,7 @@ pub struct WorkerStatus {
 }
 
 /// One service.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
@@ -159,6 +160,8 @@ pub struct ServiceStatus {
     pub protocol: String,
     /// Its port; 0 for `any`.
     pub port: u16,
+    /// Whether leat answers for its VIP; not while it is withdrawn.
+    pub announced: bool,
     /// Its mode.
     pub mode: String,
     /// Its scheduler.
@@ -174,7 +177,7 @@ pub struct ServiceStatus {
 }
 
 /// What went to and came from one backend, or all of a service.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
 pub struct Traffic {
     /// Connections open now.
     pub open: u64,
@@ -191,7 +194,7 @@ pub struct Traffic {
 }
 
 /// One backend of one service.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct BackendStatus {
     /// Its address.
     pub address: String,
@@ -211,7 +214,7 @@ pub struct BackendStatus {
 }
 
 /// Whether a backend is alive, and how that is known.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct HealthStatus {
     /// `up` or `down`.
     pub state: &'static str,
@@ -224,7 +227,7 @@ pub struct HealthStatus {
 }
 
 /// One next hop.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct NeighborStatus {
     /// Its address.
     pub address: String,
@@ -324,6 +327,7 @@ impl Source {
             vip: service.vip.to_string(),
             protocol: service.protocol.to_string(),
             port: service.port,
+            announced: !snapshot.is_silent(service.vip),
             mode: service.mode.to_string(),
             scheduler: service.schedule.algorithm().to_string(),
             local_addresses: service.local_addresses.iter().map(ToString::to_string).collect(),

@@ -28,12 +28,14 @@ pub struct Announced {
     sent: Counter,
     /// When the next is due, in nanoseconds since the start.
     due: Counter,
+    /// How often it was asked for once more; written by the control side alone.
+    again: Counter,
 }
 
 impl Announced {
     /// To be announced as soon as somebody looks.
     pub fn new(announcement: Announcement) -> Self {
-        Self { announcement, sent: Counter::default(), due: Counter::default() }
+        Self { announcement, sent: Counter::default(), due: Counter::default(), again: Counter::default() }
     }
 
     /// What is announced.
@@ -41,9 +43,14 @@ impl Announced {
         self.announcement
     }
 
+    /// Has it announced once more, as soon as the snapshot's bell is rung. Only the control side may call it.
+    pub fn announce_again(&self) {
+        self.again.add(1);
+    }
+
     /// When it is due next; nothing when it was announced often enough.
     pub(super) fn next(&self) -> Option<Instant> {
-        (self.sent.value() < ANNOUNCEMENTS).then(|| Instant::from_nanos(self.due.value()))
+        (self.sent.value() < ANNOUNCEMENTS * (1 + self.again.value())).then(|| Instant::from_nanos(self.due.value()))
     }
 
     /// It is announced now.

@@ -41,7 +41,7 @@ impl<P: Packet> Pipeline<P> {
         if message.sender_mac == mac(snapshot, ingress) {
             return self.drop(packet, DropReason::ArpConsumed, context);
         }
-        if snapshot.owns(message.sender, ingress) {
+        if snapshot.owns(message.sender, ingress) && !snapshot.is_silent(message.sender) {
             return self.drop(packet, DropReason::ArpConflict, context);
         }
         self.resolver.hear(snapshot.neighbors_at(message.sender), &message, ingress, context.now);
@@ -50,7 +50,7 @@ impl<P: Packet> Pipeline<P> {
             let reason = if past_leat { DropReason::ArpPastLeat } else { DropReason::ArpConsumed };
             return self.drop(packet, reason, context);
         }
-        if !snapshot.owns(message.target, ingress) {
+        if !snapshot.owns(message.target, ingress) || snapshot.is_silent(message.target) {
             return self.drop(packet, DropReason::ArpNotForUs, context);
         }
         self.answer_arp(packet, &message, "an ARP request for one of its addresses", context);

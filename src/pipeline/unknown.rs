@@ -215,6 +215,9 @@ impl<P: Packet> Pipeline<P> {
         if !snapshot.owns(key.dst, packet.ingress()) {
             return self.not_for_leat(packet, headers, context);
         }
+        if headers.kind == Kind::EchoRequest && snapshot.is_silent(key.dst) {
+            return self.drop(packet, DropReason::VipWithdrawn, context);
+        }
         if headers.kind == Kind::EchoRequest {
             return self.echo(packet, headers, context);
         }

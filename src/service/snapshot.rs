@@ -14,6 +14,7 @@ use crate::courier;
 use crate::flow::{FlowKey, Protocol};
 use crate::id::{BackendId, PortId, ServiceId};
 use crate::neighbor::{Announced, Announcement, Bell, Neighbor};
+use crate::scheduler::Schedule;
 use crate::wire::{MacAddr, ethernet};
 
 /// One configured way: packets for addresses that start like `network` go to `via`.
@@ -69,6 +70,8 @@ pub struct Parts {
     pub own: Vec<OwnAddress>,
     /// Those of leat's addresses that health checks leave from.
     pub probe_sources: Vec<Ipv4Addr>,
+    /// Addresses that leat keeps silent about: it answers no ARP for them and announces none.
+    pub silent: HashSet<Ipv4Addr>,
     /// Ways to clients and backends, in any order.
     pub routes: Vec<Route>,
     /// Every next hop, in any order.
@@ -247,7 +250,8 @@ fn listeners(parts: &Parts) -> (HashMap<(Ipv4Addr, Protocol, u16), ServiceId>, H
 /// The own addresses to be announced, in order; those that were known before, with what was announced of them.
 fn announced(parts: &Parts, addresses: &HashMap<Ipv4Addr, Option<PortId>>) -> Vec<Arc<Announced>> {
     let before: HashMap<_, _> = parts.announced.iter().map(|before| (before.announcement(), before)).collect();
-    let mut all: Vec<_> = addresses.iter().map(|(&address, &port)| Announcement { address, port }).collect();
+    let spoken_of = addresses.iter().filter(|(address, _)| !parts.silent.contains(*address));
+    let mut all: Vec<_> = spoken_of.map(|(&address, &port)| Announcement { address, port }).collect();
     all.sort_by_key(|announcement| announcement.address);
     let announced = |announcement: Announcement| match before.get(&announcement) {
         Some(before) => Arc::clone(before),
@@ -280,6 +284,18 @@ impl Snapshot {
         }
         for service in parts.services.iter_mut().flatten() {
             service.schedule = service.schedule.with_liveness(&up);
+        }
+        Self::with_index(parts, Arc::clone(&self.index))
+    }
+
+    /// The same configuration, where these services choose otherwise.
+    #[must_use]
+    pub fn with_schedules(&self, schedules: Vec<(ServiceId, Schedule)>) -> Self {
+        let mut parts = self.parts.clone();
+        for (id, schedule) in schedules {
+            if let Some(Some(service)) = parts.services.get_mut(id.index()) {
+                service.schedule = schedule;
+            }
         }
         Self::with_index(parts, Arc::clone(&self.index))
     }
@@ -469,6 +485,11 @@ impl Snapshot {
     /// Whether `address` is leat's, whatever for, on `port`.
     pub fn owns(&self, address: Ipv4Addr, port: PortId) -> bool {
         self.index.addresses.get(&address).is_some_and(|only| only.is_none_or(|only| only == port))
+    }
+
+    /// Whether `address` is one that leat keeps silent about.
+    pub fn is_silent(&self, address: Ipv4Addr) -> bool {
+        self.parts.silent.contains(&address)
     }
 
     /// Whether `address` is leat's on any port.

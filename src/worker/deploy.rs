@@ -15,7 +15,7 @@ use super::{HandOver, Worker};
 use crate::config::eal::virtual_devices;
 use crate::config::{Config, MacSetting};
 use crate::conntrack::{self, Conntrack, FlowMemory, Persistence};
-use crate::control::{Delivery, PublishError, Publisher, wanted_ports};
+use crate::control::{Delivery, PublishError, Publisher, Vips, wanted_ports};
 use crate::counters::{PerWorker, WorkerCounters, per_worker};
 use crate::courier::Courier;
 use crate::flow::FlowHasher;
@@ -162,6 +162,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
     }
 
     let mut publisher = Publisher::new(views, count);
+    publisher.set_silent(Vips::at_start(config).silent(config));
     let nothing = Snapshot::from(Parts::default());
     let snapshot = Arc::new(publisher.publish(config, &nothing, Instant::ZERO)?);
     let counters = Arc::new(per_worker(count));

@@ -117,7 +117,10 @@ pub(crate) const BAD: &[Row] = &[
         &["--api localhost:80", "unix:PATH or IP:PORT"],
     ),
     args("-- --vip 10.0.0.10:80 --backend 10.0.0.2 --api 127.0.0.1:0", &["port 0"]),
-    args("-- --vip 10.0.0.10:80 --backend 10.0.0.2 --api 0.0.0.0:9406", &["not loopback is not in this version"]),
+    args(
+        "-- --vip 10.0.0.10:80 --backend 10.0.0.2 --api 0.0.0.0:9406",
+        &["--api 0.0.0.0:9406", "others reach this address, so a token is needed"],
+    ),
     args(
         "-- --vip 10.0.0.10:80 --backend 10.0.0.2 --api unix:/a/path/of/one/hundred/and/eight/bytes/\
          aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",

@@ -28,9 +28,13 @@ pub(crate) const BAD: &[Row] = &[
             "leat.toml:8:1: service \"web\", backend 1: unknown key weigth; did you mean weight?",
         ],
     ),
-    toml("standby = true", &["standby is not in this version"]),
+    toml("standby = \"yes\"", &["leat.toml:1:11", "standby must be true or false"]),
     // Settings.
-    toml("api = \"0.0.0.0:9406\"", &["leat.toml:1:7", "not loopback is not in this version"]),
+    toml(
+        "api = \"0.0.0.0:9406\"",
+        &["leat.toml:1:7", "others reach this address, so a token is needed", "api_token_file"],
+    ),
+    toml("api_token_file = \"\"", &["api_token_file has no path"]),
     toml("metrics = \"9405\"", &["leat.toml:1:11", "metrics \"9405\" is not an address", "127.0.0.1:9405"]),
     toml("metrics = \"127.0.0.1:0\"", &["leat.toml:1:11", "port 0"]),
     toml("mac = \"ff:ff:ff:ff:ff:ff\"", &["leat.toml:1:7", "group address"]),

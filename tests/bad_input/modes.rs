@@ -233,6 +233,9 @@ pub(crate) const BAD: &[Row] = &[
             "write keep or reset",
         ],
     ),
+    toml(service!("slow_start = \"0s\""), &["slow_start \"0s\" is no time at all"]),
+    toml(service!("panic = 0"), &["leat.toml:5:9", "panic 0 is out of range; write 1 to 100"]),
+    toml(service!("panic = \"50%\""), &["panic must be a whole number"]),
     toml(service!("on_failure = \"kep\""), &["on_failure \"kep\" is unknown; did you mean keep?"]),
     toml(
         service!("no_connection = \"schedule\""),

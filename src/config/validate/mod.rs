@@ -30,6 +30,9 @@ pub(super) fn validate(draft: &Draft) -> Result<Loaded, Failure> {
     problems.into_result()?;
 
     let problems = Problems::default();
+    if let Some(given) = &draft.api {
+        problems.accept(value::guarded(&config.api, config.api_token_file.is_some()), &given.place, "");
+    }
     interface::unique_ports(draft, &config, &problems);
     interface::unique_routes(draft, &config, &problems);
     service::unique(draft, &config, &problems);
@@ -48,6 +51,7 @@ fn parts(draft: &Draft, problems: &Problems) -> Config {
         mac: setting(problems, &draft.mac, |text| value::mac_setting(text)).unwrap_or_default(),
         api: setting(problems, &draft.api, |text| value::api(text))
             .unwrap_or_else(|| ApiAddress::Unix(DEFAULT_API.into())),
+        api_token_file: setting(problems, &draft.api_token_file, |text| value::token_file(text)),
         metrics: setting(problems, &draft.metrics, |text| value::metrics(text)),
         connections: setting(problems, &draft.connections, |given| {
             value::in_range("connections", *given, 1, MAX_CONNECTIONS)
@@ -57,6 +61,7 @@ fn parts(draft: &Draft, problems: &Problems) -> Config {
             .unwrap_or_default(),
         hash_seed: setting(problems, &draft.hash_seed, |given| value::in_range("hash_seed", *given, 0, u64::MAX))
             .unwrap_or_default(),
+        standby: draft.standby.as_ref().is_some_and(|given| given.value),
         timeouts: read_timeouts(draft, problems),
         addresses: draft.addresses.iter().filter_map(|given| own_address(problems, given, "")).collect(),
         interfaces: draft.interfaces.iter().filter_map(|given| interface::interface(given, problems)).collect(),

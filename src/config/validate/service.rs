@@ -33,6 +33,10 @@ pub(super) fn service(draft: &DraftService, problems: &Problems) -> Option<Servi
         |field, given| checked(problems, context, given, None, |text: &String| value::duration(field, text).map(Some));
     let persistence = time("persistence", &draft.persistence);
     let flow_memory = time("flow_memory", &draft.extras.flow_memory);
+    let slow_start = time("slow_start", &draft.extras.slow_start);
+    let panic = checked(problems, context, &draft.extras.panic, None, |share| {
+        value::in_range("panic", *share, 1, 100_u8).map(Some)
+    });
     let health = protocol.and_then(|protocol| health::health(draft, protocol, problems));
     let on_failure = mode.and_then(|mode| failure::on_failure(draft, mode, problems));
     let no_connection = mode.and_then(|mode| failure::no_connection(draft, mode, problems));
@@ -59,6 +63,8 @@ pub(super) fn service(draft: &DraftService, problems: &Problems) -> Option<Servi
         persistence: persistence?,
         flow_memory: flow_memory?,
         health: health?,
+        slow_start: slow_start?,
+        panic: panic?,
         on_failure: on_failure?,
         no_connection: no_connection?,
         backends: backends?,

@@ -82,6 +82,14 @@ fn alone(service: &Service, warn: &mut impl FnMut(String)) {
     if service.on_failure != OnFailure::Keep && service.health.is_none() {
         warn("without health no failure is noticed, so on_failure means nothing".to_owned());
     }
+    for (key, is_given) in [("slow_start", service.slow_start.is_some()), ("panic", service.panic.is_some())] {
+        if is_given && service.health.is_none() {
+            warn(format!("without health no failure is noticed, so {key} means nothing"));
+        }
+    }
+    if service.slow_start.is_some() && matches!(scheduler, Algorithm::RoundRobin | Algorithm::LeastConnections) {
+        warn(format!("scheduler {scheduler} ignores weights, so slow_start means nothing; wrr and wlc obey them"));
+    }
     let mut weights = backends.iter().map(|backend| backend.weight).filter(|weight| *weight > 0);
     let unequal = weights.next().is_some_and(|first| weights.any(|weight| weight != first));
     match scheduler {

@@ -7,8 +7,9 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{Office, problem};
+use super::{Office, Problem, problem};
 use crate::conntrack::Connection;
 use crate::flow::{FlowKey, Protocol};
 use crate::id::{ServiceId, WorkerId};
@@ -25,7 +26,7 @@ const MOST_LISTED: usize = 100_000;
 pub(super) type Terms = Query<Vec<(String, String)>>;
 
 /// Some of the connections.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Connections {
     /// How many match, over all workers.
     matched: u64,
@@ -34,13 +35,13 @@ struct Connections {
 }
 
 /// How many connections were ended.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Ended {
     ended: u64,
 }
 
 /// One connection.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ConnectionView {
     protocol: String,
     /// Where the client is.
@@ -59,7 +60,7 @@ struct ConnectionView {
 }
 
 /// What would become of a client's packet, and why.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 struct Explanation {
     /// The client's packet.
     flow: String,
@@ -77,6 +78,17 @@ struct Explanation {
     connection: Option<ConnectionView>,
 }
 
+/// The connections for which all terms hold.
+#[utoipa::path(get, path = "/api/v1/connections", operation_id = "connections", params(
+    ("protocol" = Option<String>, Query, description = "tcp, udp or icmp"),
+    ("client" = Option<String>, Query, description = "ADDR, ADDR/LEN, ADDR:PORT or ADDR/LEN:PORT"),
+    ("vip" = Option<String>, Query, description = "as client"),
+    ("backend" = Option<String>, Query, description = "as client"),
+    ("host" = Option<String>, Query, description = "as client, for any side"),
+    ("service" = Option<String>, Query, description = "its name"),
+    ("state" = Option<String>, Query, description = "such as established"),
+    ("limit" = Option<usize>, Query, description = "list so many, 1000 by default"),
+), responses((status = 200, body = Connections), (status = 400, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn list(State(office): State<Office>, Query(terms): Terms) -> Response {
     let (mut filter, mut limit) = (Filter::default(), LISTED);
     for (term, value) in &terms {
@@ -98,6 +110,16 @@ pub(super) async fn list(State(office): State<Office>, Query(terms): Terms) -> R
     }
 }
 
+/// Ends the connections for which all terms hold; at least one is needed.
+#[utoipa::path(delete, path = "/api/v1/connections", operation_id = "end_connections", params(
+    ("protocol" = Option<String>, Query, description = "tcp, udp or icmp"),
+    ("client" = Option<String>, Query, description = "ADDR, ADDR/LEN, ADDR:PORT or ADDR/LEN:PORT"),
+    ("vip" = Option<String>, Query, description = "as client"),
+    ("backend" = Option<String>, Query, description = "as client"),
+    ("host" = Option<String>, Query, description = "as client, for any side"),
+    ("service" = Option<String>, Query, description = "its name"),
+    ("state" = Option<String>, Query, description = "such as established"),
+), responses((status = 200, body = Ended), (status = 400, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn end(State(office): State<Office>, Query(terms): Terms) -> Response {
     let filter = match read(&terms) {
         Ok(filter) => filter,
@@ -151,6 +173,12 @@ fn number_of(office: &Office, name: &str) -> Result<ServiceId, Response> {
     found.ok_or_else(|| problem(StatusCode::NOT_FOUND, &format!("there is no service {name:?}")))
 }
 
+/// What would become of a flow's first packet, and why.
+#[utoipa::path(get, path = "/api/v1/explain", params(
+    ("client" = String, Query, description = "ADDR:PORT"),
+    ("vip" = String, Query, description = "ADDR:PORT"),
+    ("protocol" = Option<String>, Query, description = "tcp, which it is by default, or udp"),
+), responses((status = 200, body = Explanation), (status = 400, body = Problem)))]
 pub(super) async fn explain(State(office): State<Office>, Query(terms): Terms) -> Response {
     let flow = match flow(&terms) {
         Ok(flow) => flow,
