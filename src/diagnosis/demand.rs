@@ -29,7 +29,7 @@ pub enum Memory {
     #[default]
     Mounted,
     /// Hugepages, without files.
-    InMemory,
+    Unmounted,
     /// Ordinary pages, because the user says so.
     Ordinary,
     /// Ordinary pages, because no hugepages are free.
@@ -45,7 +45,7 @@ impl Demand {
         let memory = match (has("no-huge"), has("in-memory")) {
             (true, _) if wrote_no_huge => Memory::Ordinary,
             (true, _) => Memory::Fallback,
-            (false, true) => Memory::InMemory,
+            (false, true) => Memory::Unmounted,
             (false, false) => Memory::Mounted,
         };
         let mut demand = Self { is_given: !wrote.is_empty(), memory, looks_at_pci: !has("no-pci"), ..Self::default() };

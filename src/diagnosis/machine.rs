@@ -105,7 +105,7 @@ impl Machine {
             online: list("online"),
             permitted: permitted(root),
             isolated: list("isolated"),
-            siblings: of_each(&present, &cpus, "topology/thread_siblings_list", |text| CpuList::parse(text)),
+            siblings: of_each(&present, &cpus, "topology/thread_siblings_list", CpuList::parse),
             governors: of_each(&present, &cpus, "cpufreq/scaling_governor", |governor| {
                 (governor.trim() != "performance").then(|| governor.trim().to_owned())
             }),

@@ -15,7 +15,7 @@ pub(super) fn examine(demand: &Demand, machine: &Machine) -> Vec<Finding> {
             findings.extend(ordinary(demand, machine));
         }
         Memory::Ordinary => findings.extend(ordinary(demand, machine)),
-        Memory::InMemory => findings.extend(too_few(demand, machine)),
+        Memory::Unmounted => findings.extend(too_few(demand, machine)),
         Memory::Mounted => {
             findings.extend(too_few(demand, machine));
             if !machine.has_hugetlbfs {
