@@ -84,9 +84,8 @@ tree() {
     put "$docs/examples/grafana.json" <docs/grafana/leat.json
     changelog | put "$docs/changelog.gz" compressed
     licence | put "$docs/copyright"
-    cargo tree --package leat --edges normal --prefix none --format '{p}: {l}' | sed 's/ (.*)//' | sort -u |
-        grep -v '^\(leat\|dpdk-\)' | put "$docs/crates.txt"
-    put "$root/usr/share/lintian/overrides/leat" <packaging/debian/lintian-overrides
+    cargo tree --package leat --edges normal --prefix none --format '{p}: {l}' | sed -e 's/ (proc-macro)//' -e 's/ (\*)$//' |
+        sort -u | grep -v '^\(leat\|dpdk-\)' | put "$docs/crates.txt"
 }
 
 # put FILE [compressed]: writes standard input there.
@@ -103,12 +102,12 @@ changelog() {
 }
 
 maintainer() {
-    echo "${DEBFULLNAME:-The leat authors} <${DEBEMAIL:-leat@localhost.localdomain}>"
+    echo "${DEBFULLNAME:-The leat authors} <${DEBEMAIL:-leat@example.org}>"
 }
 
 # The MIT license as a paragraph of a Debian copyright file: indented, and a dot for an empty line.
 licence() {
-    sed -e '/^@MIT@$/ { r /dev/stdin' -e 'd }' packaging/debian/copyright \
+    sed -e "s/@YEAR@/$(date --utc --date="@$SOURCE_DATE_EPOCH" +%Y)/" -e '/^@MIT@$/ { r /dev/stdin' -e 'd }' packaging/debian/copyright \
         < <(sed -e '1,/^Copyright/d' -e 's/^$/./' -e 's/^/ /' LICENSE-MIT | sed '1{/^ \.$/d}')
 }
 
@@ -172,7 +171,7 @@ try() {
     [[ ! -e $root/etc/leat ]] || die "to purge it leaves /etc/leat"
     say "removed and purged: nothing is left"
 
-    lintian --no-tag-display-limit --allow-root --fail-on error,warning "$package" || die "lintian is not content"
+    lintian --allow-root --fail-on error,warning "$package" || die "lintian is not content"
     say "lintian has no complaint"
 }
 

@@ -16,6 +16,8 @@ pub struct Demand {
     pub mebibytes: Option<u64>,
     /// PCI devices by full address, `0000:01:00.0`.
     pub devices: Vec<String>,
+    /// Whether devices of other buses are named.
+    pub names_others: bool,
     /// Devices of software: name, and arguments.
     pub virtual_devices: Vec<(String, Vec<(String, String)>)>,
     /// Whether EAL looks at the PCI bus at all.
@@ -55,7 +57,10 @@ impl Demand {
                 "l" | "lcores" => demand.lcores = lcores(value),
                 "m" => demand.mebibytes = value.parse().ok(),
                 "socket-mem" => demand.mebibytes = value.split(',').map(|part| part.parse::<u64>().ok()).sum(),
-                "a" | "allow" => demand.devices.extend(pci_address(value)),
+                "a" | "allow" => match pci_address(value) {
+                    Some(address) => demand.devices.push(address),
+                    None => demand.names_others = true,
+                },
                 "vdev" => demand.virtual_devices.push(virtual_device(value)),
                 _ => {}
             }

@@ -65,7 +65,7 @@ fn cards(pci: &Pci) -> String {
 
 /// Nothing among the arguments is a port, and no card is there for DPDK to find.
 fn no_port(demand: &Demand, pci: Option<&Pci>) -> Option<Finding> {
-    if !demand.devices.is_empty() || !demand.virtual_devices.is_empty() {
+    if !demand.devices.is_empty() || !demand.virtual_devices.is_empty() || demand.names_others {
         return None;
     }
     let is_ready = |device: &PciDevice| {
@@ -134,28 +134,28 @@ fn user_space(address: &str, driver: &str, device: &PciDevice, machine: &Machine
         findings.extend(lacking(&who, &needed, machine));
         return;
     }
-    let Some(group) = &device.iommu_group else {
-        if machine.is_noiommu_allowed {
+    // Without an IOMMU vfio makes groups of its own, with another name below /dev/vfio.
+    let is_without = |group: &&String| machine.vfio_groups.contains(&format!("noiommu-{group}"));
+    let group = device.iommu_group.as_ref();
+    match group.filter(|group| !is_without(group)) {
+        Some(group) if machine.vfio_groups.contains(group) => {}
+        Some(group) => findings.push(Finding::problem(
+            format!("{who}: /dev/vfio/{group}, its IOMMU group, is not there"),
+            format!("in a container, pass it in: docker run --device /dev/vfio/vfio --device /dev/vfio/{group}"),
+        )),
+        None if group.is_some() || machine.is_noiommu_allowed => {
             let needed = [(CAP_SYS_RAWIO, "CAP_SYS_RAWIO"), (CAP_SYS_ADMIN, "CAP_SYS_ADMIN, for physical addresses")];
             findings.extend(lacking(&format!("{who} without an IOMMU"), &needed, machine));
             findings.push(Finding::note(
                 format!("{who}: no IOMMU keeps the device from writing to all of this machine's memory"),
                 "intel_iommu=on iommu=pt on the kernel's command line, where there is one",
             ));
-        } else {
-            findings.push(Finding::problem(
-                format!("{who}: the device is behind no IOMMU, and vfio-pci refuses it so"),
-                "intel_iommu=on iommu=pt on the kernel's command line (AMD's is on by itself) and a boot; in a virtual machine \
-                 without one, as root: echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode, then bind it again",
-            ));
         }
-        return;
-    };
-    if !machine.vfio_groups.contains(group) && !machine.vfio_groups.contains(&format!("noiommu-{group}")) {
-        findings.push(Finding::problem(
-            format!("{who}: /dev/vfio/{group}, its IOMMU group, is not there"),
-            format!("in a container, pass it in: docker run --device /dev/vfio/vfio --device /dev/vfio/{group}"),
-        ));
+        None => findings.push(Finding::problem(
+            format!("{who}: the device is behind no IOMMU, and vfio-pci refuses it so"),
+            "intel_iommu=on iommu=pt on the kernel's command line (AMD's is on by itself) and a boot; in a virtual machine \
+             without one, as root: echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode, then bind it again",
+        )),
     }
 }
 

@@ -262,6 +262,10 @@ fn vfio_without_an_iommu_is_told_what_it_takes() {
     fake.finds(args, Problem, &["behind no IOMMU", "intel_iommu=on", "enable_unsafe_noiommu_mode"]);
     fake.write("sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "Y\n");
     fake.finds(args, Note, &["no IOMMU keeps the device from writing"]);
+    // Once it is bound so, it is in a group of vfio's own.
+    fake.card("0000:04:00.0", Some("vfio-pci"), Some("1"));
+    fake.write("dev/vfio/noiommu-1", "");
+    fake.finds("-l 1 -a 0000:04:00.0", Note, &["no IOMMU keeps the device from writing"]);
     fake.write("proc/self/status", "CapEff:\t0000000000004000\n");
     let findings = fake.findings(args);
     assert!(findings[0].what.contains("CAP_SYS_RAWIO and CAP_SYS_ADMIN"), "{findings:#?}");
@@ -281,6 +285,7 @@ fn no_port_at_all_is_told_with_the_cards_that_there_are() {
     fs::remove_dir_all(fake.path("sys/bus/pci/devices/0000:01:00.0")).unwrap();
     fake.finds("-l 1", Problem, &["no port is named", "--vdev=net_tap0", "0000:02:00.0 (ixgbe, enp2s0)"]);
     fake.finds("-l 1 --no-pci", Problem, &["no port is named"]);
+    fake.finds_nothing("-l 1 -a vmbus:000d3a04-1234-5678-9abc-000d3a041234");
 }
 
 #[test]
