@@ -310,3 +310,16 @@ fn below_the_panic_share_all_servers_are_used() {
     wait_for("the line", LIMIT, || lab.leat.stderr().contains(line).then_some(()));
     (0..4).for_each(|_| drop(lab.curl()));
 }
+
+#[test]
+fn a_host_that_was_never_there_is_down_and_no_clients_packets_suffer() {
+    let net = Net::up("health_never");
+    net.exec(B1, &["ip", "link", "set", "eth0", "down"]).success();
+    let _server = Nginx::start(&net, B2, 8080);
+    let lab = Lab::new(net, TAP, "", "", "type = \"tcp\"");
+    lab.wait_for(0, "down", "no answer to SYN for 300ms");
+    lab.wait_for(1, "up", "accepts connections");
+    wait_for("probes without a way", LIMIT, || (lab.leat.dropped("probe_unsent") > 0).then_some(()));
+    assert_eq!(lab.leat.dropped("neighbor_unresolved") + lab.leat.dropped("neighbor_queue_full"), 0);
+    assert_eq!([lab.curl(), lab.curl()], ["backend 10.0.0.3"; 2]);
+}
