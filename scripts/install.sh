@@ -44,6 +44,7 @@ needs='
     command:dnsmasq                              dnsmasq-base
     command:jq                                   jq
     command:tshark                               tshark
+    command:chromedriver                         chromium-driver
     command:ps                                   procps
     command:flock                                util-linux
     path:/usr/bin/python3                        python3

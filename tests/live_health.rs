@@ -310,3 +310,69 @@ fn below_the_panic_share_all_servers_are_used() {
     wait_for("the line", LIMIT, || lab.leat.stderr().contains(line).then_some(()));
     (0..4).for_each(|_| drop(lab.curl()));
 }
+
+#[test]
+fn a_host_that_was_never_there_is_down_and_no_clients_packets_suffer() {
+    let net = Net::up("health_never");
+    net.exec(B1, &["ip", "link", "set", "eth0", "down"]).success();
+    let _server = Nginx::start(&net, B2, 8080);
+    let lab = Lab::new(net, TAP, "", "", "type = \"tcp\"");
+    lab.wait_for(0, "down", "no answer to SYN for 300ms");
+    lab.wait_for(1, "up", "accepts connections");
+    wait_for("probes without a way", LIMIT, || (lab.leat.dropped("probe_unsent") > 0).then_some(()));
+    assert_eq!(lab.leat.dropped("neighbor_unresolved") + lab.leat.dropped("neighbor_queue_full"), 0);
+    assert_eq!([lab.curl(), lab.curl()], ["backend 10.0.0.3"; 2]);
+}
+
+#[test]
+fn a_thousand_servers_are_asked_every_second_and_none_is_missed() {
+    let net = Net::up("health_many");
+    // One host is all of them.
+    let addresses: Vec<String> = (0..1000).map(|n| format!("10.1.{}.{}", n / 250, 1 + n % 250)).collect();
+    let batch: String = addresses.iter().map(|address| format!("address add {address}/32 dev eth0\n")).collect();
+    let directory = TempDir::new("health_many");
+    let (batch_file, file) = (directory.join("batch"), directory.join("leat.toml"));
+    fs::write(&batch_file, batch).expect("a temporary directory can be written");
+    net.exec(B1, &["ip", "-batch", &batch_file.display().to_string()]).success();
+    let _server = Nginx::start(&net, B1, 8080);
+    let _listener = net.spawn(
+        B1,
+        &[
+            "python3",
+            "-c",
+            "import socket\ns=socket.create_server(('',80),backlog=4096)\nwhile True:\n c,_=s.accept(); c.close()",
+        ],
+    );
+    net.wait_until_listening(B1, support::net::Transport::Tcp, 80);
+    let backends: Vec<_> =
+        addresses.iter().map(|it| format!("{{ address = \"{it}\", mac = \"{}\" }}", net.mac(B1))).collect();
+    let text = format!(
+        "[[service]]\nname = \"many\"\nvip = \"10.0.0.11\"\nport = 80\nhealth = {{ type = \"tcp\", interval = \"1s\", fall = 3 }}\n\
+         backend = [{}]\n[[service]]\nvip = \"10.0.0.10\"\nport = 8080\nbackend = [{{ address = \"10.0.0.2\" }}]\n",
+        backends.join(", ")
+    );
+    fs::write(&file, text).expect("a temporary directory can be written");
+    let leat = Leat::start_in(&net, TAP, &["--config", &file.display().to_string()]);
+    let proven = || {
+        let status = leat.status();
+        let backends = status["services"][0]["backends"].as_array().expect("a list").clone();
+        backends.iter().filter(|it| it["health"]["reason"] == "accepts connections").count()
+    };
+    wait_for("all to be proven", LIMIT, || (proven() == 1000).then_some(()));
+    let consumed = leat.dropped("probe_consumed");
+    let url = "http://10.0.0.10:8080/";
+    for _ in 0..20 {
+        net.exec(CLIENT, &["curl", "-sS", "--fail", "--max-time", "10", url]).success();
+    }
+    // Each takes an answer to its SYN.
+    wait_for("another round", LIMIT, || (leat.dropped("probe_consumed") >= consumed + 2000).then_some(()));
+    assert_eq!(proven(), 1000);
+    let status = leat.status();
+    let changes: u64 = status["services"][0]["backends"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|it| it["health"]["changes"].as_u64().expect("a number"))
+        .sum();
+    assert_eq!(changes, 0);
+}

@@ -91,6 +91,7 @@ drop_reasons! {
     TunnelRefused = "tunnel_refused": "an ICMP error that says a backend does not unpack its tunnel",
     IcmpType = "icmp_type": "an ICMP message that is neither an echo nor an error",
     ProbeConsumed = "probe_consumed": "the answer to a health check, which was read",
+    ProbeUnsent = "probe_unsent": "a health check to a backend whose Ethernet address is not known",
     PortZero = "port_zero": "a TCP or UDP port of 0",
     NotOurAddress = "not_our_address": "a destination address that is not leat's",
     NoService = "no_service": "an address of leat's, but no service on that protocol and port",

@@ -3,12 +3,12 @@
 use arrayvec::ArrayVec;
 
 use super::classify::{Class, Headers, classify};
-use super::{Context, Flow, Note, Pipeline, Tracer};
+use super::{Context, Flow, Note, Pipeline, Tracer, flow_of};
 use crate::counters::DropReason;
 use crate::courier;
 use crate::id::{BackendId, PortId, WorkerId};
 use crate::io::{Output, Packet};
-use crate::service::Forwarding;
+use crate::service::{Forwarding, Snapshot};
 use crate::wire::MacAddr;
 use crate::wire::ethernet::{self, EtherType};
 
@@ -58,6 +58,10 @@ impl<P: Packet> Pipeline<P> {
         let Some(backend) = context.snapshot.backend(backend) else {
             return self.drop(packet, DropReason::NoBackend, context);
         };
+        // One may wait for the way to be found; more would only take the places of clients' packets.
+        if backend.neighbor.hop().is_none() && self.waiting.any_for(&backend.neighbor) {
+            return self.drop(packet, DropReason::ProbeUnsent, context);
+        }
         self.count().originated.add(1);
         match &backend.forwarding {
             Forwarding::Translate | Forwarding::Direct => self.send_in_turn(packet, &backend.neighbor, context),
@@ -66,6 +70,12 @@ impl<P: Packet> Pipeline<P> {
                 self.encapsulate(packet, Flow { headers, hash }, way, &backend.neighbor, context);
             }
         }
+    }
+
+    /// Why a packet is dropped whose next hop was not found: that of a health check says nothing that its outcome does not.
+    pub(super) fn reason_of_unsent(packet: &P, snapshot: &Snapshot) -> DropReason {
+        let is_probe = flow_of(packet.data()).is_some_and(|key| snapshot.is_probe(&key));
+        if is_probe { DropReason::ProbeUnsent } else { DropReason::NeighborUnresolved }
     }
 
     /// Takes in the answer to a probe. The first worker has the way to the checkers.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::known::Epilogue;
 use super::{Context, Note, Pipeline, Tracer};
-use crate::counters::DropReason;
 use crate::id::WorkerId;
 use crate::io::{Output, Packet};
 use crate::neighbor::{Announcement, Outcome, Outgoing, Targets, Waiting};
@@ -116,7 +115,10 @@ impl<P: Packet> Pipeline<P> {
             }
             match outcome {
                 Outcome::Resolved(packet, hop) => self.send(packet, hop, context),
-                Outcome::Expired(packet) => self.drop(packet, DropReason::NeighborUnresolved, context),
+                Outcome::Expired(packet) => {
+                    let reason = Self::reason_of_unsent(&packet, context.snapshot);
+                    self.drop(packet, reason, context);
+                }
             }
         });
         self.waiting = waiting;

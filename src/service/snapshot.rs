@@ -372,6 +372,11 @@ impl Snapshot {
             && !self.index.listeners.contains_key(&(key.dst, key.protocol, key.dst_port))
     }
 
+    /// Whether a packet is of one of leat's own health checks.
+    pub fn is_probe(&self, key: &FlowKey) -> bool {
+        courier::PORTS.contains(&key.src_port) && self.index.probe_sources.contains(&key.src)
+    }
+
     /// Whether a service listens on exactly this port of an address.
     pub fn listens(&self, address: Ipv4Addr, protocol: Protocol, port: u16) -> bool {
         self.index.listeners.contains_key(&(address, protocol, port))

@@ -342,6 +342,18 @@ pub(crate) const GOOD: &[Good] = &[
                 && (usual.interval.as_secs(), usual.timeout.as_secs(), usual.rise, usual.fall) == (5, 3, 1, 1)
         },
     ),
+    (
+        "-- -c leat.toml",
+        Some(concat!("standby = true\n", service!("health = { type = \"tcp\" }\nslow_start = \"30s\"\npanic = 50"))),
+        |run| {
+            let service = &run.config.services[0];
+            run.config.standby
+                && run.warnings.len() == 1
+                && run.warnings[0].contains("as long as the VIP is withdrawn, nothing is asked")
+                && (service.slow_start.map(|time| time.as_secs()), service.panic) == (Some(30), Some(50))
+        },
+    ),
+    ("-- -c leat.toml", Some(service!("slow_start = \"30s\"\nscheduler = \"rr\"")), |run| run.warnings.len() == 2),
     ("-- -c leat.toml", Some(service!("health = { type = \"none\", interval = \"1s\" }")), |run| {
         run.config.services[0].health.is_none()
     }),

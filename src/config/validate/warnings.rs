@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::super::{Backend, Config, Service};
+use super::super::{Backend, Config, HealthKind, Service};
 use crate::scheduler::{Algorithm, TableSize};
 use crate::service::{Mode, OnFailure, ServiceProtocol};
 
@@ -28,6 +28,16 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     for service in &config.services {
         let mut warn = |text: String| warnings.push(format!("service {:?}: {text}", service.name));
         alone(service, &mut warn);
+        if let Some(kind) = service.health.as_ref().map(|health| health.kind)
+            && config.standby
+            && kind != HealthKind::Arp
+            && !has_own_address(config)
+        {
+            warn(format!(
+                "standby, health type {kind} and no own address: as long as the VIP is withdrawn, nothing is asked; write an \
+                 own address in addresses of an [[interface]]"
+            ));
+        }
         if service.mode == Mode::Nat && has_one_network(config) {
             warn(
                 "in mode nat on one network, replies pass leat only where clients and backends cannot hear each other's \
@@ -63,6 +73,11 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
 fn held(config: &Config) -> HashSet<(Ipv4Addr, Ipv4Addr)> {
     let one_way = config.services.iter().filter(|service| service.mode.is_one_way());
     one_way.flat_map(|service| service.backends.iter().map(|backend| (backend.address, service.vip))).collect()
+}
+
+/// Whether there is an address that is nothing but leat's.
+fn has_own_address(config: &Config) -> bool {
+    !config.addresses.is_empty() || config.interfaces.iter().any(|interface| !interface.addresses.is_empty())
 }
 
 /// Whether nothing says that clients and backends are apart: at most one interface, and at most one prefix.
