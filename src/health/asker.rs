@@ -68,9 +68,12 @@ impl Askers {
 
     /// Does what is due. `tell` hears of each backend what has come of its conversation.
     pub(super) fn poll(&mut self, now: Instant, mut tell: impl FnMut(BackendId, Result<(), Fault>)) {
+        let mut due: Vec<usize> = (0..self.askers.len()).filter(|at| self.askers[*at].is_due(now)).collect();
+        // When too many are under way, those that wait the longest come first.
+        due.sort_by_key(|at| self.askers[*at].due);
         let mut has_begun = false;
-        for asker in self.askers.iter_mut().filter(|asker| !asker.is_asking && asker.due + asker.delay <= now) {
-            // When too many are under way, those that wait the longest come first the next time.
+        for at in due {
+            let asker = &mut self.askers[at];
             if !self.talks.start(asker.backend, &asker.place, &asker.health, now) {
                 break;
             }
@@ -90,5 +93,52 @@ impl Askers {
             asker.is_asking &= !outcomes.contains_key(&asker.backend);
         }
         outcomes.into_iter().for_each(|(backend, outcome)| tell(backend, outcome));
+    }
+}
+
+impl Asker {
+    /// Whether its next conversation is to begin.
+    fn is_due(&self, now: Instant) -> bool {
+        !self.is_asking && self.due + self.delay <= now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::config::HealthKind;
+
+    #[test]
+    fn of_more_dead_hosts_than_can_be_asked_at_once_none_is_left_out() {
+        let courier = Arc::new(Courier::default());
+        let mut askers = Askers::new(Arc::clone(&courier));
+        let health = Health {
+            kind: HealthKind::Icmp,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            rise: 1,
+            fall: 1,
+            start_delay: Duration::ZERO,
+            jitter: Duration::ZERO,
+            port: None,
+            http: None,
+        };
+        let place =
+            Place { source: [10, 0, 0, 1].into(), destination: [10, 0, 0, 2].into(), port: 0, taken: Vec::new() };
+        let subjects = (0..2500).map(|number| (BackendId(number), place.clone(), health.clone())).collect();
+        let mut now = Instant::ZERO + Duration::from_secs(9);
+        askers.adopt(subjects, now);
+        let mut judged = HashSet::new();
+        for _ in 0..300 {
+            askers.poll(now, |backend, outcome| {
+                assert_eq!(outcome.unwrap_err().as_ref(), "no answer to ping for 1s");
+                judged.insert(backend);
+            });
+            while courier.collect(|_, _| ()).is_some() {}
+            now = now + Duration::from_millis(20);
+        }
+        assert_eq!(judged.len(), 2500);
     }
 }
