@@ -44,9 +44,8 @@ fn count(leat: &Leat, terms: &str) -> u64 {
 
 /// Starts such a command that goes on, and waits until leat knows of it.
 fn watch(leat: &Leat, arguments: &str) -> Process {
-    let watching = Process::spawn(&mut leatctl(leat, arguments));
-    // It says nothing while nothing happens. It has asked when its answer has begun, which is when it has its socket.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    let mut watching = Process::spawn(&mut leatctl(leat, arguments));
+    watching.wait_for_output("the beginning", LIMIT, |_, stderr| stderr.contains("Ctrl-C ends it"));
     watching
 }
 
@@ -58,15 +57,17 @@ fn connections_are_listed_counted_found_by_terms_and_ended_one_by_one() {
     assert_eq!(count(&leat, ""), 0);
     let mut connections = Connections::new(&net, CLIENT, "10.0.0.10", 8080);
     connections.open(20);
-    assert_eq!((0..20).filter(|number| connections.who(*number)[0] == "10.0.0.2").count(), 10);
+    // Each lcore takes turns by itself, so it need not be half of them.
+    let first = (0..20).filter(|number| connections.who(*number)[0] == "10.0.0.2").count() as u64;
+    assert!((8..=12).contains(&first), "{first} of 20");
 
     for (terms, expected) in [
         ("", 20),
         ("client=10.0.0.1", 20),
         ("client=10.0.0.0/24 vip=10.0.0.10:8080", 20),
-        ("backend=10.0.0.2", 10),
-        ("backend=10.0.0.2:8080 state=established", 10),
-        ("host=10.0.0.3", 10),
+        ("backend=10.0.0.2", first),
+        ("backend=10.0.0.2:8080 state=established", first),
+        ("host=10.0.0.3", 20 - first),
         ("client=10.0.0.5", 0),
         ("protocol=udp", 0),
         ("state=time_wait", 0),
@@ -76,11 +77,14 @@ fn connections_are_listed_counted_found_by_terms_and_ended_one_by_one() {
     }
     let answer = json(&leat, "connections --limit 7 backend=10.0.0.2");
     let listed = answer["connections"].as_array().expect("a list");
-    assert_eq!((answer["matched"].as_u64(), listed.len()), (Some(10), 7));
+    assert_eq!((answer["matched"].as_u64(), listed.len()), (Some(first), 7));
     let one = &listed[0];
     assert_eq!([&one["backend"], &one["state"], &one["vip"]], ["10.0.0.2:8080", "established", "10.0.0.10:8080"]);
     let table = ask(&leat, "connections --limit 7 backend=10.0.0.2").success().stdout;
-    assert!(table.contains("established") && table.ends_with("7 of 10; --limit lists more\n"), "{table}");
+    assert!(
+        table.contains("established") && table.ends_with(&format!("7 of {first}; --limit lists more\n")),
+        "{table}"
+    );
 
     // What was ended is nobody's: the client hears nothing any more, and all others go on.
     let client = one["client"].as_str().expect("an address");
@@ -88,10 +92,11 @@ fn connections_are_listed_counted_found_by_terms_and_ended_one_by_one() {
     assert_eq!(count(&leat, ""), 19);
     let again = ask(&leat, &format!("end client={client}")).code_is(1);
     assert!(again.stderr.contains("there is no such connection"), "{again}");
-    assert_eq!(ask(&leat, "end backend=10.0.0.3").success().stdout, "10 connections ended\n");
-    assert_eq!(count(&leat, ""), 9);
+    let expected = format!("{} connections ended\n", 20 - first);
+    assert_eq!(ask(&leat, "end backend=10.0.0.3").success().stdout, expected);
+    assert_eq!(count(&leat, ""), first - 1);
     let open: Vec<u64> = leat.backends().iter().map(|(_, open, _)| *open).collect();
-    assert_eq!(open, [9, 0], "{:?}", leat.backends());
+    assert_eq!(open, [first - 1, 0], "{:?}", leat.backends());
 }
 
 #[test]
@@ -247,7 +252,7 @@ fn a_full_disk_ends_a_capture_with_a_clear_error_and_a_file_that_opens() {
         env!("CARGO_BIN_EXE_leatctl"),
     );
     let mut capture = Process::spawn(command("unshare").args(["--mount", "sh", "-c", &script]));
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    capture.wait_for_output("the beginning", LIMIT, |_, stderr| stderr.contains("Ctrl-C ends it"));
     net.exec(CLIENT, &["ping", "-q", "-c", "300", "-i", "0.002", "-W", "5", "10.0.0.10"]).success();
     let finished = capture.wait(LIMIT).success();
     assert!(finished.stderr.contains("small.pcapng: No space left on device"), "{finished}");

@@ -67,7 +67,8 @@ impl<'a> Client<'a> {
             .map_err(|error| self.unreachable(format!("it does not answer as leat does: {error}")))
     }
 
-    /// Gives `take` the pieces of what is at `path` as they come, until it ends, `stop` is set, or `take` fails.
+    /// Gives `take` the pieces of what is at `path` as they come, until it ends, `stop` is set, or `take` fails; `begun` is told
+    /// when leat has said yes.
     ///
     /// # Errors
     ///
@@ -76,6 +77,7 @@ impl<'a> Client<'a> {
         &self,
         path: &str,
         stop: &AtomicBool,
+        begun: impl FnOnce(),
         mut take: impl FnMut(&[u8]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let request = self.request(Method::GET, path, None)?;
@@ -90,6 +92,7 @@ impl<'a> Client<'a> {
                 let body = answer.into_body().collect().await.map_err(|error| lost(error.into()))?.to_bytes();
                 return Err(refused(code, &String::from_utf8_lossy(&body)));
             }
+            begun();
             while !stop.load(Relaxed) {
                 match timeout(GLANCE, answer.body_mut().frame()).await {
                     // Nothing yet.

@@ -59,7 +59,7 @@ impl Packets {
 pub fn trace(common: &Common, packets: &Packets) -> Result<ExitCode, Failure> {
     let path = format!("/api/v1/trace{}", packets.query()?);
     let mut output = io::stdout();
-    Client::new(common)?.stream(&path, interrupted()?.as_ref(), |piece| {
+    Client::new(common)?.stream(&path, interrupted()?.as_ref(), begun, |piece| {
         let written = output.write_all(piece).and_then(|()| output.flush());
         written.map_err(|error| Failure::Unwritable(format!("standard output: {error}")))
     })?;
@@ -74,7 +74,7 @@ pub fn capture(common: &Common, capture: &Capture) -> Result<ExitCode, Failure> 
     let name = if is_stdout { "standard output".to_owned() } else { capture.file.display().to_string() };
     let mut target = Target { name, file: None, whole: 0, blocks: Blocks::default() };
     // The file is made when leat has said yes: a question that is refused leaves none behind.
-    client.stream(&path, interrupted()?.as_ref(), |piece| {
+    client.stream(&path, interrupted()?.as_ref(), begun, |piece| {
         if target.file.is_none() && !is_stdout {
             target.file = Some(File::create(&capture.file).map_err(|error| target.failure(&error))?);
         }
@@ -84,6 +84,11 @@ pub fn capture(common: &Common, capture: &Capture) -> Result<ExitCode, Failure> 
     let lost = if missing > 0 { format!(", and {missing} more that came too fast") } else { String::new() };
     eprintln!("{}: {packets} frames{lost}", target.name);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says that it has begun: nothing may come for long.
+fn begun() {
+    eprintln!("leatctl: listening for packets; Ctrl-C ends it");
 }
 
 /// Whether somebody has pressed Ctrl-C.
