@@ -1,6 +1,6 @@
 //! Slow start: a backend that is back gets its share of new connections little by little.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::id::BackendId;
@@ -11,7 +11,11 @@ pub(super) const STEPS: u16 = 10;
 
 /// The backends that have come back not long ago.
 #[derive(Debug, Default)]
-pub(super) struct Ramps(HashMap<BackendId, Ramp>);
+pub(super) struct Ramps {
+    under_way: HashMap<BackendId, Ramp>,
+    /// Those whose share may be another than the one that was last asked for.
+    touched: HashSet<BackendId>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Ramp {
@@ -23,37 +27,52 @@ struct Ramp {
 impl Ramps {
     /// `backend` is back.
     pub(super) fn begin(&mut self, backend: BackendId, now: Instant) {
-        self.0.insert(backend, Ramp { since: now, step: 1 });
+        self.under_way.insert(backend, Ramp { since: now, step: 1 });
+        self.touched.insert(backend);
     }
 
     /// `backend` is down again.
     pub(super) fn end(&mut self, backend: BackendId) {
-        self.0.remove(&backend);
+        if self.under_way.remove(&backend).is_some() {
+            self.touched.insert(backend);
+        }
+    }
+
+    /// Shares may have been forgotten: all are told of once more.
+    pub(super) fn touch(&mut self) {
+        self.touched.extend(self.under_way.keys());
     }
 
     /// Whether any is under way.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.under_way.is_empty()
     }
 
-    /// Goes on to `now`, with what each one's service says about how long it takes. Whether a share has changed; one that has
-    /// come to its end is there no longer.
-    pub(super) fn advance(&mut self, now: Instant, time_of: impl Fn(BackendId) -> Option<Duration>) -> bool {
-        let mut has_changed = false;
-        self.0.retain(|backend, ramp| {
-            let time = time_of(*backend).unwrap_or_default();
-            let passed = now.since(ramp.since).as_secs_f64() / time.as_secs_f64().max(1e-3);
-            let step = 1 + (passed * f64::from(STEPS)) as u16;
-            has_changed |= step != ramp.step;
+    /// Goes on to `now`, with what each one's service says about how long it takes. Returns those whose share has changed; one
+    /// that has come to its end, or whose service wants none any more, is there no longer.
+    pub(super) fn advance(
+        &mut self,
+        now: Instant,
+        time_of: impl Fn(BackendId) -> Option<Duration>,
+    ) -> HashSet<BackendId> {
+        let Self { under_way, touched } = self;
+        under_way.retain(|backend, ramp| {
+            let step = match time_of(*backend) {
+                None => STEPS,
+                Some(time) => 1 + (now.since(ramp.since).as_secs_f64() / time.as_secs_f64() * f64::from(STEPS)) as u16,
+            };
+            if step != ramp.step {
+                touched.insert(*backend);
+            }
             ramp.step = step;
-            step < STEPS + 1 && !time.is_zero()
+            step < STEPS
         });
-        has_changed
+        std::mem::take(touched)
     }
 
     /// How many tenths of its share `backend` gets; nothing if that is all of it.
     pub(super) fn share(&self, backend: BackendId) -> Option<u16> {
-        self.0.get(&backend).map(|ramp| ramp.step).filter(|step| *step < STEPS)
+        self.under_way.get(&backend).map(|ramp| ramp.step)
     }
 }
 
@@ -69,11 +88,12 @@ mod tests {
         ramps.begin(BackendId(1), at(100));
         let mut shares = Vec::new();
         for second in 100..122 {
-            if ramps.advance(at(second), time) {
+            if ramps.advance(at(second), time).contains(&BackendId(1)) {
                 shares.push((second - 100, ramps.share(BackendId(1))));
             }
         }
-        let expected: Vec<_> = (1..9).map(|n| (2 * n, Some(n as u16 + 1))).chain([(18, None), (20, None)]).collect();
+        let growing = (0..9).map(|n| (2 * n, Some(n as u16 + 1)));
+        let expected: Vec<_> = growing.chain([(18, None)]).collect();
         assert_eq!(shares, expected);
         assert!(ramps.is_empty());
         ramps.begin(BackendId(1), at(200));

@@ -3,7 +3,7 @@
 //! [`Running::apply`] is the one way to another configuration, whoever asks for it. It changes all or nothing: what is
 //! wrong with the new one is found out before anything is touched.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -155,6 +155,8 @@ impl Running {
         self.delivery.deliver(snapshot);
         (self.config, self.vips) = (config, vips);
         self.follow_health();
+        // What is made of the configuration gives each backend its whole share.
+        self.ramps.touch();
         Ok(())
     }
 
@@ -171,16 +173,24 @@ impl Running {
         }
     }
 
-    /// Goes on with the slow starts; `is_other` says that others are under way than before.
-    fn ramp(&mut self, now: Instant, is_other: bool) {
+    /// Goes on with the slow starts, of which `changes` may begin and end some.
+    fn ramp(&mut self, changes: Vec<Change>, now: Instant) {
         let before = self.current().load();
-        let services = || self.config.services.iter().zip(before.services());
+        let services = self.config.services.iter().zip(before.services());
         let times: HashMap<ServiceId, Duration> =
-            services().filter_map(|(configured, (id, _))| Some((id, configured.slow_start?))).collect();
-        let time_of = |id| times.get(&before.backend(id)?.service).copied();
-        if self.ramps.advance(now, time_of) || is_other && !times.is_empty() {
-            let ramps = &self.ramps;
-            let after = self.publisher.reweigh(&before, |id| times.contains_key(&id), |id| ramps.share(id));
+            services.filter_map(|(configured, (id, _))| Some((id, configured.slow_start?))).collect();
+        let service_of = |id| before.backend(id).map(|backend| backend.service);
+        let time_of = |id| times.get(&service_of(id)?).copied();
+        for Change { backend, is_up, .. } in changes {
+            if !is_up {
+                self.ramps.end(backend);
+            } else if time_of(backend).is_some() {
+                self.ramps.begin(backend, now);
+            }
+        }
+        let touched: HashSet<ServiceId> = self.ramps.advance(now, time_of).into_iter().filter_map(service_of).collect();
+        if !touched.is_empty() {
+            let after = self.publisher.reweigh(&before, |id| touched.contains(&id), |id| self.ramps.share(id));
             self.delivery.deliver(after);
         }
     }
@@ -205,13 +215,9 @@ impl Running {
             for line in news(&before, &self.current().load(), &changes) {
                 line.log();
             }
-            for Change { backend, is_up, .. } in changes {
-                if is_up { self.ramps.begin(backend, now) } else { self.ramps.end(backend) }
-            }
-            self.ramp(now, true);
         }
-        if !self.ramps.is_empty() {
-            self.ramp(now, false);
+        if !changes.is_empty() || !self.ramps.is_empty() {
+            self.ramp(changes, now);
         }
         if now >= self.next_look {
             self.next_look = now + LOOK;

@@ -182,13 +182,25 @@ fn a_backend_that_is_back_gets_its_share_by_and_by_with_slow_start() {
         };
         let is_about = |found: i32, expected: i32| (found - expected).abs() < 60;
         assert!(is_about(share(&leat), 550));
-        leat.running.ramps.begin(BackendId(0), at(0));
-        leat.running.ramp(at(0), true);
+        let reason = crate::health::Reason::Unproven;
+        leat.running.ramp(vec![Change { backend: BackendId(0), is_up: true, reason }], at(0));
         assert!(is_about(share(&leat), 100), "{scheduler}: a tenth of a weight of 1 to 1: {}", share(&leat));
-        leat.running.ramp(at(49), false);
+        leat.running.ramp(Vec::new(), at(49));
         assert!(is_about(share(&leat), 367), "{scheduler}: half of it: {}", share(&leat));
-        leat.running.ramp(at(101), false);
+        // A reload in between neither forgets it…
+        let file = |keys: &str, last: u8| format!("{INTERFACE}{}", service(10, keys, &[2, last]));
+        leat.apply(&format!("{}{}", file(&keys, 3), service(11, "", &[2]))).unwrap();
+        leat.running.ramp(Vec::new(), at(49));
+        assert!(is_about(share(&leat), 367), "{scheduler}: still half of it: {}", share(&leat));
+        leat.running.ramp(Vec::new(), at(101));
         assert!(is_about(share(&leat), 550), "{scheduler}: all of it: {}", share(&leat));
         assert!(leat.running.ramps.is_empty());
+        // … nor goes on with it when the service wants none any more.
+        let reason = crate::health::Reason::Unproven;
+        leat.running.ramp(vec![Change { backend: BackendId(0), is_up: true, reason }], at(200));
+        assert!(is_about(share(&leat), 100));
+        leat.apply(&file(&keys.replace("slow_start = \"100s\"\n", ""), 3)).unwrap();
+        leat.running.ramp(Vec::new(), at(200));
+        assert!(is_about(share(&leat), 550), "{scheduler}: all of it: {}", share(&leat));
     }
 }
