@@ -356,7 +356,7 @@ impl<'a> PoolMut<'a> {
             return;
         }
         for port in before {
-            let Some(node) = self.node(port).filter(|_| !reserved.contains(&port)) else { continue };
+            let Some(node) = self.node(port).filter(|_| reserved.binary_search(&port).is_err()) else { continue };
             match self.absence(node) {
                 absence::BOTH => self.set_absent(node, absence::IN_USE),
                 _ => self.append(node),
@@ -397,7 +397,7 @@ impl<'a> PoolMut<'a> {
 
     /// Whether `port` is reserved and stands in the queue nevertheless.
     fn is_passed_over(&self, port: u16) -> bool {
-        self.pool.floats && self.pool.reserved.contains(&port)
+        self.pool.floats && self.pool.reserved.binary_search(&port).is_ok()
     }
 
     /// The node of `port`, if it is in the queue.

@@ -168,7 +168,7 @@ fn a_pool_learns_at_its_next_use_what_is_reserved_now() {
 
 /// These TCP ports of the local address that all pools here have.
 fn reserved(ports: &[u16]) -> ReservedPorts {
-    ReservedPorts::new(ports.iter().map(|&port| ([10, 0, 0, 10].into(), Protocol::Tcp, port)))
+    ReservedPorts::new(ports.iter().map(|&port| ([10, 0, 0, 10].into(), Protocol::Tcp, port..=port)))
 }
 
 /// Pools of worker 1 of 3 on a port that hashes with the standard key and has 128 entries in its redirection table.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::flow::Protocol;
@@ -20,18 +21,21 @@ impl Default for ReservedPorts {
 }
 
 impl ReservedPorts {
-    /// These, in any order.
-    pub fn new(ports: impl IntoIterator<Item = (Ipv4Addr, Protocol, u16)>) -> Self {
+    /// These ranges, in any order; they may overlap.
+    pub fn new(ranges: impl IntoIterator<Item = (Ipv4Addr, Protocol, RangeInclusive<u16>)>) -> Self {
         static EDITIONS: AtomicU64 = AtomicU64::new(1);
         let mut by_address: HashMap<_, Vec<_>> = HashMap::new();
-        for (address, protocol, port) in ports {
-            by_address.entry((address, protocol)).or_default().push(port);
+        for (address, protocol, ports) in ranges {
+            by_address.entry((address, protocol)).or_default().extend(ports);
         }
-        by_address.values_mut().for_each(|ports| ports.sort_unstable());
+        for ports in by_address.values_mut() {
+            ports.sort_unstable();
+            ports.dedup();
+        }
         Self { ports: by_address, edition: EDITIONS.fetch_add(1, Relaxed) }
     }
 
-    /// Those of `address`, ascending.
+    /// Those of `address`, ascending, each once.
     pub fn of(&self, address: Ipv4Addr, protocol: Protocol) -> &[u16] {
         self.ports.get(&(address, protocol)).map_or(&[], Vec::as_slice)
     }

@@ -32,7 +32,7 @@ fn worker(worker: u16, workers: u16, connections: usize) -> Conntrack {
         timeouts: Timeouts::default(),
         share: share(worker, workers),
     });
-    let reserved = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp].map(|protocol| (VIP, protocol, 8080));
+    let reserved = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp].map(|protocol| (VIP, protocol, 8080..=8080));
     conntrack.adopt(&Arc::new(ReservedPorts::new(reserved)), &Timeouts::default());
     conntrack
 }

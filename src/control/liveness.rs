@@ -7,15 +7,13 @@ use std::sync::Arc;
 use super::Line;
 use super::ways::probe_source;
 use crate::config::Config;
-use crate::courier;
-use crate::flow::Protocol;
 use crate::health::{Change, Place, Report, Subject, Target};
 use crate::id::{BackendId, ServiceId};
 use crate::service::{Service, Snapshot};
 
 /// All backends that are to be probed; those that drain as long as their service is.
 pub(super) fn subjects(config: &Config, snapshot: &Snapshot) -> Vec<Subject> {
-    let mut subjects = Vec::new();
+    let (mut subjects, taken) = (Vec::new(), snapshot.taken_probe_ports());
     // Services that were removed come last, and are not configured.
     for (configured, (_, service)) in config.services.iter().zip(snapshot.services()) {
         let Some(health) = &configured.health else { continue };
@@ -30,7 +28,7 @@ pub(super) fn subjects(config: &Config, snapshot: &Snapshot) -> Vec<Subject> {
                     let one_way = configured.mode.is_one_way();
                     let destination = if one_way { configured.vip } else { backend.address };
                     let port = health.port.unwrap_or(backend.port);
-                    let taken = courier::PORTS.filter(|port| snapshot.listens(source, Protocol::Tcp, *port)).collect();
+                    let taken = taken.get(&source).cloned().unwrap_or_default();
                     Target::Place(Place { source, destination, port, taken })
                 }
             };

@@ -152,12 +152,11 @@ impl From<Parts> for Snapshot {
         }
         let (listeners, catch_all) = listeners(&parts);
         parts.announced = announced(&parts, &addresses);
-        let probes = parts.probe_sources.iter().filter(|source| local.contains(*source)).flat_map(|source| {
-            let numbers = courier::PORTS.flat_map(|port| [(Protocol::Tcp, port), (Protocol::Icmp, port)]);
-            numbers.map(|(protocol, port)| (*source, protocol, port))
-        });
-        let reserved: HashSet<_> = listeners.keys().copied().chain(probes).collect();
-        let reserved = ReservedPorts::new(reserved);
+        let services = listeners.keys().map(|&(vip, protocol, port)| (vip, protocol, port..=port));
+        let probes = parts.probe_sources.iter().filter(|source| local.contains(*source));
+        let probes = probes
+            .flat_map(|&source| [Protocol::Tcp, Protocol::Icmp].map(|protocol| (source, protocol, courier::PORTS)));
+        let reserved = ReservedPorts::new(services.chain(probes));
         if !reserved.is_same(&parts.reserved) {
             parts.reserved = Arc::new(reserved);
         }
@@ -377,9 +376,16 @@ impl Snapshot {
         courier::PORTS.contains(&key.src_port) && self.index.probe_sources.contains(&key.src)
     }
 
-    /// Whether a service listens on exactly this port of an address.
-    pub fn listens(&self, address: Ipv4Addr, protocol: Protocol, port: u16) -> bool {
-        self.index.listeners.contains_key(&(address, protocol, port))
+    /// The numbers of health checks on which a service listens by TCP, by address, ascending.
+    pub fn taken_probe_ports(&self) -> HashMap<Ipv4Addr, Vec<u16>> {
+        let mut taken: HashMap<_, Vec<_>> = HashMap::new();
+        for (vip, protocol, port) in self.index.listeners.keys() {
+            if *protocol == Protocol::Tcp && courier::PORTS.contains(port) {
+                taken.entry(*vip).or_default().push(*port);
+            }
+        }
+        taken.values_mut().for_each(|ports| ports.sort_unstable());
+        taken
     }
 
     /// One backend.
