@@ -4,6 +4,7 @@
 //! hold up a packet. `docs/API.md` is its reference.
 
 mod connections;
+mod terms;
 mod vips;
 mod watch;
 
@@ -228,7 +229,12 @@ async fn services(State(office): State<Office>) -> Json<Vec<ServiceStatus>> {
 }
 
 /// One service.
-#[utoipa::path(get, path = "/api/v1/services/{service}", params(("service" = String, Path)), responses((status = 200, body = ServiceStatus), (status = 404, body = Problem)))]
+#[utoipa::path(
+    get,
+    path = "/api/v1/services/{service}",
+    params(("service" = String, Path)),
+    responses((status = 200, body = ServiceStatus), (status = 404, body = Problem)),
+)]
 async fn service(State(office): State<Office>, Path(name): Path<String>) -> Response {
     match find_service(&office, &name) {
         Ok(service) => Json(service).into_response(),
@@ -237,7 +243,12 @@ async fn service(State(office): State<Office>, Path(name): Path<String>) -> Resp
 }
 
 /// A service's backends.
-#[utoipa::path(get, path = "/api/v1/services/{service}/backends", params(("service" = String, Path)), responses((status = 200, body = Vec<BackendStatus>), (status = 404, body = Problem)))]
+#[utoipa::path(
+    get,
+    path = "/api/v1/services/{service}/backends",
+    params(("service" = String, Path)),
+    responses((status = 200, body = Vec<BackendStatus>), (status = 404, body = Problem)),
+)]
 async fn backends(State(office): State<Office>, Path(name): Path<String>) -> Response {
     match find_service(&office, &name) {
         Ok(service) => Json(service.backends).into_response(),
@@ -246,7 +257,12 @@ async fn backends(State(office): State<Office>, Path(name): Path<String>) -> Res
 }
 
 /// One backend; BACKEND is ADDR or ADDR:PORT.
-#[utoipa::path(get, path = "/api/v1/services/{service}/backends/{backend}", params(("service" = String, Path), ("backend" = String, Path, description = "ADDR or ADDR:PORT")), responses((status = 200, body = BackendStatus), (status = 404, body = Problem)))]
+#[utoipa::path(
+    get,
+    path = "/api/v1/services/{service}/backends/{backend}",
+    params(("service" = String, Path), ("backend" = String, Path, description = "ADDR or ADDR:PORT")),
+    responses((status = 200, body = BackendStatus), (status = 404, body = Problem)),
+)]
 async fn backend(State(office): State<Office>, Path((name, backend)): Path<(String, String)>) -> Response {
     let service = match find_service(&office, &name) {
         Ok(service) => service,
@@ -266,7 +282,12 @@ fn find_service(office: &Office, name: &str) -> Result<ServiceStatus, Response> 
 }
 
 /// Adds a service: the keys of the file's `[[service]]`, its backends as a list `backend`.
-#[utoipa::path(post, path = "/api/v1/services", request_body = Object, responses((status = 201, body = Changed), (status = 400, body = Problem), (status = 409, body = Problem)))]
+#[utoipa::path(
+    post,
+    path = "/api/v1/services",
+    request_body = Object,
+    responses((status = 201, body = Changed), (status = 400, body = Problem), (status = 409, body = Problem)),
+)]
 async fn add_service(State(office): State<Office>, body: Bytes) -> Response {
     match read(&body) {
         Ok(keys) => change(&office, Edit::AddService { keys }, StatusCode::CREATED).await,
@@ -275,13 +296,24 @@ async fn add_service(State(office): State<Office>, body: Bytes) -> Response {
 }
 
 /// Removes a service; its connections go on until they end.
-#[utoipa::path(delete, path = "/api/v1/services/{service}", params(("service" = String, Path)), responses((status = 200, body = Changed), (status = 404, body = Problem)))]
+#[utoipa::path(
+    delete,
+    path = "/api/v1/services/{service}",
+    params(("service" = String, Path)),
+    responses((status = 200, body = Changed), (status = 404, body = Problem)),
+)]
 async fn remove_service(State(office): State<Office>, Path(service): Path<String>) -> Response {
     change(&office, Edit::RemoveService { service }, StatusCode::OK).await
 }
 
 /// Adds a backend: the keys of the file's `[[service.backend]]`.
-#[utoipa::path(post, path = "/api/v1/services/{service}/backends", params(("service" = String, Path)), request_body = Object, responses((status = 201, body = Changed), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(
+    post,
+    path = "/api/v1/services/{service}/backends",
+    params(("service" = String, Path)),
+    request_body = Object,
+    responses((status = 201, body = Changed), (status = 400, body = Problem), (status = 404, body = Problem)),
+)]
 async fn add_backend(State(office): State<Office>, Path(service): Path<String>, body: Bytes) -> Response {
     match read(&body) {
         Ok(keys) => change(&office, Edit::AddBackend { service, keys }, StatusCode::CREATED).await,
@@ -309,7 +341,18 @@ struct BackendChange {
 }
 
 /// Changes a backend's weight.
-#[utoipa::path(patch, path = "/api/v1/services/{service}/backends/{backend}", params(("service" = String, Path), ("backend" = String, Path, description = "ADDR or ADDR:PORT")), request_body = BackendChange, responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[utoipa::path(
+    patch,
+    path = "/api/v1/services/{service}/backends/{backend}",
+    params(("service" = String, Path), ("backend" = String, Path, description = "ADDR or ADDR:PORT")),
+    request_body = BackendChange,
+    responses(
+        (status = 200, body = Changed),
+        (status = 400, body = Problem),
+        (status = 404, body = Problem),
+        (status = 409, body = Problem),
+    ),
+)]
 async fn change_backend(
     State(office): State<Office>,
     Path((service, backend)): Path<(String, String)>,
@@ -324,43 +367,76 @@ async fn change_backend(
 }
 
 /// Removes a backend; its connections go on until they end.
-#[utoipa::path(delete, path = "/api/v1/services/{service}/backends/{backend}", params(("service" = String, Path), ("backend" = String, Path, description = "ADDR or ADDR:PORT")), responses((status = 200, body = Changed), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[utoipa::path(
+    delete,
+    path = "/api/v1/services/{service}/backends/{backend}",
+    params(("service" = String, Path), ("backend" = String, Path, description = "ADDR or ADDR:PORT")),
+    responses((status = 200, body = Changed), (status = 404, body = Problem), (status = 409, body = Problem)),
+)]
 async fn remove_backend(State(office): State<Office>, Path((service, backend)): Path<(String, String)>) -> Response {
     change(&office, Edit::RemoveBackend { service, backend }, StatusCode::OK).await
 }
 
 /// No new connections for a backend.
-#[utoipa::path(post, path = "/api/v1/services/{service}/backends/{backend}/drain", params(("service" = String, Path), ("backend" = String, Path, description = "ADDR or ADDR:PORT")), responses((status = 200, body = Changed), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[utoipa::path(
+    post,
+    path = "/api/v1/services/{service}/backends/{backend}/drain",
+    params(("service" = String, Path), ("backend" = String, Path, description = "ADDR or ADDR:PORT")),
+    responses((status = 200, body = Changed), (status = 404, body = Problem), (status = 409, body = Problem)),
+)]
 async fn drain(State(office): State<Office>, Path((service, backend)): Path<(String, String)>) -> Response {
     change(&office, Edit::Drain { service, backend }, StatusCode::OK).await
 }
 
 /// New connections again for a backend that was drained.
-#[utoipa::path(post, path = "/api/v1/services/{service}/backends/{backend}/enable", params(("service" = String, Path), ("backend" = String, Path, description = "ADDR or ADDR:PORT")), responses((status = 200, body = Changed), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[utoipa::path(
+    post,
+    path = "/api/v1/services/{service}/backends/{backend}/enable",
+    params(("service" = String, Path), ("backend" = String, Path, description = "ADDR or ADDR:PORT")),
+    responses((status = 200, body = Changed), (status = 404, body = Problem), (status = 409, body = Problem)),
+)]
 async fn enable(State(office): State<Office>, Path((service, backend)): Path<(String, String)>) -> Response {
     change(&office, Edit::Enable { service, backend }, StatusCode::OK).await
 }
 
 /// The configuration that runs, as a file.
-#[utoipa::path(get, path = "/api/v1/config", responses((status = 200, body = String, content_type = "application/toml")))]
+#[utoipa::path(
+    get,
+    path = "/api/v1/config",
+    responses((status = 200, body = String, content_type = "application/toml")),
+)]
 async fn show_config(State(office): State<Office>) -> Response {
     ask(&office, Request::Show, StatusCode::OK).await
 }
 
 /// Has a file run.
-#[utoipa::path(put, path = "/api/v1/config", request_body(content = String, content_type = "application/toml"), responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 409, body = Problem)))]
+#[utoipa::path(
+    put,
+    path = "/api/v1/config",
+    request_body(content = String, content_type = "application/toml"),
+    responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 409, body = Problem)),
+)]
 async fn apply_config(State(office): State<Office>, body: Bytes) -> Response {
     ask(&office, Request::Apply(body.into()), StatusCode::OK).await
 }
 
 /// What a file would change.
-#[utoipa::path(post, path = "/api/v1/config/check", request_body(content = String, content_type = "application/toml"), responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 409, body = Problem)))]
+#[utoipa::path(
+    post,
+    path = "/api/v1/config/check",
+    request_body(content = String, content_type = "application/toml"),
+    responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 409, body = Problem)),
+)]
 async fn check_config(State(office): State<Office>, body: Bytes) -> Response {
     ask(&office, Request::Check(body.into()), StatusCode::OK).await
 }
 
 /// Reads the file again that leat was started with.
-#[utoipa::path(post, path = "/api/v1/reload", responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 409, body = Problem)))]
+#[utoipa::path(
+    post,
+    path = "/api/v1/reload",
+    responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 409, body = Problem)),
+)]
 async fn reload(State(office): State<Office>) -> Response {
     ask(&office, Request::Reload, StatusCode::OK).await
 }

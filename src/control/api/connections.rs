@@ -9,10 +9,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::terms::{self, ConnectionTerms, FlowTerms, Terms};
 use super::{Office, Problem, problem};
 use crate::conntrack::Connection;
 use crate::flow::{FlowKey, Protocol};
-use crate::id::{ServiceId, WorkerId};
+use crate::id::WorkerId;
 use crate::inquiry::{Filter, Grounds, Outlook, Question, Survey};
 use crate::service::{Service, Snapshot};
 use crate::time::Instant;
@@ -21,9 +22,6 @@ use crate::time::Instant;
 const LISTED: usize = 1000;
 /// The most that can be listed.
 const MOST_LISTED: usize = 100_000;
-
-/// The terms of a filter, and what else stands behind the `?`.
-pub(super) type Terms = Query<Vec<(String, String)>>;
 
 /// Some of the connections.
 #[derive(Debug, Serialize, ToSchema)]
@@ -79,31 +77,33 @@ struct Explanation {
 }
 
 /// The connections for which all terms hold.
-#[utoipa::path(get, path = "/api/v1/connections", operation_id = "connections", params(
-    ("protocol" = Option<String>, Query, description = "tcp, udp or icmp"),
-    ("client" = Option<String>, Query, description = "ADDR, ADDR/LEN, ADDR:PORT or ADDR/LEN:PORT"),
-    ("vip" = Option<String>, Query, description = "as client"),
-    ("backend" = Option<String>, Query, description = "as client"),
-    ("host" = Option<String>, Query, description = "as client, for any side"),
-    ("service" = Option<String>, Query, description = "its name"),
-    ("state" = Option<String>, Query, description = "such as established"),
-    ("limit" = Option<usize>, Query, description = "list so many, 1000 by default"),
-), responses((status = 200, body = Connections), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(
+    get,
+    path = "/api/v1/connections",
+    operation_id = "connections",
+    params(
+        FlowTerms,
+        ConnectionTerms,
+        ("limit" = Option<usize>, Query, description = "list so many, 1000 by default"),
+    ),
+    responses((status = 200, body = Connections), (status = 400, body = Problem), (status = 404, body = Problem)),
+)]
 pub(super) async fn list(State(office): State<Office>, Query(terms): Terms) -> Response {
-    let (mut filter, mut limit) = (Filter::default(), LISTED);
-    for (term, value) in &terms {
-        if term == "limit" {
-            match value.parse() {
-                Ok(number) if number <= MOST_LISTED => limit = number,
-                _ => {
-                    let message = format!("limit={value}: write a number up to {MOST_LISTED}");
-                    return problem(StatusCode::BAD_REQUEST, &message);
-                }
+    let (limits, terms): (Vec<_>, Vec<_>) = terms.iter().partition(|(term, _)| term == "limit");
+    let mut limit = LISTED;
+    for (_, value) in limits {
+        match value.parse() {
+            Ok(number) if number <= MOST_LISTED => limit = number,
+            _ => {
+                let message = format!("limit={value}: write a number up to {MOST_LISTED}");
+                return problem(StatusCode::BAD_REQUEST, &message);
             }
-        } else if let Err(error) = filter.add(term, value) {
-            return problem(StatusCode::BAD_REQUEST, &error.to_string());
         }
     }
+    let filter = match terms::filter(terms) {
+        Ok(filter) => filter,
+        Err(refused) => return refused,
+    };
     match survey(&office, filter, limit, false).await {
         Ok(found) => Json(found).into_response(),
         Err(refused) => refused,
@@ -111,17 +111,15 @@ pub(super) async fn list(State(office): State<Office>, Query(terms): Terms) -> R
 }
 
 /// Ends the connections for which all terms hold; at least one is needed.
-#[utoipa::path(delete, path = "/api/v1/connections", operation_id = "end_connections", params(
-    ("protocol" = Option<String>, Query, description = "tcp, udp or icmp"),
-    ("client" = Option<String>, Query, description = "ADDR, ADDR/LEN, ADDR:PORT or ADDR/LEN:PORT"),
-    ("vip" = Option<String>, Query, description = "as client"),
-    ("backend" = Option<String>, Query, description = "as client"),
-    ("host" = Option<String>, Query, description = "as client, for any side"),
-    ("service" = Option<String>, Query, description = "its name"),
-    ("state" = Option<String>, Query, description = "such as established"),
-), responses((status = 200, body = Ended), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(
+    delete,
+    path = "/api/v1/connections",
+    operation_id = "end_connections",
+    params(FlowTerms, ConnectionTerms),
+    responses((status = 200, body = Ended), (status = 400, body = Problem), (status = 404, body = Problem)),
+)]
 pub(super) async fn end(State(office): State<Office>, Query(terms): Terms) -> Response {
-    let filter = match read(&terms) {
+    let filter = match terms::filter(&terms) {
         Ok(filter) => filter,
         Err(refused) => return refused,
     };
@@ -141,18 +139,8 @@ pub(super) async fn end(State(office): State<Office>, Query(terms): Terms) -> Re
     }
 }
 
-#[expect(clippy::result_large_err, reason = "the answer is sent at once")]
-pub(super) fn read(terms: &[(String, String)]) -> Result<Filter, Response> {
-    let mut filter = Filter::default();
-    let read = terms.iter().try_for_each(|(term, value)| filter.add(term, value));
-    read.map(|()| filter).map_err(|error| problem(StatusCode::BAD_REQUEST, &error.to_string()))
-}
-
 async fn survey(office: &Office, filter: Filter, limit: usize, ends: bool) -> Result<Connections, Response> {
-    let service = match &filter.service {
-        None => None,
-        Some(name) => Some(number_of(office, name)?),
-    };
+    let service = terms::service(office, &filter)?;
     let asked = office.inquirer.ask(|| Question::Survey(Survey::new(filter.clone(), service, limit, ends))).await;
     let answers = asked.map_err(|error| problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()))?;
     let mut found = Connections { matched: 0, connections: Vec::new() };
@@ -166,19 +154,17 @@ async fn survey(office: &Office, filter: Filter, limit: usize, ends: bool) -> Re
     Ok(found)
 }
 
-#[expect(clippy::result_large_err, reason = "the answer is sent at once")]
-fn number_of(office: &Office, name: &str) -> Result<ServiceId, Response> {
-    let snapshot = office.source.current.load();
-    let found = snapshot.services().find(|(_, service)| service.name == name).map(|(id, _)| id);
-    found.ok_or_else(|| problem(StatusCode::NOT_FOUND, &format!("there is no service {name:?}")))
-}
-
 /// What would become of a flow's first packet, and why.
-#[utoipa::path(get, path = "/api/v1/explain", params(
-    ("client" = String, Query, description = "ADDR:PORT"),
-    ("vip" = String, Query, description = "ADDR:PORT"),
-    ("protocol" = Option<String>, Query, description = "tcp, which it is by default, or udp"),
-), responses((status = 200, body = Explanation), (status = 400, body = Problem)))]
+#[utoipa::path(
+    get,
+    path = "/api/v1/explain",
+    params(
+        ("client" = String, Query, description = "ADDR:PORT"),
+        ("vip" = String, Query, description = "ADDR:PORT"),
+        ("protocol" = Option<String>, Query, description = "tcp, which it is by default, or udp"),
+    ),
+    responses((status = 200, body = Explanation), (status = 400, body = Problem)),
+)]
 pub(super) async fn explain(State(office): State<Office>, Query(terms): Terms) -> Response {
     let flow = match flow(&terms) {
         Ok(flow) => flow,

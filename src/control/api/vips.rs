@@ -40,25 +40,43 @@ pub(super) async fn list(State(office): State<Office>) -> Json<Vec<VipView>> {
 }
 
 /// Answers for a VIP, and tells the link so.
-#[utoipa::path(post, path = "/api/v1/vips/{vip}/announce", params(("vip" = String, Path)), responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(
+    post,
+    path = "/api/v1/vips/{vip}/announce",
+    params(("vip" = String, Path)),
+    responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 404, body = Problem)),
+)]
 pub(super) async fn announce(State(office): State<Office>, Path(vip): Path<String>) -> Response {
     set(&office, Some(&vip), true).await
 }
 
 /// Leaves a VIP to somebody else.
-#[utoipa::path(post, path = "/api/v1/vips/{vip}/withdraw", params(("vip" = String, Path)), responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(
+    post,
+    path = "/api/v1/vips/{vip}/withdraw",
+    params(("vip" = String, Path)),
+    responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 404, body = Problem)),
+)]
 pub(super) async fn withdraw(State(office): State<Office>, Path(vip): Path<String>) -> Response {
     set(&office, Some(&vip), false).await
 }
 
 /// Answers for all VIPs.
-#[utoipa::path(post, path = "/api/v1/vips/announce", responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(
+    post,
+    path = "/api/v1/vips/announce",
+    responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 404, body = Problem)),
+)]
 pub(super) async fn announce_all(State(office): State<Office>) -> Response {
     set(&office, None, true).await
 }
 
 /// Leaves all VIPs to somebody else.
-#[utoipa::path(post, path = "/api/v1/vips/withdraw", responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(
+    post,
+    path = "/api/v1/vips/withdraw",
+    responses((status = 200, body = Changed), (status = 400, body = Problem), (status = 404, body = Problem)),
+)]
 pub(super) async fn withdraw_all(State(office): State<Office>) -> Response {
     set(&office, None, false).await
 }

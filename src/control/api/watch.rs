@@ -14,7 +14,7 @@ use hyper::body::Frame;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connections::Terms;
+use super::terms::{self, FlowTerms, PacketTerms, Terms};
 use super::{Office, Problem, problem};
 use crate::capture::Pcapng;
 use crate::config::value;
@@ -47,33 +47,27 @@ enum Format {
 }
 
 /// Lines about each packet for which all terms hold, until somebody hangs up.
-#[utoipa::path(get, path = "/api/v1/trace", params(
-    ("protocol" = Option<String>, Query, description = "tcp, udp or icmp"),
-    ("client" = Option<String>, Query, description = "ADDR, ADDR/LEN, ADDR:PORT or ADDR/LEN:PORT"),
-    ("vip" = Option<String>, Query, description = "as client"),
-    ("backend" = Option<String>, Query, description = "as client"),
-    ("host" = Option<String>, Query, description = "as client, for any side"),
-    ("service" = Option<String>, Query, description = "its name"),
-    ("drop" = Option<String>, Query, description = "only dropped ones: any, or a reason"),
-    ("count" = Option<u64>, Query, description = "so many, and no more"),
-    ("time" = Option<String>, Query, description = "for so long, such as 30s"),
-), responses((status = 200, body = String), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(
+    get,
+    path = "/api/v1/trace",
+    params(FlowTerms, PacketTerms),
+    responses((status = 200, body = String), (status = 400, body = Problem), (status = 404, body = Problem)),
+)]
 pub(super) async fn trace(State(office): State<Office>, Query(terms): Terms) -> Response {
     stream(&office, &terms, Format::Text, Vec::new(), "text/plain; charset=utf-8").await
 }
 
 /// Such packets as a capture file in the format pcapng, each as it came and as it left.
-#[utoipa::path(get, path = "/api/v1/capture", params(
-    ("protocol" = Option<String>, Query, description = "tcp, udp or icmp"),
-    ("client" = Option<String>, Query, description = "ADDR, ADDR/LEN, ADDR:PORT or ADDR/LEN:PORT"),
-    ("vip" = Option<String>, Query, description = "as client"),
-    ("backend" = Option<String>, Query, description = "as client"),
-    ("host" = Option<String>, Query, description = "as client, for any side"),
-    ("service" = Option<String>, Query, description = "its name"),
-    ("drop" = Option<String>, Query, description = "only dropped ones: any, or a reason"),
-    ("count" = Option<u64>, Query, description = "so many, and no more"),
-    ("time" = Option<String>, Query, description = "for so long, such as 30s"),
-), responses((status = 200, body = Vec<u8>, content_type = "application/x-pcapng"), (status = 400, body = Problem), (status = 404, body = Problem)))]
+#[utoipa::path(
+    get,
+    path = "/api/v1/capture",
+    params(FlowTerms, PacketTerms),
+    responses(
+        (status = 200, body = Vec<u8>, content_type = "application/x-pcapng"),
+        (status = 400, body = Problem),
+        (status = 404, body = Problem),
+    ),
+)]
 pub(super) async fn capture(State(office): State<Office>, Query(terms): Terms) -> Response {
     let snapshot = office.source.current.load();
     let ports: Vec<_> = snapshot.ports().iter().map(|port| (port.id.0, port.name.clone())).collect();
@@ -92,11 +86,8 @@ async fn stream(
         Ok(wish) => wish,
         Err(message) => return problem(StatusCode::BAD_REQUEST, &message),
     };
-    let snapshot = office.source.current.load();
-    if let Some(name) = &wish.filter.service
-        && !snapshot.services().any(|(_, service)| service.name == *name)
-    {
-        return problem(StatusCode::NOT_FOUND, &format!("there is no service {name:?}"));
+    if let Err(refused) = terms::service(office, &wish.filter) {
+        return refused;
     }
     let watch = Watching(Arc::new(Watch::new(wish.filter, wish.fate, office.inquirer.workers())));
     let asked = office.inquirer.ask(|| Question::Watch { watch: Arc::clone(&watch.0), accepted: false }).await;
