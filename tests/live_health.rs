@@ -254,9 +254,9 @@ fn with_reset_a_client_hears_at_once_that_its_server_is_gone() {
         let servers = [B1, B2].map(|role| servers::nc(&net, role, 8080));
         let keys = format!("mode = \"{mode}\"\non_failure = \"reset\"");
         let lab = Lab::new(net, TWO_LCORES, "", &keys, "type = \"icmp\"");
-        // It holds a connection, and says something each time that it is told to.
+        // It holds a connection, says something each time that it is told to, and listens on when that has failed.
         let script = "import socket,sys\ns=socket.create_connection(('10.0.0.10',8080),10)\nprint('open',flush=True)\n\
-                      try:\n for line in sys.stdin:\n  s.sendall(line.encode())\n  print('sent',flush=True)\nexcept OSError as e: print(type(e).__name__,flush=True)\n";
+                      try:\n for line in sys.stdin:\n  s.sendall(line.encode())\n  print('sent',flush=True)\nexcept OSError as e: print(type(e).__name__,flush=True)\nsys.stdin.read()\n";
         let mut client = lab.net.spawn_with_input(CLIENT, &["python3", "-c", script]);
         client.wait_for_output("open", LIMIT, |stdout, _| stdout.contains("open\n"));
         client.write(b"hello\n");

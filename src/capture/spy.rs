@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use arrayvec::ArrayVec;
 
-use crate::flow::FlowKey;
+use crate::flow::{Endpoint, FlowKey};
 use crate::id::PortId;
 use crate::inquiry::{Fate, Record, Side, Watch};
 use crate::pipeline::{End, Note, Story, Tracer, flow_of};
@@ -40,7 +40,8 @@ struct Facts {
     original: Option<FlowKey>,
     /// What it left as.
     after: Option<FlowKey>,
-    service: Option<String>,
+    /// The name of its service, empty as long as that is not known. Its memory is used again for each packet.
+    service: String,
     backend: Option<(Ipv4Addr, u16)>,
     /// Whether nothing more will be known of it.
     is_all: bool,
@@ -92,7 +93,7 @@ impl Spy {
     }
 
     fn arrived(&mut self, frame: &[u8], port: PortId) {
-        self.facts = Facts { frame: flow_of(frame), ..Facts::default() };
+        self.facts.begin(flow_of(frame));
         self.decide();
         if !self.is_wanted {
             return;
@@ -111,13 +112,13 @@ impl Spy {
         }
         match &note {
             Note::Service(service) => {
-                self.facts.service = Some(service.name.clone());
+                self.facts.service.clone_from(&service.name);
                 self.facts.original = self.facts.frame;
                 self.decide();
             }
             Note::Known { original, service, backend, .. } => {
                 self.facts.original = Some(*original);
-                self.facts.service = service.map(|service| service.name.clone());
+                self.facts.service.push_str(service.map_or("", |service| &service.name));
                 self.facts.backend = Some(*backend);
                 self.decide();
             }
@@ -170,14 +171,20 @@ fn is_fate(fate: Fate, end: End) -> bool {
 }
 
 impl Facts {
+    /// Of another packet nothing is known but what its headers say.
+    fn begin(&mut self, frame: Option<FlowKey>) {
+        let mut service = std::mem::take(&mut self.service);
+        service.clear();
+        *self = Self { frame, service, ..Self::default() };
+    }
+
     /// Whether somebody may want the packet: what is not known yet may still fit, and in the end does not.
     fn may_match(&self, watch: &Watch) -> bool {
         let filter = &watch.filter;
-        let service = match (&filter.service, &self.service) {
-            (Some(wanted), Some(known)) => wanted == known,
-            (Some(_), None) => !self.is_all,
-            (None, _) => true,
-        };
+        let service = filter.service.as_ref().is_none_or(|wanted| {
+            let is_unknown = self.service.is_empty() && !self.is_all;
+            is_unknown || *wanted == self.service
+        });
         let backend = match (filter.backend, self.backend) {
             (Some(wanted), Some((address, port))) => wanted.is(address, port),
             (Some(wanted), None) => !self.is_all || self.has(|at, port| wanted.is(at, port)),
@@ -218,13 +225,11 @@ impl Facts {
     fn verdict(&self, end: End, line: &mut String) {
         line.clear();
         // Writing to a string cannot fail.
-        if let Some(service) = &self.service {
-            let _ = write!(line, "service {service}, ");
+        if !self.service.is_empty() {
+            let _ = write!(line, "service {}, ", self.service);
         }
-        match self.backend {
-            Some((address, 0)) => drop(write!(line, "backend {address}, ")),
-            Some((address, port)) => drop(write!(line, "backend {address}:{port}, ")),
-            None => {}
+        if let Some((address, port)) = self.backend {
+            let _ = write!(line, "backend {}, ", Endpoint(address, port));
         }
         let _ = write!(line, "{end}");
     }

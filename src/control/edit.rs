@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::config::emit::{emit, quoted};
 use crate::config::{Config, file};
+use crate::flow::Endpoint;
 
 /// What the configuration that runs is called in messages about it.
 const RUNNING: &str = "configuration";
@@ -287,7 +288,7 @@ fn find(config: &Config, service: &str, backend: &str) -> Result<(usize, usize),
     let name: BackendName = backend.parse()?;
     let at = find_service(config, service)?;
     let backends = &config.services[at].backends;
-    let shown = |address, port| if port == 0 { format!("{address}") } else { format!("{address}:{port}") };
+    let shown = |address, port| Endpoint(address, port).to_string();
     let is_it =
         |it: &crate::config::Backend| it.address == name.address && name.port.is_none_or(|port| port == it.port);
     let mut found = (0..backends.len()).filter(|number| is_it(&backends[*number]));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Line;
 use super::ways::probe_source;
 use crate::config::Config;
+use crate::flow::Endpoint;
 use crate::health::{Change, Place, Report, Subject, Target};
 use crate::id::{BackendId, ServiceId};
 use crate::service::{Service, Snapshot};
@@ -75,8 +76,7 @@ pub(super) fn news(before: &Snapshot, after: &Snapshot, changes: &[Change]) -> V
     for Change { backend, is_up, reason } in changes {
         let Some(backend) = after.backend(*backend) else { continue };
         let service = after.service(backend.service).map_or("?", |service| &service.name);
-        let address = backend.address;
-        let address = if backend.port == 0 { address.to_string() } else { format!("{address}:{}", backend.port) };
+        let address = Endpoint(backend.address, backend.port);
         let (level, what) = if *is_up { (log::Level::Info, "up") } else { (log::Level::Warn, "down") };
         lines.push(Line { level, text: format!("server {what}: service {service}, backend {address}: {reason}") });
     }

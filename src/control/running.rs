@@ -13,6 +13,7 @@ use super::ramp::Ramps;
 use super::{Delivery, Line, PublishError, Publisher, Vips, wanted_ports};
 use crate::config::{self, Config};
 use crate::courier::Courier;
+use crate::flow::Endpoint;
 use crate::health::{Change, Checker, Report};
 use crate::id::{BackendId, ServiceId};
 use crate::service::{Current, Snapshot};
@@ -268,8 +269,8 @@ fn farewell(snapshot: &Snapshot, drained: &[BackendId]) -> Vec<Line> {
     let backends = drained.iter().filter_map(|id| snapshot.backend(*id));
     let text = backends.map(|backend| {
         let service = snapshot.service(backend.service).map_or("?", |service| &service.name);
-        let port = if backend.port == 0 { String::new() } else { format!(":{}", backend.port) };
-        format!("drained: service {service}, backend {}{port} has no connection left and is gone", backend.address)
+        let address = Endpoint(backend.address, backend.port);
+        format!("drained: service {service}, backend {address} has no connection left and is gone")
     });
     text.map(|text| Line { level: log::Level::Info, text }).collect()
 }

@@ -10,8 +10,8 @@ use hyper::Method;
 use serde_json::{Map, Value, json};
 
 use super::client::segment;
-use super::{Client, Common, Failure, print};
-use crate::config::{file, value};
+use super::{Client, Common, Failure, print, time};
+use crate::config::file;
 
 /// How often it is looked whether a backend is empty.
 const LOOK: Duration = Duration::from_millis(250);
@@ -78,10 +78,6 @@ pub struct Drain {
 pub struct OfFile {
     /// The file
     file: PathBuf,
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    value::duration("time", text)
 }
 
 /// `leatctl set`.

@@ -13,6 +13,7 @@ pub mod watch;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
@@ -39,6 +40,11 @@ pub struct Common {
 
 fn api(text: &str) -> Result<ApiAddress, String> {
     value::api(text)
+}
+
+/// A time such as 5m.
+fn time(text: &str) -> Result<Duration, String> {
+    value::duration("time", text)
 }
 
 /// Why there is no answer to show.

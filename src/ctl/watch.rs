@@ -12,8 +12,7 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::connections::Terms;
-use super::{Client, Common, Failure};
-use crate::config::value;
+use super::{Client, Common, Failure, time};
 
 /// Which packets, and how many.
 #[derive(Args, Debug)]
@@ -39,10 +38,6 @@ pub struct Capture {
     /// The file, in the format pcapng; - is standard output
     #[arg(short = 'w', long = "write", value_name = "FILE")]
     file: PathBuf,
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    value::duration("time", text)
 }
 
 impl Packets {

@@ -69,6 +69,19 @@ impl FlowKey {
     }
 }
 
+/// An address with a port in host byte order, as people write it: without a port that is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint(pub Ipv4Addr, pub u16);
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            0 => self.0.fmt(f),
+            port => write!(f, "{}:{port}", self.0),
+        }
+    }
+}
+
 impl fmt::Display for FlowKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { src, dst, src_port, dst_port, protocol } = self;

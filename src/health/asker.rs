@@ -107,6 +107,7 @@ impl Asker {
 mod tests {
     use std::collections::HashSet;
 
+    use super::super::tests::EVERY_5_S;
     use super::*;
     use crate::config::HealthKind;
 
@@ -114,17 +115,8 @@ mod tests {
     fn of_more_dead_hosts_than_can_be_asked_at_once_none_is_left_out() {
         let courier = Arc::new(Courier::default());
         let mut askers = Askers::new(Arc::clone(&courier));
-        let health = Health {
-            kind: HealthKind::Icmp,
-            interval: Duration::from_secs(1),
-            timeout: Duration::from_secs(1),
-            rise: 1,
-            fall: 1,
-            start_delay: Duration::ZERO,
-            jitter: Duration::ZERO,
-            port: None,
-            http: None,
-        };
+        let second = Duration::from_secs(1);
+        let health = Health { kind: HealthKind::Icmp, interval: second, timeout: second, ..EVERY_5_S };
         let place =
             Place { source: [10, 0, 0, 1].into(), destination: [10, 0, 0, 2].into(), port: 0, taken: Vec::new() };
         let subjects = (0..2500).map(|number| (BackendId(number), place.clone(), health.clone())).collect();

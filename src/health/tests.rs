@@ -13,7 +13,7 @@ use crate::wire::arp::{Message, Operation};
 
 const STEP: Duration = Duration::from_millis(20);
 
-const EVERY_5_S: Health = Health {
+pub(super) const EVERY_5_S: Health = Health {
     kind: HealthKind::Arp,
     interval: Duration::from_secs(5),
     timeout: Duration::from_secs(3),

@@ -30,7 +30,7 @@ pub enum Fate {
 }
 
 /// What one packet was and what became of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Record {
     /// When it came, in nanoseconds of the worker's clock.
     pub nanos: u64,

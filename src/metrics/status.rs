@@ -350,6 +350,17 @@ impl Source {
     }
 }
 
+impl Status {
+    /// Dropped packets by reason, over all workers.
+    pub fn drops(&self) -> BTreeMap<&'static str, u64> {
+        let mut sums = BTreeMap::new();
+        for (reason, packets) in self.workers.iter().flat_map(|worker| &worker.drops) {
+            *sums.entry(*reason).or_default() += packets;
+        }
+        sums
+    }
+}
+
 impl Traffic {
     /// Both together.
     const fn and(self, other: Self) -> Self {

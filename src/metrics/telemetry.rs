@@ -5,7 +5,6 @@
 //! with which entry one begins, and `next` in the answer where the following one does. Names of entries are numbers,
 //! because DPDK allows no colon or dot there.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dpdk_wrapper::{Eal, Error, Telemetry, TelemetryDict as Dict, TelemetryValue as Value};
@@ -83,11 +82,7 @@ fn lcores(status: &Status, parameters: &str) -> Option<Dict> {
 }
 
 fn drops(status: &Status) -> Dict {
-    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
-    for (reason, packets) in status.workers.iter().flat_map(|worker| &worker.drops) {
-        *sums.entry(reason).or_default() += packets;
-    }
-    sums.into_iter().map(|(reason, packets)| entry(reason, number(packets))).collect()
+    status.drops().into_iter().map(|(reason, packets)| entry(reason, number(packets))).collect()
 }
 
 fn services(status: &Status, parameters: &str) -> Option<Dict> {

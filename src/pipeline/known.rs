@@ -97,9 +97,9 @@ impl<P: Packet> Pipeline<P> {
         context: &mut Context<'_, O, T>,
     ) {
         let (snapshot, tick) = (context.snapshot, context.now.tick());
-        let service = snapshot.service_for(&flow.headers.key());
-        let on_failure = service.and_then(|service| snapshot.service(service)).map(|service| service.on_failure);
-        if on_failure == Some(OnFailure::Reset) {
+        let backend = snapshot.backend(self.conntrack.connection(index).backend());
+        let owner = backend.and_then(|backend| snapshot.service(backend.service));
+        if owner.is_some_and(|service| service.on_failure == OnFailure::Reset) {
             self.end(index, snapshot, tick);
             if flow.headers.kind == Kind::Tcp {
                 const WHAT: &str = "a RST, because the connection's backend is down";
@@ -107,6 +107,7 @@ impl<P: Packet> Pipeline<P> {
             }
             return self.unknown(packet, flow, Beginning::New, context);
         }
+        let service = snapshot.service_for(&flow.headers.key());
         if !service.is_some_and(|service| snapshot.takes_connections(service)) {
             // It is kept for when some backend is back: no client would begin it anew by itself.
             return self.drop(packet, DropReason::NoBackend, context);

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use super::headline::Headline;
 use crate::conntrack::State;
 use crate::counters::DropReason;
-use crate::flow::FlowKey;
+use crate::flow::{Endpoint, FlowKey};
 use crate::id::{PortId, WorkerId};
 use crate::neighbor::Hop;
 use crate::scheduler::Why;
@@ -258,18 +258,6 @@ impl fmt::Display for End {
             Self::Held(next_hop) => write!(f, "held until {next_hop} answers ARP"),
             Self::HandedOver(worker) => write!(f, "handed over to worker {}, which owns the flow", worker.0),
             Self::Dropped(reason) => write!(f, "dropped: {} ({})", reason.description(), reason.name()),
-        }
-    }
-}
-
-/// An address with a port, or without one that is 0.
-struct Endpoint(Ipv4Addr, u16);
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.1 {
-            0 => self.0.fmt(f),
-            port => write!(f, "{}:{port}", self.0),
         }
     }
 }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::terms::{self, ConnectionTerms, FlowTerms, Terms};
 use super::{Office, Problem, problem};
 use crate::conntrack::Connection;
-use crate::flow::{FlowKey, Protocol};
+use crate::flow::{Endpoint, FlowKey, Protocol};
 use crate::id::WorkerId;
 use crate::inquiry::{Filter, Grounds, Outlook, Question, Survey};
 use crate::service::{Service, Snapshot};
@@ -244,10 +244,10 @@ impl Scene {
         let port_of = |port: u16| if port == 0 { original.dst_port } else { port };
         ConnectionView {
             protocol: original.protocol.to_string(),
-            client: shown(original.src, original.src_port),
-            vip: shown(original.dst, original.dst_port),
-            local: local.map(|(address, port)| shown(address, port)),
-            backend: backend.map(|backend| shown(backend.address, port_of(backend.port))),
+            client: Endpoint(original.src, original.src_port).to_string(),
+            vip: Endpoint(original.dst, original.dst_port).to_string(),
+            local: local.map(|(address, port)| Endpoint(address, port).to_string()),
+            backend: backend.map(|backend| Endpoint(backend.address, port_of(backend.port)).to_string()),
             service: service.map(|service| service.name.clone()),
             state: connection.state().name(),
             // The workers' clock and this one began within a second of each other.
@@ -291,7 +291,7 @@ impl Scene {
                 explanation.outcome = "new";
                 explanation.lcore = Some(self.lcore(worker));
                 let backend = self.snapshot.backend(backend);
-                explanation.backend = backend.map(|it| shown(it.address, it.port));
+                explanation.backend = backend.map(|it| Endpoint(it.address, it.port).to_string());
                 explanation.why = match grounds {
                     Grounds::Remembered => "this flow had it before, and the service remembers flows".to_owned(),
                     Grounds::Persistent => "this client had it before, and persistence keeps it".to_owned(),
@@ -315,8 +315,4 @@ impl Explanation {
         self.mode = Some(service.mode.to_string());
         self.scheduler = Some(service.schedule.algorithm().to_string());
     }
-}
-
-fn shown(address: Ipv4Addr, port: u16) -> String {
-    if port == 0 { address.to_string() } else { format!("{address}:{port}") }
 }
