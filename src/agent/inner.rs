@@ -86,7 +86,7 @@ impl Policy {
         if !self.is_vip(header.destination()) {
             return Err(DropReason::ForeignVip);
         }
-        if self.is_vip(header.source()) || !may_send(header.source()) {
+        if self.is_vip(header.source()) || !ipv4::is_station(header.source()) {
             return Err(DropReason::InnerSource);
         }
         if self.is_tunnel(header, &bytes[header_len..total_len]) {
@@ -113,11 +113,6 @@ impl Policy {
             protocol => TUNNELS.contains(&protocol),
         }
     }
-}
-
-/// Whether a client may have `address` (RFC 1122 §3.2.1.3): not this network, loopback, multicast or reserved.
-fn may_send(address: Ipv4Addr) -> bool {
-    !matches!(address.octets()[0], 0 | 127 | 224..)
 }
 
 #[cfg(test)]

@@ -3,16 +3,18 @@
 //! All modes that translate addresses share [`translate`]: it takes the tuple that the packet shall have and changes
 //! nothing else but the time to live and the checksums. Sequence numbers, options and payload are not touched.
 
+mod complaint;
 mod fragment;
 mod mss;
+mod quote;
 mod reset;
-mod too_big;
 mod tunnel;
 
+pub use complaint::{Complaint, LONGEST_COMPLAINT, complain};
 pub use fragment::fragment;
 pub use mss::clamp as clamp_mss;
+pub use quote::{quoted, translate_error};
 pub use reset::reset;
-pub use too_big::{LONGEST_FRAME as LONGEST_ERROR, fragmentation_needed};
 pub use tunnel::{IPIP, NoRoom, encapsulate};
 
 use crate::flow::{PackedKey, Protocol};

@@ -52,7 +52,7 @@ impl<P: Packet> Pipeline<P> {
                     met.pass(direction, segment.as_ref(), tick);
                     counters.original_packets.add(1);
                     counters.original_bytes.add(frame_len as u64);
-                    self.encapsulate(packet, flow, way, &backend.neighbor, context);
+                    self.encapsulate(packet, headers.packet_len(), flow.hash, way, &backend.neighbor, context);
                     return None;
                 }
                 backend.neighbor.hop().filter(|_| self.waiting.is_empty())

@@ -120,7 +120,16 @@ fn read_ipv4(packet: &[u8], fields: &mut Vec<(&'static str, String)>) -> String 
             match kind {
                 icmp::ECHO_REQUEST => format!("icmp {source} > {destination} echo request, id {id}"),
                 icmp::ECHO_REPLY => format!("icmp {source} > {destination} echo reply, id {id}"),
-                _ => format!("icmp {source} > {destination} type {kind}, code {}", icmp.code()),
+                _ => {
+                    let line = format!("icmp {source} > {destination} type {kind}, code {}", icmp.code());
+                    match crate::forward::quoted(message) {
+                        Some(quoted) if icmp.is_error() => {
+                            fields.push(("quoted packet", quoted.to_string()));
+                            format!("{line} about {quoted}")
+                        }
+                        _ => line,
+                    }
+                }
             }
         }
         (protocol, ..) => format!("ip {source} > {destination}, protocol {protocol}"),

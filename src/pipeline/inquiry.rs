@@ -1,12 +1,12 @@
 //! What a worker answers to questions about its connections, a little between bursts.
 
-use super::unknown::may_send;
 use super::{Packet, Pipeline};
 use crate::counters::DropReason;
 use crate::flow::FlowKey;
 use crate::inquiry::{Outlook, Survey};
 use crate::service::{Mode, Snapshot};
 use crate::time::Instant;
+use crate::wire::ipv4;
 
 /// Records that a survey looks at between two bursts.
 const RECORDS_AT_ONCE: usize = 4096;
@@ -47,7 +47,7 @@ impl<P: Packet> Pipeline<P> {
             }
         }
         let refused = |service, reason| Outlook::Refused { service, reason };
-        if !may_send(flow.src) || snapshot.owns_anywhere(flow.src) {
+        if !ipv4::is_station(flow.src) || snapshot.owns_anywhere(flow.src) {
             return refused(None, DropReason::Ipv4Source);
         }
         let Some(id) = snapshot.service_for(flow) else { return Outlook::NoService };

@@ -34,7 +34,7 @@ impl<P: Packet> Pipeline<P> {
         let mut met = self.conntrack.meet(index);
         // The one-way modes leave the packet as it is.
         if met.connection().has_replies() && flow.headers.ttl <= 1 {
-            return self.drop(packet, DropReason::Ipv4Ttl, context);
+            return self.expire(packet, context);
         }
         if met.is_over(tick) {
             return self.over(packet, flow, index, context);
@@ -134,7 +134,7 @@ impl<P: Packet> Pipeline<P> {
     }
 
     /// Tells the tracer of the connection at `index`, which a packet in `direction` belongs to.
-    fn tell<O, T: Tracer>(
+    pub(super) fn tell<O, T: Tracer>(
         &self,
         index: ConnectionIndex,
         direction: Direction,
@@ -183,7 +183,9 @@ impl<P: Packet> Pipeline<P> {
                 forward::translate(packet.data_mut(), usize::from(flow.headers.transport), to);
             }
             Forwarding::Direct => {}
-            Forwarding::Encapsulate(way) => return self.encapsulate(packet, flow, way, &backend.neighbor, context),
+            Forwarding::Encapsulate(way) => {
+                return self.encapsulate(packet, flow.headers.packet_len(), flow.hash, way, &backend.neighbor, context);
+            }
         }
         self.send_in_turn(packet, &backend.neighbor, context);
     }
@@ -210,7 +212,7 @@ impl<P: Packet> Pipeline<P> {
     /// Sends `packet` to the client that `to` leads to, whose packets come from `link`: there, unless a route is
     /// configured.
     #[inline(always)]
-    fn send_to_client<O: Output<P>, T: Tracer>(
+    pub(super) fn send_to_client<O: Output<P>, T: Tracer>(
         &mut self,
         packet: P,
         to: &PackedKey,

@@ -15,6 +15,7 @@
 //! clock and knows no port.
 
 pub mod classify;
+mod errors;
 mod express;
 mod headline;
 mod inquiry;

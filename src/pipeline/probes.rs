@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::classify::{Class, Headers, classify};
-use super::{Context, Flow, Note, Pipeline, Tracer, flow_of};
+use super::{Context, Note, Pipeline, Tracer, flow_of};
 use crate::counters::DropReason;
 use crate::courier;
 use crate::id::{BackendId, PortId, WorkerId};
@@ -67,7 +67,7 @@ impl<P: Packet> Pipeline<P> {
             Forwarding::Translate | Forwarding::Direct => self.send_in_turn(packet, &backend.neighbor, context),
             Forwarding::Encapsulate(way) => {
                 let hash = self.hasher.hash(&headers.key());
-                self.encapsulate(packet, Flow { headers, hash }, way, &backend.neighbor, context);
+                self.encapsulate(packet, headers.packet_len(), hash, way, &backend.neighbor, context);
             }
         }
     }

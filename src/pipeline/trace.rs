@@ -11,6 +11,7 @@ use super::headline::Headline;
 use crate::conntrack::State;
 use crate::counters::DropReason;
 use crate::flow::{Endpoint, FlowKey};
+use crate::forward::Complaint;
 use crate::id::{PortId, WorkerId};
 use crate::neighbor::Hop;
 use crate::scheduler::Why;
@@ -59,8 +60,10 @@ pub enum Note<'a> {
     Moved,
     /// The flow had this backend before, and its service remembers flows.
     Remembered(Ipv4Addr, u16),
-    /// The client was told that no more than so many bytes fit.
-    TooBig(u16),
+    /// It is an ICMP error about a packet of that connection.
+    Error,
+    /// Its sender was told what is wrong with it.
+    Complained(Complaint),
     /// The packet was cut into so many pieces.
     Fragmented(usize),
     /// The client had this backend before, and persistence keeps it.
@@ -228,7 +231,15 @@ impl fmt::Display for Note<'_> {
             Self::Remembered(address, port) => {
                 write!(f, "new connection → backend {}, which this flow had before", Endpoint(*address, *port))
             }
-            Self::TooBig(mtu) => write!(f, "the client is told that {mtu} bytes fit"),
+            Self::Error => f.write_str(
+                "an ICMP error about a packet that came the other way, which it is passed on to the sender of",
+            ),
+            Self::Complained(Complaint::FragmentationNeeded(mtu)) => {
+                write!(f, "its sender is told that {mtu} bytes fit")
+            }
+            Self::Complained(Complaint::TimeExceeded) => {
+                f.write_str("its sender is told that its time to live is over")
+            }
             Self::Fragmented(pieces) => write!(f, "cut into {pieces} pieces"),
             Self::Persistent(address, port) => {
                 write!(f, "new connection → backend {}, which this client had before", Endpoint(*address, *port))

@@ -1,16 +1,14 @@
 //! Packets on their way into a tunnel, those that do not fit, and what routers say about those that went.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::known::link;
-use super::{Context, End, Flow, Note, Pipeline, Tracer, mac};
+use super::{Context, End, Note, Pipeline, Tracer, mac};
 use crate::counters::DropReason;
-use crate::forward::{self, IPIP, LONGEST_ERROR};
-use crate::id::{PortId, WorkerId};
+use crate::forward::{self, Complaint, IPIP};
 use crate::io::{Output, Packet};
 use crate::neighbor::{Hop, Neighbor};
-use crate::service::{Encapsulation, Forwarding, Snapshot, Tunnel};
+use crate::service::{Encapsulation, Snapshot, Tunnel};
+use crate::time::Tick;
 use crate::wire::{ethernet, icmp, ipv4, udp};
 
 /// What routers that do not tell their MTU are taken to mean: the sizes of RFC 1191 §7.1 below Ethernet's.
@@ -27,67 +25,32 @@ const PORT_UNREACHABLE: (u8, u8) = (3, 3);
 const UDP: u8 = 17;
 
 impl<P: Packet> Pipeline<P> {
-    /// Puts a client's packet into the tunnel `way` and sends it to `neighbor`.
+    /// Puts a client's packet, `len` bytes of IPv4 of a flow with this hash, into the tunnel `way` and sends it to `neighbor`.
     pub(super) fn encapsulate<O: Output<P>, T: Tracer>(
         &mut self,
         mut packet: P,
-        flow: Flow<'_>,
+        len: usize,
+        hash: u64,
         way: &Encapsulation,
         neighbor: &Arc<Neighbor>,
         context: &mut Context<'_, O, T>,
     ) {
         let hop = neighbor.hop();
-        let len = flow.headers.packet_len();
         let overhead = usize::from(way.tunnel.overhead());
         let most = way.path_mtu.at(context.now.tick(), port_mtu(context.snapshot, hop));
         let fits = overhead + len <= usize::from(most);
         if !fits && dont_fragment(&packet) {
-            return self.refuse_too_big(packet, most.saturating_sub(overhead as u16), context);
+            let complaint = Complaint::FragmentationNeeded(most.saturating_sub(overhead as u16));
+            return self.refuse(packet, complaint, DropReason::TooBigForTunnel, context);
         }
         let identification = self.next_identification();
-        if forward::encapsulate(&mut packet, way, len, flow.hash, identification).is_err() {
+        if forward::encapsulate(&mut packet, way, len, hash, identification).is_err() {
             return self.drop(packet, DropReason::NoBuffer, context);
         }
         match hop {
             Some(hop) if !fits => self.send_in_fragments(packet, most, hop, context),
             _ => self.send_in_turn(packet, neighbor, context),
         }
-    }
-
-    /// Drops a packet that does not fit into `mtu` and must not be cut, and tells its client so.
-    #[cold]
-    fn refuse_too_big<O: Output<P>, T: Tracer>(&mut self, packet: P, mtu: u16, context: &mut Context<'_, O, T>) {
-        if self.errors.allows(context.now) {
-            let mut frame = [0; LONGEST_ERROR];
-            let len = forward::fragmentation_needed(packet.data(), mtu, &mut frame).unwrap_or_default();
-            let client = packet.data().get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new);
-            if let (Some(link), Some(client)) = (link(&packet), client.map(ipv4::Header::source))
-                && let Some(error) = context.output.create(&frame[..len])
-            {
-                context.tracer.note(Note::TooBig(mtu));
-                self.count().originated.add(1);
-                let hop = Hop { mac: link.mac(), port: PortId(link.port().into()) };
-                self.send_quietly(error, client, hop, context);
-            }
-        }
-        self.drop(packet, DropReason::TooBigForTunnel, context);
-    }
-
-    /// Sends leat's own word to a client, in the middle of telling about a packet of the client's.
-    fn send_quietly<O: Output<P>, T>(
-        &mut self,
-        mut error: P,
-        client: Ipv4Addr,
-        link: Hop,
-        context: &mut Context<'_, O, T>,
-    ) {
-        let router = context.snapshot.route(client);
-        let Some(hop) = router.map_or(Some(link), |router| router.hop()) else {
-            self.count().drops.add(DropReason::NeighborUnresolved, 1);
-            return context.output.discard(error);
-        };
-        forward::address(error.data_mut(), hop, mac(context.snapshot, hop.port));
-        context.output.transmit(error, hop.port);
     }
 
     /// Cuts an encapsulated packet into pieces of `mtu` bytes (RFC 2003 §3.1: the outer packet is what is cut).
@@ -116,29 +79,6 @@ impl<P: Packet> Pipeline<P> {
             context.tracer.ended(packet.data(), End::Transmitted(hop));
         }
         context.output.discard(packet);
-    }
-
-    /// An ICMP error, whose message starts at `message`. One about a tunnel may set that backend's MTU; the client hears
-    /// of it when it sends too much again (RFC 2003 §5, "soft state").
-    #[cold]
-    pub(super) fn icmp_error<O: Output<P>, T: Tracer>(
-        &mut self,
-        packet: P,
-        message: u8,
-        context: &mut Context<'_, O, T>,
-    ) {
-        if self.id != WorkerId::FIRST {
-            return self.hand_over(packet, WorkerId::FIRST, context);
-        }
-        let reason = match about_tunnel(context.snapshot, &packet, usize::from(message)) {
-            Some((way, Report::TooBig(mtu))) => {
-                way.path_mtu.learn(mtu, context.now.tick());
-                DropReason::IcmpConsumed
-            }
-            Some((_, Report::Refused)) => DropReason::TunnelRefused,
-            None => DropReason::IcmpError,
-        };
-        self.drop(packet, reason, context);
     }
 
     /// An identification that no other packet on its way has, of this worker or another.
@@ -170,33 +110,40 @@ enum Report {
     Refused,
 }
 
-/// The tunnel that the ICMP error in `packet` is about, and what it says; nothing unless it quotes a packet of leat's.
-fn about_tunnel<'a, P: Packet>(
-    snapshot: &'a Snapshot,
-    packet: &P,
-    message: usize,
-) -> Option<(&'a Encapsulation, Report)> {
-    let message = packet.data().get(message..)?;
-    let header = icmp::Header::new(message)?;
+/// The tunnel that the ICMP error `message` is about.
+pub(super) fn about_tunnel<'a>(snapshot: &'a Snapshot, message: &[u8]) -> Option<&'a Encapsulation> {
     let quoted = message.get(icmp::HEADER_LEN..)?;
     let outer = ipv4::Header::new(quoted)?;
-    let report = match (header.kind(), header.code()) {
-        TOO_BIG => Report::TooBig(match header.next_hop_mtu() {
-            0 => PLATEAUS.into_iter().find(|plateau| *plateau < outer.total_len())?,
-            mtu => mtu,
-        }),
-        PROTOCOL_UNREACHABLE | PORT_UNREACHABLE => Report::Refused,
-        _ => return None,
-    };
-    let ways = snapshot.backends().filter_map(|(_, backend)| match &backend.forwarding {
-        Forwarding::Encapsulate(way) => Some(way),
-        Forwarding::Translate | Forwarding::Direct => None,
-    });
-    let mut ways = ways.filter(|way| (way.source, way.destination) == (outer.source(), outer.destination()));
     let transport = quoted.get(outer.header_len()..).and_then(udp::Header::new);
-    let way = ways.find(|way| match way.tunnel {
+    snapshot.tunnels(outer.source(), outer.destination()).find(|way| match way.tunnel {
         Tunnel::Ipip => outer.protocol() == IPIP,
         Tunnel::Gue(gue) => outer.protocol() == UDP && transport.is_some_and(|udp| udp.destination_port() == gue.port),
-    })?;
-    Some((way, report))
+    })
+}
+
+/// Takes in the ICMP error `message` about the tunnel `way`. It may set that backend's MTU; a client hears of it when it sends
+/// too much again (RFC 2003 §5, "soft state"). Returns what it is to be counted as.
+pub(super) fn hear(way: &Encapsulation, message: &[u8], now: Tick) -> DropReason {
+    match report(message) {
+        Some(Report::TooBig(mtu)) => {
+            way.path_mtu.learn(mtu, now);
+            DropReason::IcmpConsumed
+        }
+        Some(Report::Refused) => DropReason::TunnelRefused,
+        None => DropReason::IcmpError,
+    }
+}
+
+/// What the ICMP error `message` about a tunnel says.
+fn report(message: &[u8]) -> Option<Report> {
+    let header = icmp::Header::new(message)?;
+    let outer = message.get(icmp::HEADER_LEN..).and_then(ipv4::Header::new)?;
+    match (header.kind(), header.code()) {
+        TOO_BIG => Some(Report::TooBig(match header.next_hop_mtu() {
+            0 => PLATEAUS.into_iter().find(|plateau| *plateau < outer.total_len())?,
+            mtu => mtu,
+        })),
+        PROTOCOL_UNREACHABLE | PORT_UNREACHABLE => Some(Report::Refused),
+        _ => None,
+    }
 }

@@ -20,7 +20,7 @@ use crate::io::{Output, Packet};
 use crate::scheduler::{Choice, Turn};
 use crate::service::{Mode, NoConnection, Service, Snapshot};
 use crate::time::Tick;
-use crate::wire::tcp;
+use crate::wire::{ipv4, tcp};
 
 /// How a connection comes to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl<P: Packet> Pipeline<P> {
         if context.snapshot.is_probe_answer(key) {
             return self.take_answer(packet, flow.headers, context);
         }
-        if !may_send(key.src) {
+        if !ipv4::is_station(key.src) {
             return self.drop(packet, DropReason::Ipv4Source, context);
         }
         if context.snapshot.owns_anywhere(key.src) {
@@ -89,6 +89,9 @@ impl<P: Packet> Pipeline<P> {
             if reason == DropReason::NoConnection && service.no_connection == NoConnection::Reset {
                 const WHAT: &str = "a RST, because it belongs to no connection";
                 return self.reset_client(packet, headers, WHAT, reason, context);
+            }
+            if reason == DropReason::Ipv4Ttl {
+                return self.expire(packet, context);
             }
             return self.drop(packet, reason, context);
         }
@@ -280,9 +283,4 @@ fn objection(
     let can_be_picked_up = flags.contains(tcp::Flags::ACK) && !flags.intersects(tcp::Flags::SYN.or(tcp::Flags::RST));
     let opens = flags.opens() || may_be_picked_up && can_be_picked_up;
     (!opens).then_some(DropReason::NoConnection)
-}
-
-/// Whether one station may have `address` (RFC 1122 §3.2.1.3): not this network, loopback, multicast or reserved.
-pub(super) fn may_send(address: Ipv4Addr) -> bool {
-    !matches!(address.octets()[0], 0 | 127 | 224..)
 }

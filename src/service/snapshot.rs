@@ -114,6 +114,8 @@ struct Index {
     /// What the backends of `nat` services answer from.
     nat_backends: HashMap<Ipv4Addr, Vec<(ServiceProtocol, u16)>>,
     gue_ports: HashSet<u16>,
+    /// By the addresses of their outer headers, source and destination, the backends that tunnels lead to.
+    tunnels: HashMap<(Ipv4Addr, Ipv4Addr), Vec<BackendId>>,
     /// Where answers to health checks come to.
     probe_sources: HashSet<Ipv4Addr>,
     /// The VIPs that backends hold themselves and answer from.
@@ -165,7 +167,9 @@ impl From<Parts> for Snapshot {
         let mut answers_to_whole = HashSet::new();
         let mut nat_backends: HashMap<_, Vec<_>> = HashMap::new();
         let mut gue_ports = HashSet::new();
-        for backend in parts.backends.iter().flatten() {
+        let mut tunnels: HashMap<_, Vec<_>> = HashMap::new();
+        for (id, backend) in (0..).map(BackendId).zip(&parts.backends) {
+            let Some(backend) = backend else { continue };
             let Some(service) = parts.services.get(backend.service.index()).and_then(Option::as_ref) else { continue };
             if service.mode == Mode::Nat {
                 nat_backends.entry(backend.address).or_default().push((service.protocol, backend.port));
@@ -177,8 +181,11 @@ impl From<Parts> for Snapshot {
             if !backend.is_draining {
                 pools.extend(pools_of(service, backend));
             }
-            if let Forwarding::Encapsulate(Encapsulation { tunnel: Tunnel::Gue(gue), .. }) = &backend.forwarding {
-                gue_ports.insert(gue.port);
+            if let Forwarding::Encapsulate(way) = &backend.forwarding {
+                tunnels.entry((way.source, way.destination)).or_default().push(id);
+                if let Tunnel::Gue(gue) = way.tunnel {
+                    gue_ports.insert(gue.port);
+                }
             }
         }
         let mut port_by_id = Vec::new();
@@ -195,6 +202,7 @@ impl From<Parts> for Snapshot {
             answers_to_whole,
             nat_backends,
             gue_ports,
+            tunnels,
             probe_sources: parts.probe_sources.iter().copied().collect(),
             held: {
                 let one_way = parts.services.iter().flatten().filter(|service| service.mode.is_one_way());
@@ -491,6 +499,21 @@ impl Snapshot {
     /// Whether some service's tunnels go to this UDP port.
     pub fn is_gue_port(&self, port: u16) -> bool {
         self.index.gue_ports.contains(&port)
+    }
+
+    /// The tunnels whose packets go from `source` to `destination`.
+    pub fn tunnels(&self, source: Ipv4Addr, destination: Ipv4Addr) -> impl Iterator<Item = &Encapsulation> {
+        let backends = self.index.tunnels.get(&(source, destination)).into_iter().flatten();
+        backends.filter_map(|id| match &self.backend(*id)?.forwarding {
+            Forwarding::Encapsulate(way) => Some(way),
+            Forwarding::Translate | Forwarding::Direct => None,
+        })
+    }
+
+    /// An own address of leat's that it has on `port`.
+    pub fn own_address(&self, port: PortId) -> Option<Ipv4Addr> {
+        let is_there = |own: &&OwnAddress| own.port.is_none_or(|only| only == port);
+        self.parts.own.iter().find(is_there).map(|own| own.address)
     }
 
     /// Whether `address` is leat's, whatever for, on `port`.

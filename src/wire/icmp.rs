@@ -1,4 +1,4 @@
-//! ICMP (RFC 792): echo, and which messages are errors.
+//! ICMP (RFC 792): echo, and messages that are errors.
 //!
 //! ```text
 //!  0                   1                   2                   3
@@ -20,6 +20,8 @@ pub const HEADER_LEN: usize = 8;
 pub const ECHO_REPLY: u8 = 0;
 /// Type of an echo request.
 pub const ECHO_REQUEST: u8 = 8;
+/// IANA protocol number.
+pub const PROTOCOL: u8 = 1;
 
 views!();
 
@@ -62,6 +64,11 @@ impl HeaderMut<'_> {
         let checksum = Delta::NONE.replace(read_u16(self.0, 4), identifier).apply(read_u16(self.0, 2));
         write_u16(self.0, 4, identifier);
         write_u16(self.0, 2, checksum);
+    }
+
+    /// Adjusts the checksum for a change of what it covers.
+    pub fn adjust(&mut self, change: Delta) {
+        write_u16(self.0, 2, change.apply(read_u16(self.0, 2)));
     }
 
     /// Turns an echo request into its reply: the type changes and the rest comes back as it was (RFC 792).

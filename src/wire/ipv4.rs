@@ -144,6 +144,17 @@ impl HeaderMut<'_> {
         change
     }
 
+    /// Sets both addresses, given as they lie in memory, and adjusts the header checksum. Returns what all that does to a
+    /// checksum over the header, its own checksum included.
+    pub fn readdress(&mut self, addresses: u64) -> Delta {
+        let old = self.as_header();
+        let (before, change) = (old.checksum(), Delta::NONE.replace_in_memory(old.addresses(), addresses));
+        let after = change.apply(before);
+        write_u16(self.0, 10, after);
+        self.0[12..20].copy_from_slice(&addresses.to_ne_bytes());
+        change.replace(before, after)
+    }
+
     /// Makes it the header of a fragment: of `total_len` bytes, `offset` × 8 bytes into the whole, with more to follow or
     /// not. The header has no options.
     pub fn set_fragment(&mut self, total_len: u16, offset: u16, more: bool) {
@@ -202,6 +213,11 @@ impl Fields {
         write_u32(header, 16, self.destination.to_bits());
         write_u16(header, 10, checksum::of(header));
     }
+}
+
+/// Whether one station may have `address` (RFC 1122 §3.2.1.3): not this network, loopback, multicast or reserved.
+pub const fn is_station(address: Ipv4Addr) -> bool {
+    !matches!(address.octets()[0], 0 | 127 | 224..)
 }
 
 /// Whether the checksum of `header`, options included, is right.

@@ -175,6 +175,7 @@ fn a_source_that_nobody_has_opens_nothing() {
 
 #[test]
 fn a_time_to_live_of_1_ends_here() {
+    const EXPIRED: &str = "to 01: 10.0.0.10 > 10.0.0.1: ICMP time exceeded in-transit, length 48";
     let aged = |frame, ttl: u8| with_ip(frame, 22, &[ttl]);
     let second = || Segment::new(C1, VIP, (34952, 8080), "S").frame();
     check(&[
@@ -182,14 +183,14 @@ fn a_time_to_live_of_1_ends_here() {
             what: "of a new connection",
             own: TCP,
             frames: vec![aged(the_syn(), 1), aged(the_syn(), 0)],
-            out: &[],
+            out: &[EXPIRED, EXPIRED],
             drops: &[("ipv4_ttl", 2)],
         },
         Row {
             what: "of a known one",
             own: TCP,
             frames: vec![the_syn(), aged(second(), 1), aged(second(), 2)],
-            out: &[SYN_OUT, SYN_OUT],
+            out: &[SYN_OUT, EXPIRED, SYN_OUT],
             drops: &[("ipv4_ttl", 1)],
         },
     ]);

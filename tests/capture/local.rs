@@ -148,11 +148,11 @@ fn a_ping_is_answered_at_every_address_of_leats() {
         },
         Row { what: "a wrong checksum", own: FIXED, frames: vec![damaged], out: &[], drops: &[("icmp_checksum", 1)] },
         Row {
-            what: "other ICMP: port unreachable, timestamp, an echo with a code",
+            what: "other ICMP: a damaged port unreachable, timestamp, an echo with a code",
             own: FIXED,
             frames: [[3, 3], [13, 0], [8, 1]].map(|kind| with(echo_request(C1, VIP, 77), 34, &kind)).into(),
             out: &[],
-            drops: &[("icmp_error", 1), ("icmp_type", 2)],
+            drops: &[("icmp_checksum", 1), ("icmp_type", 2)],
         },
     ]);
 }
