@@ -23,6 +23,7 @@ pub mod ctl;
 pub mod diagnosis;
 pub mod flow;
 pub mod forward;
+pub mod fragment;
 pub mod generate;
 pub mod health;
 pub mod id;

@@ -9,7 +9,7 @@ use support::{
     LIMIT, TempDir,
     capture::Capture,
     leat::{Leat, TAP},
-    net::{B1, B2, CLIENT, Net},
+    net::{B1, B2, CLIENT, Net, Transport},
     servers::{self, Nginx},
     tally, wait_for,
 };
@@ -166,4 +166,62 @@ fn an_any_service_takes_tcp_and_udp_on_every_port() {
     let refused = net.exec(CLIENT, &["nc", "-v", "-w", "10", "10.0.0.10", "4"]).code_is(1);
     assert!(refused.stderr.contains("Connection refused"), "{refused}");
     assert_eq!(leat.dropped("no_service"), 0);
+}
+
+/// Sends 60 datagrams of 20,000 bytes from one socket each and insists on each echo.
+const LARGE: &str = "
+import os, socket
+for n in range(60):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.IPPROTO_IP, 10, 0)
+    s.settimeout(10)
+    sent = os.urandom(20000)
+    s.sendto(sent, ('10.0.0.10', 53))
+    assert s.recv(65535) == sent, n
+print('all echoed')
+";
+
+/// Sends every datagram back; fragments are the kernel's business.
+const ECHO: &str = "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IP, 10, 0)
+s.bind(('0.0.0.0', 53))
+while True:
+    data, peer = s.recvfrom(65535)
+    s.sendto(data, peer)
+";
+
+#[test]
+fn datagrams_longer_than_the_mtu_pass_in_fragments_on_one_lcore_and_on_two() {
+    for eal in [TAP, &["-l", "0,1", "--no-pci", "--vdev=net_tap0,iface=tapdpdk"]] {
+        let net = Net::up("fragments");
+        let _servers = [B1, B2].map(|role| {
+            let server = net.spawn(role, &["python3", "-c", ECHO]);
+            net.wait_until_listening(role, Transport::Udp, 53);
+            server
+        });
+        let leat = Leat::start_in(&net, eal, DNS);
+        let finished = net.exec(CLIENT, &["python3", "-c", LARGE]).success();
+        assert_eq!(finished.stdout, "all echoed\n");
+        let opened: Vec<u64> = leat.backends().iter().map(|(_, _, opened)| *opened).collect();
+        assert_eq!(opened.iter().sum::<u64>(), 60);
+        assert!(opened.iter().all(|opened| *opened > 5), "{opened:?}");
+        let drops: Vec<String> = leat.status()["workers"]
+            .as_array()
+            .expect("workers are a list")
+            .iter()
+            .flat_map(|worker| worker["drops"].as_object().expect("drops are a table").keys().cloned())
+            .filter(|reason| reason.starts_with("fragment"))
+            .collect();
+        assert!(drops.is_empty(), "{drops:?}");
+    }
+}
+
+#[test]
+fn a_ping_of_8000_bytes_is_answered_by_the_backend_of_a_service_for_everything() {
+    let net = Net::up("large_ping");
+    let _leat = Leat::start_in(&net, TAP, ANY);
+    let said = net.exec(CLIENT, &["ping", "-c", "5", "-i", "0.2", "-s", "8000", "-M", "dont", "10.0.0.10"]).success();
+    assert!(said.stdout.contains("5 packets transmitted, 5 received"), "{said}");
 }

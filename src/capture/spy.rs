@@ -146,7 +146,7 @@ impl Spy {
         let record = &mut self.record;
         record.egress = match end {
             End::Transmitted(hop) => Some(hop.port),
-            End::Held(_) | End::HandedOver(_) | End::Dropped(_) => None,
+            End::Held(_) | End::Gathered | End::HandedOver(_) | End::Dropped(_) => None,
         };
         record.after_len = frame.len() as u32;
         record.after.clear();

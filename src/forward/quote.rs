@@ -23,9 +23,9 @@ pub fn quoted(message: &[u8]) -> Option<FlowKey> {
     let (protocol, src_port, dst_port) = match ip.protocol() {
         6 => (Protocol::Tcp, word(transport, 0)?, word(transport, 2)?),
         17 => (Protocol::Udp, word(transport, 0)?, word(transport, 2)?),
-        icmp::PROTOCOL => match transport.first()? {
-            &icmp::ECHO_REQUEST => (Protocol::Icmp, word(transport, ECHO_IDENTIFIER)?, 0),
-            &icmp::ECHO_REPLY => (Protocol::Icmp, 0, word(transport, ECHO_IDENTIFIER)?),
+        icmp::PROTOCOL => match *transport.first()? {
+            icmp::ECHO_REQUEST => (Protocol::Icmp, word(transport, ECHO_IDENTIFIER)?, 0),
+            icmp::ECHO_REPLY => (Protocol::Icmp, 0, word(transport, ECHO_IDENTIFIER)?),
             _ => return None,
         },
         _ => return None,
@@ -188,7 +188,9 @@ mod tests {
             let (inner, _) = Ipv4Header::from_slice(quote).unwrap();
             prop_assert_eq!(inner.header_checksum, inner.calc_header_checksum());
             let udp_zero = sent.protocol == Protocol::Udp;
-            for at in 0..quoted_len {
+            // Half a checksum cannot be adjusted, and nobody can read it.
+            let is_cut = quoted_len == 20 + TCP_CHECKSUM + 1 && sent.protocol == Protocol::Tcp;
+            for at in 0..quoted_len - usize::from(is_cut) {
                 // Ones' complement has two zeros, and UDP's rule chooses one.
                 let is_checksum = (26..28).contains(&at) && udp_zero;
                 prop_assert!(quote[at] == expected[at] || is_checksum && expected[26..28] == [0xff, 0xff], "byte {}", at);

@@ -27,6 +27,8 @@ pub enum Class {
         /// Where it starts in the frame.
         message: u8,
     },
+    /// A fragment, whose IPv4 header is whole.
+    Fragment,
     /// Nothing that can be worked with.
     Drop(DropReason),
 }
@@ -105,10 +107,11 @@ fn with_care(data: &[u8], frame_len: usize, mac: MacAddr) -> Class {
         let group = destination.0[0] & 1 != 0;
         return Class::Drop(if group { DropReason::Broadcast } else { DropReason::NotForUs });
     }
-    match parse(data, frame_len) {
+    match parse(data, frame_len, false) {
         Ok(headers) => Class::Flow(headers),
-        Err(DropReason::IcmpError) => class_of_icmp_error(data),
-        Err(reason) => Class::Drop(reason),
+        Err(Other::IcmpError) => class_of_icmp_error(data),
+        Err(Other::Fragment) => Class::Fragment,
+        Err(Other::Wrong(reason)) => Class::Drop(reason),
     }
 }
 
@@ -184,37 +187,65 @@ fn ordinary(data: &[u8], frame_len: usize, mac: MacAddr) -> Option<Headers> {
     Some(Headers { packed, transport: transport as u8, ttl: ip.ttl(), kind, is_syn, is_plain, transport_len })
 }
 
-/// The headers of the IPv4 packet in `data`, the first piece of a frame of `frame_len` bytes.
-fn parse(data: &[u8], frame_len: usize) -> Result<Headers, DropReason> {
+/// The headers of a fragment that is the first of its packet, and was classified before.
+///
+/// # Errors
+///
+/// What is wrong with it: the transport's header must be in it whole (RFC 1858 §3.1), and it must be no ICMP error.
+pub fn first_fragment(data: &[u8], frame_len: usize) -> Result<Headers, DropReason> {
+    parse(data, frame_len, true).map_err(|other| match other {
+        Other::IcmpError => DropReason::IcmpError,
+        Other::Fragment => DropReason::FragmentMalformed,
+        Other::Wrong(reason) => reason,
+    })
+}
+
+/// What a packet is that is not one of a flow.
+enum Other {
+    IcmpError,
+    Fragment,
+    Wrong(DropReason),
+}
+
+impl From<DropReason> for Other {
+    fn from(reason: DropReason) -> Self {
+        Self::Wrong(reason)
+    }
+}
+
+/// The headers of the IPv4 packet in `data`, the first piece of a frame of `frame_len` bytes. With `is_first_fragment` it is
+/// taken as it is, though more of it is elsewhere.
+fn parse(data: &[u8], frame_len: usize, is_first_fragment: bool) -> Result<Headers, Other> {
     // A header that the frame has and the first piece has not was split by the port, not truncated by the sender.
     let missing = |until: usize, truncated| if frame_len >= until { DropReason::HeadersSplit } else { truncated };
 
     let packet = data.get(NETWORK..).unwrap_or_default();
     let Some(ip) = ipv4::Header::new(packet) else {
-        return Err(missing(NETWORK + ipv4::HEADER_LEN, DropReason::Ipv4Truncated));
+        return Err(missing(NETWORK + ipv4::HEADER_LEN, DropReason::Ipv4Truncated).into());
     };
     if ip.version() != 4 {
-        return Err(DropReason::Ipv4Version);
+        return Err(DropReason::Ipv4Version.into());
     }
     let header_len = ip.header_len();
     let total_len = usize::from(ip.total_len());
     if header_len < ipv4::HEADER_LEN {
-        return Err(DropReason::Ipv4HeaderLength);
+        return Err(DropReason::Ipv4HeaderLength.into());
     }
     if total_len < header_len || NETWORK + total_len > frame_len {
         // Which of the two lengths lies cannot be told when they disagree; the header's own comes first.
         let header_fits = NETWORK + header_len <= frame_len;
-        return Err(if header_fits { DropReason::Ipv4TotalLength } else { DropReason::Ipv4HeaderLength });
+        let reason = if header_fits { DropReason::Ipv4TotalLength } else { DropReason::Ipv4HeaderLength };
+        return Err(reason.into());
     }
-    let Some(header) = packet.get(..header_len) else { return Err(DropReason::HeadersSplit) };
+    let Some(header) = packet.get(..header_len) else { return Err(DropReason::HeadersSplit.into()) };
     if !ipv4::checksum_is_right(header) {
-        return Err(DropReason::Ipv4Checksum);
+        return Err(DropReason::Ipv4Checksum.into());
     }
     if header_len > ipv4::HEADER_LEN && ipv4::has_source_route(header) {
-        return Err(DropReason::Ipv4SourceRoute);
+        return Err(DropReason::Ipv4SourceRoute.into());
     }
-    if ip.is_fragment() {
-        return Err(DropReason::Ipv4Fragment);
+    if ip.is_fragment() && !is_first_fragment {
+        return Err(Other::Fragment);
     }
 
     let transport = NETWORK + header_len;
@@ -227,16 +258,16 @@ fn parse(data: &[u8], frame_len: usize) -> Result<Headers, DropReason> {
     let (protocol, kind, src_port, dst_port) = match ip.protocol() {
         6 => {
             let Some(tcp) = tcp::Header::new(message).filter(|_| transport_len >= tcp::HEADER_LEN) else {
-                return Err(absent(tcp::HEADER_LEN, DropReason::TcpTruncated));
+                return Err(absent(tcp::HEADER_LEN, DropReason::TcpTruncated).into());
             };
             if tcp.header_len() < tcp::HEADER_LEN || tcp.header_len() > transport_len {
-                return Err(DropReason::TcpHeaderLength);
+                return Err(DropReason::TcpHeaderLength.into());
             }
             if message.len() < tcp.header_len() {
-                return Err(DropReason::HeadersSplit);
+                return Err(DropReason::HeadersSplit.into());
             }
             if tcp.flags().is_nonsense() {
-                return Err(DropReason::TcpFlags);
+                return Err(DropReason::TcpFlags.into());
             }
             is_syn = tcp.flags().contains(tcp::Flags::SYN);
             is_plain = tcp.flags().only_acknowledges();
@@ -244,31 +275,31 @@ fn parse(data: &[u8], frame_len: usize) -> Result<Headers, DropReason> {
         }
         17 => {
             let Some(udp) = udp::Header::new(message).filter(|_| transport_len >= udp::HEADER_LEN) else {
-                return Err(absent(udp::HEADER_LEN, DropReason::UdpTruncated));
+                return Err(absent(udp::HEADER_LEN, DropReason::UdpTruncated).into());
             };
             let length = usize::from(udp.length());
-            if length < udp::HEADER_LEN || length > transport_len {
-                return Err(DropReason::UdpLength);
+            if length < udp::HEADER_LEN || length > transport_len && !is_first_fragment {
+                return Err(DropReason::UdpLength.into());
             }
             is_plain = true;
             (Protocol::Udp, Kind::Udp, udp.source_port(), udp.destination_port())
         }
         1 => {
             let Some(icmp) = icmp::Header::new(message).filter(|_| transport_len >= icmp::HEADER_LEN) else {
-                return Err(absent(icmp::HEADER_LEN, DropReason::IcmpTruncated));
+                return Err(absent(icmp::HEADER_LEN, DropReason::IcmpTruncated).into());
             };
             match (icmp.kind(), icmp.code()) {
                 (icmp::ECHO_REQUEST, 0) => (Protocol::Icmp, Kind::EchoRequest, icmp.identifier(), 0),
                 (icmp::ECHO_REPLY, 0) => (Protocol::Icmp, Kind::EchoReply, 0, icmp.identifier()),
-                _ if icmp.is_error() => return Err(DropReason::IcmpError),
-                _ => return Err(DropReason::IcmpType),
+                _ if icmp.is_error() => return Err(Other::IcmpError),
+                _ => return Err(DropReason::IcmpType.into()),
             }
         }
-        forward::IPIP => return Err(DropReason::Tunnel),
-        _ => return Err(DropReason::Protocol),
+        forward::IPIP => return Err(DropReason::Tunnel.into()),
+        _ => return Err(DropReason::Protocol.into()),
     };
     if protocol != Protocol::Icmp && (src_port == 0 || dst_port == 0) {
-        return Err(DropReason::PortZero);
+        return Err(DropReason::PortZero.into());
     }
     let key = FlowKey { src: ip.source(), dst: ip.destination(), src_port, dst_port, protocol };
     Ok(Headers {
@@ -389,8 +420,6 @@ mod tests {
             ("header beyond the packet", with(&[tcp(), vec![0; 40]].concat(), 14, &[0x4f]), D::Ipv4TotalLength),
             ("total length beyond the frame", with(&tcp(), 16, &[0x10, 0]), D::Ipv4TotalLength),
             ("total length within the header", with(&tcp(), 16, &[0, 19]), D::Ipv4TotalLength),
-            ("first fragment", with(&tcp(), 20, &[0x20, 0]), D::Ipv4Fragment),
-            ("last fragment", with(&tcp(), 20, &[0, 9]), D::Ipv4Fragment),
             ("IP in IP", with(&tcp(), 23, &[4]), D::Tunnel),
             ("GRE", with(&tcp(), 23, &[47]), D::Protocol),
             ("total length within TCP", with(&tcp(), 16, &[0, 39]), D::TcpTruncated),
@@ -411,6 +440,8 @@ mod tests {
             assert_eq!(of(&frame), Class::Drop(reason), "{name}");
         }
         assert_eq!(of(&with(&echo(), 34, &[3, 3])), Class::IcmpError { message: 34 });
+        assert_eq!(of(&with(&tcp(), 20, &[0x20, 0])), Class::Fragment, "the first");
+        assert_eq!(of(&with(&tcp(), 20, &[0, 9])), Class::Fragment, "the last");
         let mut damaged = tcp();
         damaged[24] ^= 1;
         assert_eq!(of(&damaged), Class::Drop(D::Ipv4Checksum));

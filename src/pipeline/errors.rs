@@ -16,7 +16,7 @@ use crate::forward::{self, Complaint, LONGEST_COMPLAINT};
 use crate::id::{PortId, WorkerId};
 use crate::io::{Output, Packet};
 use crate::neighbor::Hop;
-use crate::service::{Forwarding, Mode, Snapshot};
+use crate::service::{Mode, Snapshot};
 use crate::wire::{checksum, ethernet, icmp, ipv4};
 
 impl<P: Packet> Pipeline<P> {
@@ -78,7 +78,7 @@ impl<P: Packet> Pipeline<P> {
         let Some(outer) = packet.data().get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new) else {
             return self.drop(packet, DropReason::Ipv4Truncated, context);
         };
-        let (source, ttl, len) = (outer.source(), outer.ttl(), usize::from(outer.total_len()));
+        let (source, ttl) = (outer.source(), outer.ttl());
         if T::ENABLED {
             self.tell(index, direction, backend, true, context);
             context.tracer.note(Note::Error);
@@ -95,24 +95,11 @@ impl<P: Packet> Pipeline<P> {
             let source = if is_nat && direction == Direction::Original { source } else { about.dst };
             forward::translate_error(packet.data_mut(), message.into(), source, &about);
         }
-        match (direction, &backend.forwarding) {
-            (Direction::Reply, _) => {
-                let link = connection.link();
-                let hop = Hop { mac: link.mac(), port: PortId(link.port().into()) };
-                self.send_to_client(packet, &connection.key(Direction::Original).reversed(), hop, context);
-            }
-            (Direction::Original, Forwarding::Translate | Forwarding::Direct) => {
-                self.send_in_turn(packet, &backend.neighbor, context);
-            }
-            (Direction::Original, Forwarding::Encapsulate(way)) => {
-                let hash = self.hasher.hash(&connection.original_key());
-                self.encapsulate(packet, len, hash, way, &backend.neighbor, context);
-            }
-        }
+        self.send_along(packet, &connection, direction, backend, context);
     }
 
     /// The worker that has the connection whose packets in either direction have `key`, if it can be anybody's.
-    fn owner_of(&self, key: &FlowKey, hash: u64, snapshot: &Snapshot) -> Option<WorkerId> {
+    pub(super) fn owner_of(&self, key: &FlowKey, hash: u64, snapshot: &Snapshot) -> Option<WorkerId> {
         if let Some(service) = snapshot.service_for(key).and_then(|id| snapshot.service(id)) {
             return Some(self.owner_of_original(key, hash, service));
         }

@@ -41,7 +41,6 @@ impl<P: Packet> Pipeline<P> {
             return Some(packet);
         }
         let link = met.connection().link();
-        let counters = &backend.counters[self.id.index()];
         let hop = match direction {
             Direction::Original => {
                 let source = ethernet::Header::new(head).map(ethernet::Header::source);
@@ -50,8 +49,7 @@ impl<P: Packet> Pipeline<P> {
                 }
                 if let Forwarding::Encapsulate(way) = &backend.forwarding {
                     met.pass(direction, segment.as_ref(), tick);
-                    counters.original_packets.add(1);
-                    counters.original_bytes.add(frame_len as u64);
+                    self.count_passed(backend, direction, frame_len);
                     self.encapsulate(packet, headers.packet_len(), flow.hash, way, &backend.neighbor, context);
                     return None;
                 }
@@ -67,16 +65,7 @@ impl<P: Packet> Pipeline<P> {
 
         met.pass(direction, segment.as_ref(), tick);
         let to = met.connection().key(direction.opposite()).reversed();
-        match direction {
-            Direction::Original => {
-                counters.original_packets.add(1);
-                counters.original_bytes.add(frame_len as u64);
-            }
-            Direction::Reply => {
-                counters.reply_packets.add(1);
-                counters.reply_bytes.add(frame_len as u64);
-            }
-        }
+        self.count_passed(backend, direction, frame_len);
         if let Forwarding::Translate = backend.forwarding {
             forward::translate_plain(head, &to);
         }

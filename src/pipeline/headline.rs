@@ -48,7 +48,8 @@ impl fmt::Display for Headline {
     }
 }
 
-/// The 5-tuple of `frame`, as far as it has one; an ICMP message that is no echo has ports of 0.
+/// The 5-tuple of `frame`, as far as it has one; an ICMP message that is no echo has ports of 0, and so has a fragment that is
+/// not the first.
 pub fn flow_of(frame: &[u8]) -> Option<FlowKey> {
     let ethernet = ethernet::Header::new(frame)?;
     if ethernet.ether_type() != EtherType::IPV4 {
@@ -58,6 +59,9 @@ pub fn flow_of(frame: &[u8]) -> Option<FlowKey> {
     let ip = ipv4::Header::new(packet)?;
     let message = packet.get(ip.header_len()..)?;
     let (protocol, src_port, dst_port) = match ip.protocol() {
+        6 if ip.is_later_fragment() => (Protocol::Tcp, 0, 0),
+        17 if ip.is_later_fragment() => (Protocol::Udp, 0, 0),
+        1 if ip.is_later_fragment() => (Protocol::Icmp, 0, 0),
         6 | 17 => {
             let ports = udp::Header::new(message)?;
             let protocol = if ip.protocol() == 6 { Protocol::Tcp } else { Protocol::Udp };
@@ -96,7 +100,10 @@ fn read_ipv4(packet: &[u8], fields: &mut Vec<(&'static str, String)>) -> String 
     let message = packet.get(ip.header_len()..).unwrap_or_default();
     let word = |at: usize| message.get(at..at + 2).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
     if ip.is_fragment() {
-        return format!("ip {source} > {destination} fragment, protocol {}", ip.protocol());
+        fields.push(("ip identification", ip.identification().to_string()));
+        let (protocol, id, offset) = (ip.protocol(), ip.identification(), u32::from(ip.fragment_offset()) * 8);
+        let more = if ip.more_fragments() { "+" } else { "" };
+        return format!("ip {source} > {destination} fragment, protocol {protocol}, id {id}, offset {offset}{more}");
     }
     match (ip.protocol(), tcp::Header::new(message), udp::Header::new(message), icmp::Header::new(message)) {
         (6, Some(tcp), ..) => {

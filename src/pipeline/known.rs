@@ -14,7 +14,7 @@ use crate::io::{Output, Packet};
 use crate::neighbor::Hop;
 use crate::service::{Backend, Forwarding, OnFailure, Snapshot};
 use crate::time::Tick;
-use crate::wire::{ethernet, tcp};
+use crate::wire::{ethernet, ipv4, tcp};
 
 /// Under which service number the clients of `nat` are known: they are known to the worker, whatever the service.
 pub(super) const NAT_CLIENTS: ServiceId = ServiceId(0);
@@ -174,9 +174,7 @@ impl<P: Packet> Pipeline<P> {
         backend: &Backend,
         context: &mut Context<'_, O, T>,
     ) {
-        let counters = &backend.counters[self.id.index()];
-        counters.original_packets.add(1);
-        counters.original_bytes.add(packet.frame_len() as u64);
+        self.count_passed(backend, Direction::Original, packet.frame_len());
         clamp_syn(&mut packet, flow, backend);
         match &backend.forwarding {
             Forwarding::Translate => {
@@ -201,18 +199,44 @@ impl<P: Packet> Pipeline<P> {
         backend: &Backend,
         context: &mut Context<'_, O, T>,
     ) {
-        let counters = &backend.counters[self.id.index()];
-        counters.reply_packets.add(1);
-        counters.reply_bytes.add(packet.frame_len() as u64);
+        self.count_passed(backend, Direction::Reply, packet.frame_len());
         clamp_syn(&mut packet, flow, backend);
         forward::translate(packet.data_mut(), usize::from(flow.headers.transport), to);
         self.send_to_client(packet, to, Hop { mac: link.mac(), port: PortId(link.port().into()) }, context);
     }
 
+    /// Sends a packet that goes in `direction` of `connection` and is as it shall be.
+    #[cold]
+    pub(super) fn send_along<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        connection: &Connection,
+        direction: Direction,
+        backend: &Backend,
+        context: &mut Context<'_, O, T>,
+    ) {
+        match (direction, &backend.forwarding) {
+            (Direction::Reply, _) => {
+                let link = connection.link();
+                let hop = Hop { mac: link.mac(), port: PortId(link.port().into()) };
+                self.send_to_client(packet, &connection.key(Direction::Original).reversed(), hop, context);
+            }
+            (Direction::Original, Forwarding::Translate | Forwarding::Direct) => {
+                self.send_in_turn(packet, &backend.neighbor, context);
+            }
+            (Direction::Original, Forwarding::Encapsulate(way)) => {
+                let hash = self.hasher.hash(&connection.original_key());
+                let ip = packet.data().get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new);
+                let len = ip.map_or(0, |ip| ip.total_len().into());
+                self.encapsulate(packet, len, hash, way, &backend.neighbor, context);
+            }
+        }
+    }
+
     /// Sends `packet` to the client that `to` leads to, whose packets come from `link`: there, unless a route is
     /// configured.
     #[inline(always)]
-    pub(super) fn send_to_client<O: Output<P>, T: Tracer>(
+    fn send_to_client<O: Output<P>, T: Tracer>(
         &mut self,
         packet: P,
         to: &PackedKey,
@@ -241,6 +265,22 @@ impl<P: Packet> Pipeline<P> {
 }
 
 impl<P> Pipeline<P> {
+    /// Counts a packet that is passed on.
+    #[inline(always)]
+    pub(super) fn count_passed(&self, backend: &Backend, direction: Direction, frame_len: usize) {
+        let counters = &backend.counters[self.id.index()];
+        match direction {
+            Direction::Original => {
+                counters.original_packets.add(1);
+                counters.original_bytes.add(frame_len as u64);
+            }
+            Direction::Reply => {
+                counters.reply_packets.add(1);
+                counters.reply_bytes.add(frame_len as u64);
+            }
+        }
+    }
+
     /// Notes that the client of the connection at `index` is still there, where that prolongs its persistence.
     #[inline(never)]
     fn touch_client(&mut self, snapshot: &Snapshot, index: ConnectionIndex, tick: Tick) {

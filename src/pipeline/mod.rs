@@ -17,6 +17,7 @@
 pub mod classify;
 mod errors;
 mod express;
+mod fragments;
 mod headline;
 mod inquiry;
 mod known;
@@ -45,6 +46,7 @@ use crate::counters::{DropReason, PerWorker, WorkerCounters};
 use crate::courier::Courier;
 use crate::flow::FlowHasher;
 use crate::forward;
+use crate::fragment::Gathering;
 use crate::id::{PortId, WorkerId};
 use crate::io::{BURST, Burst, Output, Packet};
 use crate::neighbor::{Hop, Neighbor, Resolver, Waiting};
@@ -54,6 +56,7 @@ use crate::steering::Steering;
 use crate::time::Instant;
 use crate::wire::{MacAddr, ethernet};
 use classify::{Class, Headers, classify};
+use fragments::Lead;
 use limiter::Limiter;
 use lookahead::Lookahead;
 use unknown::Beginning;
@@ -82,6 +85,13 @@ pub struct Pipeline<P> {
     identification: u16,
     errors: Limiter,
     courier: Arc<Courier>,
+    gathering: Gathering<P>,
+    /// By the worker that gathers them: how the first fragment of the last packet went.
+    leads: Vec<Option<Lead>>,
+    /// The identification of the next packet of which there are fragments.
+    fragment_identification: u16,
+    /// Whether the packets that are processed come from other workers.
+    is_taking_over: bool,
 }
 
 /// What a pipeline is made of.
@@ -136,7 +146,6 @@ impl<P: Packet> Pipeline<P> {
         Self {
             id,
             workers: steering.workers(),
-            steering,
             hasher,
             counters,
             conntrack,
@@ -152,7 +161,19 @@ impl<P: Packet> Pipeline<P> {
             identification: id.0,
             errors: Limiter::default(),
             courier,
+            gathering: Gathering::default(),
+            leads: vec![None; usize::from(steering.workers())],
+            fragment_identification: id.0,
+            is_taking_over: false,
+            steering,
         }
+    }
+
+    /// Takes a burst that other workers have handed over through all passes and leaves it empty.
+    pub fn take_over<O: Output<P>, T: Tracer>(&mut self, burst: &mut Burst<P>, context: &mut Context<'_, O, T>) {
+        self.is_taking_over = true;
+        self.process(burst, context);
+        self.is_taking_over = false;
     }
 
     /// Takes `burst` through all passes and leaves it empty.
@@ -169,7 +190,7 @@ impl<P: Packet> Pipeline<P> {
         let mut hashes = [0; BURST];
         self.hasher.hash_each(hashes.iter_mut().zip(&classes).filter_map(|(hash, class)| match class {
             Class::Flow(headers) => Some((hash, &headers.packed)),
-            Class::Arp | Class::IcmpError { .. } | Class::Drop(_) => None,
+            Class::Arp | Class::IcmpError { .. } | Class::Fragment | Class::Drop(_) => None,
         }));
         let mut ahead = Lookahead::start(&hashes, classes.len(), &self.conntrack);
         let tick = context.now.tick();
@@ -212,6 +233,7 @@ impl<P: Packet> Pipeline<P> {
                 }
             }
             Class::IcmpError { message } => self.icmp_error(packet, *message, context),
+            Class::Fragment => self.fragment(packet, context),
             Class::Arp => self.hear(packet, context),
             Class::Drop(reason) => self.drop(packet, *reason, context),
         }

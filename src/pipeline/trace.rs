@@ -60,6 +60,8 @@ pub enum Note<'a> {
     Moved,
     /// The flow had this backend before, and its service remembers flows.
     Remembered(Ipv4Addr, u16),
+    /// It is a fragment that waited for others of its packet.
+    Gathered,
     /// It is an ICMP error about a packet of that connection.
     Error,
     /// Its sender was told what is wrong with it.
@@ -103,6 +105,8 @@ pub enum End {
     Transmitted(Hop),
     /// It waits for this next hop to answer ARP.
     Held(Ipv4Addr),
+    /// It is a fragment and waits for the others of its packet.
+    Gathered,
     /// It was given to the worker that owns its flow.
     HandedOver(WorkerId),
     /// It was dropped.
@@ -231,6 +235,7 @@ impl fmt::Display for Note<'_> {
             Self::Remembered(address, port) => {
                 write!(f, "new connection → backend {}, which this flow had before", Endpoint(*address, *port))
             }
+            Self::Gathered => f.write_str("a fragment that waited for the others of its packet"),
             Self::Error => f.write_str(
                 "an ICMP error about a packet that came the other way, which it is passed on to the sender of",
             ),
@@ -267,6 +272,7 @@ impl fmt::Display for End {
         match self {
             Self::Transmitted(Hop { mac, port }) => write!(f, "sent on port {} to {mac}", port.0),
             Self::Held(next_hop) => write!(f, "held until {next_hop} answers ARP"),
+            Self::Gathered => f.write_str("held until all fragments of its packet are here"),
             Self::HandedOver(worker) => write!(f, "handed over to worker {}, which owns the flow", worker.0),
             Self::Dropped(reason) => write!(f, "dropped: {} ({})", reason.description(), reason.name()),
         }

@@ -49,6 +49,7 @@ impl<P: Packet> Pipeline<P> {
         self.sweep(context.snapshot, context.now);
         self.speak(context);
         self.release(context);
+        self.expire_fragments(context);
         if self.id == WorkerId::FIRST {
             self.post(context);
         }

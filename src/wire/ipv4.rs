@@ -70,6 +70,18 @@ impl Header<'_> {
         read_u16(self.0, 4)
     }
 
+    /// Where the payload of a fragment lies in that of the whole packet, in units of 8 bytes.
+    #[inline(always)]
+    pub const fn fragment_offset(self) -> u16 {
+        read_u16(self.0, 6) & 0x1fff
+    }
+
+    /// Whether it is a fragment and not the last one.
+    #[inline(always)]
+    pub const fn more_fragments(self) -> bool {
+        self.0[6] & 0x20 != 0
+    }
+
     /// Whether it is one piece of a larger packet: more follow, or it is not the first.
     #[inline(always)]
     pub const fn is_fragment(self) -> bool {
@@ -79,7 +91,7 @@ impl Header<'_> {
     /// Whether it is a piece of a larger packet and not the first one: its payload begins without a header.
     #[inline(always)]
     pub const fn is_later_fragment(self) -> bool {
-        read_u16(self.0, 6) & 0x1fff != 0
+        self.fragment_offset() != 0
     }
 
     /// Routers that it may still pass.
@@ -153,6 +165,14 @@ impl HeaderMut<'_> {
         write_u16(self.0, 10, after);
         self.0[12..20].copy_from_slice(&addresses.to_ne_bytes());
         change.replace(before, after)
+    }
+
+    /// Sets the identification and adjusts the header checksum.
+    pub fn set_identification(&mut self, identification: u16) {
+        let old = self.as_header();
+        let checksum = Delta::NONE.replace(old.identification(), identification).apply(old.checksum());
+        write_u16(self.0, 4, identification);
+        write_u16(self.0, 10, checksum);
     }
 
     /// Makes it the header of a fragment: of `total_len` bytes, `offset` × 8 bytes into the whole, with more to follow or

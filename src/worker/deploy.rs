@@ -19,6 +19,7 @@ use crate::control::{Delivery, PublishError, Publisher, Vips, wanted_ports};
 use crate::counters::{PerWorker, WorkerCounters, per_worker};
 use crate::courier::Courier;
 use crate::flow::FlowHasher;
+use crate::fragment::MOST_HELD;
 use crate::id::{PortId, WorkerId};
 use crate::inquiry::Line;
 use crate::io::BURST;
@@ -305,7 +306,7 @@ fn pool_config(ports: usize, lcores: usize, least: u32, infos: &[LcoreInfo]) -> 
     // A cache holds up to one and a half times its size.
     let in_caches = lcores * POOL_CACHE as usize * 3 / 2;
     let in_rings = lcores * (lcores - 1) * ring_len(lcores);
-    let in_hands = lcores * (1024 + 4 * BURST);
+    let in_hands = lcores * (1024 + 4 * BURST + MOST_HELD);
     let mbufs = in_queues + in_caches + in_rings + in_hands;
     MempoolConfig {
         mbufs: least.max(mbufs as u32),

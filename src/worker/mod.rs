@@ -84,6 +84,10 @@ impl Worker {
             while self.take_over(lcore, self.now(), &mut Silent) > 0 {
                 self.outlet.flush(lcore);
             }
+            let now = self.now();
+            let mut output = self.outlet.on(lcore);
+            let context = &mut Context { snapshot: &self.snapshot, now, output: &mut output, tracer: &mut Silent };
+            self.pipeline.close(context);
             self.outlet.flush(lcore);
         };
         ending.take_part(drain, || clock.cycles() > late);
@@ -213,7 +217,7 @@ impl Worker {
             self.counters[self.id.index()].taken_over.add(burst.len() as u64);
             let mut output = self.outlet.on(lcore);
             self.pipeline
-                .process(&mut burst, &mut Context { snapshot: &self.snapshot, now, output: &mut output, tracer });
+                .take_over(&mut burst, &mut Context { snapshot: &self.snapshot, now, output: &mut output, tracer });
         }
         total
     }

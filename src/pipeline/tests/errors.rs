@@ -141,10 +141,7 @@ fn pings_and_datagrams_have_their_errors_too() {
 
 #[test]
 fn an_error_changes_nothing_about_its_connection() {
-    let Exchange { mut leat, there, .. } = exchange(
-        1,
-        &service(1, "\n[timeouts]\ntcp_established = \"10s\"").replace("\n[timeouts]\ntcp_established = \"10s\"", ""),
-    );
+    let Exchange { mut leat, there, .. } = exchange(1, &service(1, ""));
     let before = leat.open();
     for _ in 0..3 {
         assert!(leat.one(error(ROUTER, &there, 548)).is_some());

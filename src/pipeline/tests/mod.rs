@@ -9,6 +9,7 @@ use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 
 mod errors;
 mod express;
+mod fragments;
 mod fullnat;
 mod liveness;
 mod modes;
@@ -93,22 +94,30 @@ impl Balancer {
     fn take(&mut self, worker: usize, frames: Vec<Vec<u8>>, size: usize) -> Vec<Vec<u8>> {
         let mut sent = Vec::new();
         for chunk in frames.chunks(size) {
-            let mut queue = VecDeque::from([(worker, chunk.to_vec())]);
-            while let Some((worker, frames)) = queue.pop_front() {
+            let mut queue = VecDeque::from([(worker, chunk.to_vec(), false)]);
+            while let Some((worker, frames, is_handed_over)) = queue.pop_front() {
                 let mut burst: Burst<Frame> = frames.into_iter().map(|bytes| Frame::new(bytes, PortId(0))).collect();
                 let mut output = Recorder::default();
                 let (snapshot, now) = (&self.snapshot, self.now);
                 if self.is_silent {
                     let mut context = Context { snapshot, now, output: &mut output, tracer: &mut Silent };
-                    self.workers[worker].process(&mut burst, &mut context);
+                    match is_handed_over {
+                        true => self.workers[worker].take_over(&mut burst, &mut context),
+                        false => self.workers[worker].process(&mut burst, &mut context),
+                    }
                 } else {
                     let mut tracer = Narrator::new(&mut self.narration, worker as u32);
                     let mut context = Context { snapshot, now, output: &mut output, tracer: &mut tracer };
-                    self.workers[worker].process(&mut burst, &mut context);
+                    match is_handed_over {
+                        true => self.workers[worker].take_over(&mut burst, &mut context),
+                        false => self.workers[worker].process(&mut burst, &mut context),
+                    }
                 }
                 assert!(burst.is_empty());
                 sent.extend(output.transmitted.into_iter().map(|(_, frame)| frame.into_bytes()));
-                queue.extend(output.handed_over.into_iter().map(|(to, frame)| (to.index(), vec![frame.into_bytes()])));
+                queue.extend(
+                    output.handed_over.into_iter().map(|(to, frame)| (to.index(), vec![frame.into_bytes()], true)),
+                );
             }
         }
         sent
