@@ -44,6 +44,12 @@ const ROOM_TRIES: usize = 64;
 /// … to which are added those that earlier searches did not need, up to so many: young connections can lie side by side.
 const MOST_ROOM_TRIES: usize = 4096;
 
+/// How many half-open connections a search for room looks at before it takes the oldest of them.
+const HALF_OPEN_TRIES: usize = 16;
+
+/// How many records are searched for a half-open connection that has a source port which is needed, when none is free.
+const PORT_ROOM_TRIES: usize = 256;
+
 /// What a [`Conntrack`] is made from.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -62,18 +68,19 @@ pub struct Settings {
 pub struct Opened {
     /// Where it is.
     pub index: ConnectionIndex,
-    /// A connection that was over and is gone now: it had rested on the port, or its record was needed. It may still count
-    /// as open if its time was over.
+    /// A connection that is gone now: it had rested on the port, or its record or port was needed. It was over or
+    /// [half-open](State::is_half_open), and may still count as open.
     pub ended: Option<Connection>,
 }
 
 /// Why a connection could not be opened. Nothing has changed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// All connections that there is room for exist, and none that is over was found among the next few.
+    /// All connections that there is room for exist, and none that is over or half-open was found among the next few.
     #[error("the connection table is full")]
     TableFull,
-    /// Every source port towards this backend is in use, at each local address.
+    /// Every source port towards this backend is in use, at each local address, and by no half-open connection that was
+    /// found.
     #[error("no source port towards the backend is free")]
     PortsExhausted,
     /// The client talks from the same port with the same backend through another service, and `nat` could not tell the
@@ -138,6 +145,24 @@ impl Met<'_> {
     #[inline(always)]
     pub fn track(&mut self, direction: Direction, segment: Option<&Segment>, now: Tick) -> Tracked {
         self.connection.take_in(direction, segment, now)
+    }
+}
+
+/// The connection that has been silent for the longest, of some.
+#[derive(Default)]
+struct Oldest {
+    index: Option<ConnectionIndex>,
+    age: u32,
+    considered: usize,
+}
+
+impl Oldest {
+    fn consider(&mut self, index: ConnectionIndex, connection: &Connection, now: Tick) {
+        self.considered += 1;
+        let age = now.since(connection.last_seen());
+        if self.index.is_none() || age > self.age {
+            (self.index, self.age) = (Some(index), age);
+        }
     }
 }
 
@@ -282,7 +307,7 @@ impl Conntrack {
     }
 
     /// Opens a connection and gives it a source port. A full table makes room by forgetting a connection that rests or
-    /// whose time is over.
+    /// whose time is over, or else one that is half-open; so do source ports that are all in use.
     ///
     /// # Errors
     ///
@@ -292,15 +317,23 @@ impl Conntrack {
         let over = if self.len() < self.capacity() {
             None
         } else {
-            Some(self.find_over(opening.now).ok_or(OpenError::TableFull)?)
+            Some(self.find_room(opening.now).ok_or(OpenError::TableFull)?)
         };
-        let choice = self.choose_way(opening)?;
+        let (choice, evicted) = match self.choose_way(opening) {
+            Err(OpenError::PortsExhausted) => {
+                let evicted = self.evict_for_port(opening).ok_or(OpenError::PortsExhausted)?;
+                (self.choose_way(opening)?, Some(evicted))
+            }
+            choice => (choice?, None),
+        };
+        // One that gave up its port has given up its record.
+        let over = over.filter(|_| evicted.is_none());
         let connection = choice.connection(opening);
         let Ok(index) = self.table.insert(connection, opening.hash, choice.reply_hash) else {
             self.rest(&connection);
             return Err(OpenError::TableFull);
         };
-        let ended = choice.resting.or(over).map(|index| self.end(index));
+        let ended = evicted.or_else(|| choice.resting.or(over).map(|index| self.end(index)));
         if over.is_some() {
             self.prepare_room();
         }
@@ -393,21 +426,53 @@ impl Conntrack {
         self.table.used()
     }
 
-    /// A connection that rests or whose time is over, among the next records of a full table.
-    fn find_over(&mut self, now: Tick) -> Option<ConnectionIndex> {
+    /// A connection that rests or whose time is over, among the next records of a full table; else the one that has been
+    /// half-open for the longest, of some.
+    fn find_room(&mut self, now: Tick) -> Option<ConnectionIndex> {
         let tries = (self.room_tries_left + ROOM_TRIES).min(MOST_ROOM_TRIES);
         self.room_tries_left = 0;
-        (0..tries.min(self.table.used())).find_map(|tried| {
-            let index = ConnectionIndex(self.room_at as u32);
-            self.room_at = if self.room_at + 1 < self.table.used() { self.room_at + 1 } else { 0 };
+        let mut half_open = Oldest::default();
+        for tried in 0..tries.min(self.table.used()) {
+            let index = self.next_for_room();
             let connection = self.table.record(index);
             let rests = matches!(connection.state(), State::TimeWait | State::Reset);
-            let over = rests || self.is_over(connection, now);
-            over.then(|| {
+            if rests || self.is_over(connection, now) {
                 self.room_tries_left = tries - tried - 1;
-                index
-            })
-        })
+                return Some(index);
+            }
+            if connection.state().is_half_open() {
+                half_open.consider(index, connection, now);
+                if half_open.considered == HALF_OPEN_TRIES {
+                    self.room_tries_left = tries - tried - 1;
+                    break;
+                }
+            }
+        }
+        half_open.index
+    }
+
+    /// Ends a half-open connection whose source port the new one could have. Returns what it was.
+    #[cold]
+    fn evict_for_port(&mut self, opening: &Opening<'_>) -> Option<Connection> {
+        let mut half_open = Oldest::default();
+        for _ in 0..PORT_ROOM_TRIES.min(self.table.used()) {
+            let index = self.next_for_room();
+            let connection = self.table.record(index);
+            if connection.state().is_half_open()
+                && connection.pool().is_some_and(|pool| opening.can_use(&pool))
+                && half_open.considered < HALF_OPEN_TRIES
+            {
+                half_open.consider(index, connection, opening.now);
+            }
+        }
+        half_open.index.map(|index| self.end(index))
+    }
+
+    /// The record that the search for room has come to, which goes on to the next.
+    fn next_for_room(&mut self) -> ConnectionIndex {
+        let index = ConnectionIndex(self.room_at as u32);
+        self.room_at = if self.room_at + 1 < self.table.used() { self.room_at + 1 } else { 0 };
+        index
     }
 
     /// Fetches what it takes to end the connection that the next search for room begins with, and the one after it.

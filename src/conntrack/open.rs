@@ -41,6 +41,17 @@ pub struct Opening<'a> {
     pub now: Tick,
 }
 
+impl Opening<'_> {
+    /// Whether the connection could have a source port of this pool.
+    pub(super) fn can_use(&self, pool: &PoolKey) -> bool {
+        let Source::Local { addresses, .. } = self.source else { return false };
+        let protocol = self.original.protocol;
+        let backend_port = if protocol == Protocol::Icmp { 0 } else { self.backend_port };
+        (pool.backend, pool.protocol, pool.backend_port) == (self.backend_address, protocol, backend_port)
+            && addresses.contains(&pool.local)
+    }
+}
+
 /// Whom a backend sees as the source of a connection.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {

@@ -2,7 +2,7 @@ mod workers;
 
 use super::*;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -62,7 +62,14 @@ fn opening<'a>(conntrack: &Conntrack, original: FlowKey, segment: Option<&'a Seg
     }
 }
 
+/// Opens a UDP flow, and has it answered: one that is not would make room for others.
 fn open_udp(conntrack: &mut Conntrack, client: u32, port: u16) -> Result<Opened, OpenError> {
+    let opened = open_unanswered(conntrack, client, port)?;
+    conntrack.track(opened.index, Direction::Reply, None, START);
+    Ok(opened)
+}
+
+fn open_unanswered(conntrack: &mut Conntrack, client: u32, port: u16) -> Result<Opened, OpenError> {
     let opening = opening(conntrack, key(Protocol::Udp, client, port), None);
     conntrack.open(&opening)
 }
@@ -250,6 +257,7 @@ fn a_second_local_address_takes_over_when_the_first_has_no_port() {
         let mut opening = opening(&conntrack, key(Protocol::Udp, client, 40_000), None);
         opening.source = Source::Local { addresses: &[VIP, OTHER_LOCAL], preferred_port: None };
         let Ok(opened) = conntrack.open(&opening) else { break };
+        conntrack.track(opened.index, Direction::Reply, None, START);
         used.insert(conntrack.connection(opened.index).reply_key().dst);
         count += 1;
     }
@@ -289,15 +297,17 @@ fn a_full_table_refuses_and_keeps_what_it_has() {
 fn a_full_table_makes_room_where_a_connection_is_over() {
     let mut conntrack = worker(0, 1, 50);
     let all: Vec<_> = (0..50).map(|client| open_tcp(&mut conntrack, client, 40_000).index).collect();
+    all.iter().filter(|index| index.0 != 30).for_each(|index| establish(&mut conntrack, *index));
     refuse(&mut conntrack, all[30]);
     let opened = open_tcp(&mut conntrack, 50, 40_000);
     assert_eq!(opened.ended.unwrap().original_key(), key(Protocol::Tcp, 30, 40_000));
+    establish(&mut conntrack, opened.index);
 
     let full = opening(&conntrack, key(Protocol::Tcp, 51, 40_000), Some(&SYN));
     assert_eq!(conntrack.open(&full).unwrap_err(), OpenError::TableFull);
     assert_eq!(conntrack.len(), 50);
 
-    let late = Opening { now: after(Duration::from_secs(241)), ..full };
+    let late = Opening { now: after(Duration::from_secs(7441)), ..full };
     assert!(conntrack.open(&late).unwrap().ended.unwrap().is_open(), "silent for too long, and not yet swept");
     assert_eq!(conntrack.ports_free(&pool(Protocol::Tcp)), Some(64_511 - 50));
 }
@@ -306,16 +316,84 @@ fn a_full_table_makes_room_where_a_connection_is_over() {
 fn a_full_table_makes_room_behind_a_crowd_of_young_connections() {
     let mut conntrack = worker(0, 1, 2000);
     let all: Vec<_> = (0..2000).map(|client| open_tcp(&mut conntrack, client, 40_000).index).collect();
+    all[1000..1999].iter().for_each(|index| establish(&mut conntrack, *index));
     // The first thousand are over; each that is opened takes the place of one, and the search goes on behind it.
     for index in &all[..1000] {
         refuse(&mut conntrack, *index);
     }
     for client in 2000..3000 {
-        open_tcp(&mut conntrack, client, 40_000);
+        let index = open_tcp(&mut conntrack, client, 40_000).index;
+        establish(&mut conntrack, index);
     }
     // Now a thousand young ones lie between the last that was found and the next that is over.
     refuse(&mut conntrack, all[1999]);
     assert_eq!(open_tcp(&mut conntrack, 3000, 40_000).ended.unwrap().original_key(), key(Protocol::Tcp, 1999, 40_000));
+}
+
+#[test]
+fn a_flood_of_syns_pushes_out_half_open_connections_and_never_an_established_one() {
+    let mut conntrack = worker(0, 1, 1000);
+    let mut established = Vec::new();
+    for client in 0..400 {
+        let index = open_tcp(&mut conntrack, client, 40_000).index;
+        establish(&mut conntrack, index);
+        established.push(index);
+    }
+    // Ten times what there is room for, and among it good clients, who answer within the time of a hundred SYNs.
+    let mut good = VecDeque::new();
+    let (mut succeeded, mut refused) = (0, 0);
+    for client in 1000..11_000 {
+        let now = after(Duration::from_millis(10 * u64::from(client)));
+        let opening = Opening { now, ..opening(&conntrack, key(Protocol::Tcp, client, 40_000), Some(&SYN)) };
+        let Ok(opened) = conntrack.open(&opening) else {
+            refused += 1;
+            continue;
+        };
+        let evicted = opened.ended.map(|ended| ended.state());
+        assert!(evicted.is_none_or(State::is_half_open), "{evicted:?}");
+        if client % 100 == 0 {
+            good.push_back((client, opened.index));
+        }
+        if let Some(&(asked, index)) = good.front()
+            && client >= asked + 100
+        {
+            good.pop_front();
+            if conntrack.is(index, Direction::Original, &key(Protocol::Tcp, asked, 40_000).pack()) {
+                establish(&mut conntrack, index);
+                succeeded += 1;
+            }
+        }
+    }
+    // Before any search has saved up for it, a crowd of 400 established ones takes a few searches to pass.
+    assert!(refused <= 7, "{refused}");
+    assert!(succeeded >= 95, "of 99 good clients {succeeded} succeeded");
+    for (client, index) in (0..).zip(established) {
+        assert!(conntrack.is(index, Direction::Original, &key(Protocol::Tcp, client, 40_000).pack()));
+    }
+}
+
+#[test]
+fn a_source_port_that_is_needed_is_taken_from_a_half_open_connection_of_the_same_backend() {
+    let mut conntrack = worker(0, 1024, 1000);
+    let ports = usize::from(u16::MAX) / 1024;
+    let mut answered = None;
+    for client in 0.. {
+        let opened = open_unanswered(&mut conntrack, client, 5000).unwrap();
+        if opened.ended.is_some() {
+            assert!(conntrack.len() < ports + 2);
+            break;
+        }
+        if client == 3 {
+            conntrack.track(opened.index, Direction::Reply, None, START);
+            answered = Some((opened.index, key(Protocol::Udp, client, 5000)));
+        }
+    }
+    for client in 1000..1200 {
+        let opened = open_unanswered(&mut conntrack, client, 5000).unwrap();
+        assert_eq!(opened.ended.unwrap().state(), State::Unreplied);
+    }
+    let (index, key) = answered.unwrap();
+    assert!(conntrack.is(index, Direction::Original, &key.pack()), "one that was answered stays");
 }
 
 #[test]
@@ -349,7 +427,7 @@ fn a_pool_is_made_for_its_first_connection_and_goes_when_nobody_wants_it_and_no_
 #[test]
 fn timeouts_change_for_connections_that_exist() {
     let mut conntrack = worker(0, 1, 50);
-    let index = open_udp(&mut conntrack, 1, 40_000).unwrap().index;
+    let index = open_unanswered(&mut conntrack, 1, 40_000).unwrap().index;
     let later = after(Duration::from_secs(30));
     assert!(!conntrack.is_over(conntrack.connection(index), later));
     let timeouts = Timeouts { udp_unreplied: Duration::from_secs(20), ..Timeouts::default() };
@@ -366,6 +444,9 @@ fn the_longest_resting_port_is_reused_first_and_its_connection_ends() {
     for client in [2, 0] {
         refuse(&mut conntrack, all[client]);
     }
+    for client in [1, 3] {
+        establish(&mut conntrack, all[client]);
+    }
     for client in [2, 0] {
         let port = local_port(&conntrack, all[client]);
         let opened = open_tcp(&mut conntrack, 10 + client as u32, 40_000);
@@ -373,6 +454,7 @@ fn the_longest_resting_port_is_reused_first_and_its_connection_ends() {
         assert_eq!(ended.original_key(), key(Protocol::Tcp, client as u32, 40_000));
         assert!(!ended.is_open());
         assert_eq!(local_port(&conntrack, opened.index), port);
+        establish(&mut conntrack, opened.index);
         assert!(find(&conntrack, &ended.original_key()).is_none());
     }
     assert_eq!(conntrack.len(), 4);
@@ -462,7 +544,7 @@ fn silent_connections_end_by_the_timeout_of_their_state() {
             refuse(conntrack, index);
             index
         }),
-        (State::Unreplied, 120, |conntrack| open_udp(conntrack, 1, 5000).unwrap().index),
+        (State::Unreplied, 120, |conntrack| open_unanswered(conntrack, 1, 5000).unwrap().index),
         (State::Replied, 300, |conntrack| {
             let index = open_udp(conntrack, 1, 5000).unwrap().index;
             conntrack.track(index, Direction::Reply, None, START);

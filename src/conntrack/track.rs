@@ -102,6 +102,13 @@ impl State {
         !matches!(self, Self::Vacant | Self::Parting | Self::TimeWait | Self::Reset)
     }
 
+    /// Whether nobody has proved to be there: the client of a TCP connection has not answered the backend's SYN-ACK, a UDP flow
+    /// was never answered, or it is a ping. Such a one costs its sender a packet, and is the first to go when room is needed.
+    #[inline]
+    pub const fn is_half_open(self) -> bool {
+        matches!(self, Self::SynSent | Self::SynReceived | Self::Unreplied | Self::Echo)
+    }
+
     /// Whether its packets prolong it.
     #[inline]
     pub(super) const fn is_prolonged(self) -> bool {

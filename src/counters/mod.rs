@@ -69,6 +69,8 @@ pub struct WorkerCounters {
     pub connections: Counter,
     /// Connections that were ended to give their source port to a new one.
     pub ports_reused: Counter,
+    /// Half-open connections that made room for others before their time was over.
+    pub half_open_evicted: Counter,
     /// The longest time between two polls that taking over a new configuration, or news of who is alive, has cost, in
     /// nanoseconds.
     pub longest_pause: Counter,

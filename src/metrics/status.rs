@@ -143,6 +143,8 @@ pub struct WorkerStatus {
     pub capacity: usize,
     /// Resting connections that gave up their source port to a new one.
     pub ports_reused: u64,
+    /// Half-open connections that made room for others before their time was over.
+    pub half_open_evicted: u64,
     /// The longest time between two polls that taking over a configuration has cost, in nanoseconds.
     pub longest_pause_ns: u64,
     /// Dropped packets, by reason; reasons that never occurred are left out.
@@ -296,6 +298,7 @@ impl Source {
             connections: counters.connections.value(),
             capacity: self.capacity,
             ports_reused: counters.ports_reused.value(),
+            half_open_evicted: counters.half_open_evicted.value(),
             longest_pause_ns: counters.longest_pause.value(),
             drops: drops.filter(|(_, packets)| *packets > 0).collect(),
         }

@@ -75,6 +75,7 @@ fn lcores(status: &Status, parameters: &str) -> Option<Dict> {
             entry("connections", number(worker.connections)),
             entry("capacity", count(worker.capacity)),
             entry("ports_reused", number(worker.ports_reused)),
+            entry("half_open_evicted", number(worker.half_open_evicted)),
             entry("longest_pause_ns", number(worker.longest_pause_ns)),
             entry("dropped", number(worker.drops.values().sum())),
         ]

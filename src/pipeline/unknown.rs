@@ -132,7 +132,11 @@ impl<P: Packet> Pipeline<P> {
         };
         if let Some(ended) = &opened.ended {
             self.forget(snapshot, ended, tick);
-            self.count().ports_reused.add(1);
+            if ended.state().is_half_open() && !self.conntrack.is_over(ended, tick) {
+                self.count().half_open_evicted.add(1);
+            } else {
+                self.count().ports_reused.add(1);
+            }
         }
         let counters = &backend.counters[self.id.index()];
         counters.opened.add(1);

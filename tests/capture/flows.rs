@@ -331,7 +331,8 @@ fn a_full_table_hurts_new_connections_only() {
     frames.push(client("P.").seq(1001).ack(5001).payload(b"still here").frame());
     frames.push(backend(".").seq(5001).ack(1011).frame());
     let run = pcap_run(&frames, &own);
-    assert_eq!(drops(&run.status), [("table_full".to_owned(), 13)].into());
+    assert_eq!(drops(&run.status), [].into(), "half-open ones make room for others");
+    assert_eq!(run.status["workers"][0]["half_open_evicted"], 13);
     let lines = run.lines();
     assert_eq!(
         lines[lines.len() - 2..],
@@ -344,7 +345,7 @@ fn a_full_table_hurts_new_connections_only() {
 }
 
 #[test]
-fn source_ports_that_are_gone_are_said_and_hurt_no_connection_that_is_there() {
+fn half_open_connections_give_up_their_source_ports_and_others_do_not() {
     let own = ["--mac", "02:00:00:00:00:fe"];
     let own: Vec<&str> = own.into_iter().chain(TCP.split(' ')).collect();
     let mut frames = handshake().to_vec();
@@ -355,8 +356,24 @@ fn source_ports_that_are_gone_are_said_and_hurt_no_connection_that_is_there() {
     }));
     frames.push(client("P.").seq(1001).ack(5001).payload(b"still here").frame());
     let run = pcap_run(&frames, &own);
-    assert_eq!(drops(&run.status), [("ports_exhausted".to_owned(), 10)].into());
+    assert_eq!(drops(&run.status), [].into());
+    assert_eq!(run.status["workers"][0]["half_open_evicted"], 10);
     let last = run.lines().pop().expect("a line for each frame");
     assert!(last.ends_with("seq 1001:1011, ack 5001, win 64240, length 10: HTTP"), "{last}");
+}
+
+#[test]
+fn source_ports_that_are_gone_are_said() {
+    let own = ["--mac", "02:00:00:00:00:fe"];
+    let own: Vec<&str> = own.into_iter().chain(UDP.split(' ')).collect();
+    // Each client keeps its own port, and is answered: all there are but the service's own.
+    let mut frames = Vec::new();
+    for port in (1024..=u16::MAX).filter(|port| *port != 9999) {
+        frames.push(udp(C1, VIP, (port, 9999), b"x"));
+        frames.push(udp(B2, VIP, (7777, port), b"y"));
+    }
+    frames.extend((0..10).map(|n| udp(C4, VIP, (40_000 + n, 9999), b"x")));
+    let run = pcap_run(&frames, &own);
+    assert_eq!(drops(&run.status), [("ports_exhausted".to_owned(), 10)].into());
     assert!(run.finished.stderr.contains("(ports_exhausted)"), "{}", run.finished.stderr);
 }

@@ -49,7 +49,8 @@ proptest! {
                         Err(error) => {
                             prop_assert_eq!(error, OpenError::TableFull);
                             prop_assert_eq!(live[worker].len(), 40);
-                            prop_assert!(live[worker].iter().all(|(index, _)| conntrack.connection(*index).is_open()));
+                            let state = |index: &ConnectionIndex| conntrack.connection(*index).state();
+                            prop_assert!(live[worker].iter().all(|(index, _)| !state(index).is_half_open()));
                         }
                     }
                 }

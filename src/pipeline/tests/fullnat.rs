@@ -201,33 +201,40 @@ fn a_strangers_reset_ends_nothing_and_the_clients_own_does() {
 fn a_full_table_refuses_new_connections_and_hurts_none_that_is_there() {
     let mut leat = Balancer::with_connections(1, 100, &service(1, "\n"));
     let there: Vec<_> = (0..100).map(|n| leat.open_connection([10, 0, 1, n], 4000).unwrap()).collect();
+    for (n, there) in (0..).zip(&there) {
+        leat.one(answer(*there, SYN | ACK, 500, 101)).unwrap();
+        leat.one(tcp(CLIENT_MAC, ([10, 0, 1, n], 4000), (VIP, 80), ACK, 101, 501, b"")).unwrap();
+    }
     assert_eq!(leat.open_connection([10, 0, 2, 1], 4000), None);
     assert_eq!(leat.dropped(DropReason::TableFull), 1);
     for there in there {
-        assert!(leat.one(answer(there, SYN | ACK, 500, 101)).is_some());
+        assert!(leat.one(answer(there, ACK, 501, 101)).is_some());
     }
-    leat.wait(Duration::from_secs(4 * 60 + 2));
+    leat.wait(Duration::from_secs(7442));
     assert!(leat.open_connection([10, 0, 2, 1], 4000).is_some(), "expired connections make room");
 }
 
 #[test]
 fn source_ports_end_at_64511_and_come_back_with_time() {
     let mut leat = Balancer::with_connections(2, 50_000, &service(1, "").replace("port = 80\n", "port = 8080\n"));
-    let syn = |n: u32| {
-        let client = [10, 1 + (n >> 16) as u8, (n >> 8) as u8, n as u8];
-        tcp(CLIENT_MAC, (client, 5555), (VIP, 8080), SYN, 100, 0, b"")
-    };
+    let client = |n: u32| ([10, 1 + (n >> 16) as u8, (n >> 8) as u8, n as u8], 5555);
+    let syn = |n: u32| tcp(CLIENT_MAC, client(n), (VIP, 8080), SYN, 100, 0, b"");
     let mut tuples = HashSet::new();
     // Clients land on either worker by their hash; more of them than ports fill both parts.
     for n in 0..70_000 {
         for frame in leat.take(0, vec![syn(n)], 1) {
-            assert!(tuples.insert(seen(&frame).key.src_port));
+            let there = seen(&frame);
+            assert!(tuples.insert(there.key.src_port));
+            // A half-open one would give its port up for another.
+            leat.take(0, vec![answer(there, SYN | ACK, 500, 101)], 1);
+            let ack = tcp(CLIENT_MAC, client(n), (VIP, 8080), ACK, 101, 501, b"");
+            leat.take(0, vec![ack], 1);
         }
     }
     assert_eq!(tuples.len(), 64_511);
     assert!(!tuples.contains(&8080), "the service's own port is nobody's source");
     assert_eq!(leat.dropped(DropReason::PortsExhausted), 70_000 - 64_511);
-    leat.wait(Duration::from_secs(4 * 60 + 2));
+    leat.wait(Duration::from_secs(7442));
     assert_eq!(leat.take(0, vec![syn(80_000)], 1).len(), 1);
 }
 
