@@ -344,3 +344,32 @@ fn without_a_file_a_hangup_is_answered_in_the_log_and_ends_nothing() {
     thread::sleep(Duration::from_millis(100));
     leat.stop().success();
 }
+
+#[test]
+fn a_hundred_thousand_denied_prefixes_are_loaded_and_cut_off_whom_they_name() {
+    let net = Net::up("deny");
+    let _server = Nginx::start(&net, B1, 8080);
+    let directory = TempDir::new("deny");
+    let file = directory.join("leat.toml");
+    let service =
+        "[[service]]\nname = \"web\"\nvip = \"10.0.0.10\"\nport = 8080\nbackend = [{ address = \"10.0.0.2\" }]\n";
+    fs::write(&file, service).expect("a temporary directory can be written");
+    let mut leat = Leat::start_in(&net, TAP, &["-c", file.to_str().expect("a path is text")]);
+    let fetch = || net.exec(CLIENT, &["curl", "-sS", "--max-time", "2", "http://10.0.0.10:8080/"]);
+    fetch().success();
+    let prefixes: Vec<String> =
+        (0..100_000).map(|n| format!("\"{}.{}.{}.0/24\"", 20 + (n >> 16), n >> 8 & 255, n & 255)).collect();
+    let deny =
+        |more: &str| format!("[clients]\ndeny = [\n{},\n\"10.0.0.0/29\"\n]\n{more}{service}", prefixes.join(",\n"));
+    fs::write(&file, deny("")).expect("a temporary directory can be written");
+    leat.signal("HUP");
+    wait_for("the reload", LIMIT, || leat.stderr().contains("reloaded").then_some(()));
+    let finished = fetch();
+    assert_eq!(finished.status.code(), Some(28), "{finished}");
+    assert!(leat.dropped("client_denied") > 0);
+    // The longest prefix decides, and a backend in a denied one is no client.
+    fs::write(&file, deny("allow = [\"10.0.0.1/32\"]\n")).expect("a temporary directory can be written");
+    leat.signal("HUP");
+    wait_for("the second reload", LIMIT, || (leat.stderr().matches("reloaded").count() == 2).then_some(()));
+    fetch().success();
+}

@@ -13,9 +13,17 @@ pub(super) struct Draft {
     pub(super) hash_seed: Option<At<i128>>,
     pub(super) standby: Option<At<bool>>,
     pub(super) timeouts: Vec<(&'static str, At<String>)>,
+    pub(super) clients: DraftClients,
     pub(super) addresses: Vec<At<String>>,
     pub(super) interfaces: Vec<DraftInterface>,
     pub(super) services: Vec<DraftService>,
+}
+
+/// The lists of client prefixes.
+#[derive(Debug, Default)]
+pub(super) struct DraftClients {
+    pub(super) allow: Vec<At<String>>,
+    pub(super) deny: Vec<At<String>>,
 }
 
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use super::value::show_duration;
 use super::{Backend, Config, DEFAULT_CONNECTIONS, Health, Interface, MacSetting, PortName, Service};
 use crate::conntrack::Timeouts;
 use crate::scheduler::TableSize;
-use crate::service::{NoConnection, ServiceProtocol, Tunnel};
+use crate::service::{ClientLists, NoConnection, ServiceProtocol, Tunnel};
 
 /// The file.
 pub fn emit(config: &Config) -> String {
@@ -47,8 +47,22 @@ fn write_all(text: &mut String, config: &Config) -> fmt::Result {
         writeln!(text, "# --address {address}")?;
     }
     write_timeouts(text, &mut config.timeouts.clone())?;
+    write_clients(text, &config.clients)?;
     config.interfaces.iter().try_for_each(|interface| write_interface(text, interface))?;
     config.services.iter().try_for_each(|service| write_service(text, service))
+}
+
+fn write_clients(text: &mut String, clients: &ClientLists) -> fmt::Result {
+    if clients.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n[clients]")?;
+    for (name, prefixes) in [("deny", &clients.deny), ("allow", &clients.allow)] {
+        if !prefixes.is_empty() {
+            writeln!(text, "{name} = {}", list(prefixes))?;
+        }
+    }
+    Ok(())
 }
 
 fn write_timeouts(text: &mut String, given: &mut Timeouts) -> fmt::Result {
@@ -214,6 +228,7 @@ mod tests {
             "",
             "[[service]]\nvip = \"10.0.0.1\"\nport = 80\nhealth = { type = \"http\", host = \"a\", status = 204, \
              body = \"o\\\"k\", start_delay = \"3s\", jitter = \"500ms\", port = 81 }\nslow_start = \"30s\"\npanic = 50\non_failure = \"reset\"\n",
+            "[clients]\ndeny = [\"0.0.0.0/0\"]\nallow = [\"192.0.2.0/24\", \"10.0.0.0/8\"]\n",
             "standby = true\napi_token_file = \"/a/b\"\nmac = \"02:00:00:00:00:01\"\nbuffers = 5\n[[service]]\nvip = \"10.0.0.1\"\nprotocol = \"any\"\nmode = \"dr\"\n",
         ];
         for example in examples {

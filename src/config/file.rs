@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::document::{self, Table};
 use super::draft::{
-    Draft, DraftBackend, DraftExtras, DraftHealth, DraftInterface, DraftPort, DraftRoute, DraftService,
+    Draft, DraftBackend, DraftClients, DraftExtras, DraftHealth, DraftInterface, DraftPort, DraftRoute, DraftService,
 };
 use super::problem::{At, Failure, Problems, SourceText};
 use super::{Config, timeouts, validate};
@@ -74,6 +74,7 @@ fn read_document(top: Table<'_>) -> Draft {
         hash_seed: top.integer("hash_seed"),
         standby: top.boolean("standby"),
         timeouts: top.table("timeouts", "timeouts".to_owned()).map(read_timeouts).unwrap_or_default(),
+        clients: top.table("clients", "clients".to_owned()).map(read_clients).unwrap_or_default(),
         addresses: Vec::new(),
         interfaces: top
             .tables("interface", |number| format!("interface {number}"))
@@ -95,6 +96,12 @@ fn read_timeouts(table: Table<'_>) -> Vec<(&'static str, At<String>)> {
     let given = names.into_iter().filter_map(|name| Some((name, table.string(name)?))).collect();
     table.finish(&[]);
     given
+}
+
+fn read_clients(table: Table<'_>) -> DraftClients {
+    let clients = DraftClients { allow: table.strings("allow"), deny: table.strings("deny") };
+    table.finish(&[]);
+    clients
 }
 
 fn read_interface(mut table: Table<'_>) -> Option<DraftInterface> {

@@ -37,7 +37,7 @@ use ipnet::Ipv4Net;
 
 use crate::conntrack::Timeouts;
 use crate::scheduler::{Algorithm, TableSize};
-use crate::service::{Mode, NoConnection, OnFailure, ServiceProtocol, Tunnel};
+use crate::service::{ClientLists, Mode, NoConnection, OnFailure, ServiceProtocol, Tunnel};
 use crate::wire::MacAddr;
 
 /// Where the API listens when nothing else is said.
@@ -83,6 +83,8 @@ pub struct Config {
     pub hash_seed: u64,
     /// Whether all VIPs are another's at the start.
     pub standby: bool,
+    /// Which clients are served. No prefix is there twice.
+    pub clients: Arc<ClientLists>,
     /// Own addresses that belong to no interface in particular, each a host address with its prefix length.
     pub addresses: Vec<Ipv4Net>,
     /// What is known of single ports. Empty: every port is used, and replies mirror the request.

@@ -55,6 +55,11 @@ fn write_settings(page: &mut String, config: &Config, trace: bool, bytes_per_con
     }
     writeln!(page, "hash seed    {}", config.hash_seed)?;
     writeln!(page, "trace        {}", if trace { "on" } else { "off" })?;
+    let clients = &config.clients;
+    if !clients.is_empty() {
+        let (deny, allow) = (clients.deny.len(), clients.allow.len());
+        writeln!(page, "clients      {deny} prefixes are denied, {allow} allowed; the longest that matches decides")?;
+    }
     if !config.addresses.is_empty() {
         writeln!(page, "addresses    {}", joined(&config.addresses))?;
     }

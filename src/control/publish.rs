@@ -198,6 +198,7 @@ impl Publisher {
                 reserved: Arc::clone(before.reserved_ports()),
                 bell: Arc::clone(before.bell()),
                 silent: self.silent.clone(),
+                clients: Arc::clone(&config.clients),
                 ..Parts::default()
             },
         };

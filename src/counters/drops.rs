@@ -79,6 +79,7 @@ drop_reasons! {
     FragmentIncomplete = "fragment_incomplete": "an IPv4 fragment whose packet did not become whole in time, or before room was needed",
     FragmentOrphan = "fragment_orphan": "an IPv4 fragment whose packet's first one was dropped",
     Ipv4Source = "ipv4_source": "a source address that no station may have, or one of leat's own",
+    ClientDenied = "client_denied": "a source address that the configuration denies",
     Ipv4Ttl = "ipv4_ttl": "a time to live that ends here",
     Tunnel = "tunnel": "a tunnel packet for leat itself, which only sends them",
     Protocol = "protocol": "neither TCP, UDP nor ICMP",

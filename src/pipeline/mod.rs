@@ -51,10 +51,10 @@ use crate::id::{PortId, WorkerId};
 use crate::io::{BURST, Burst, Output, Packet};
 use crate::neighbor::{Hop, Neighbor, Resolver, Waiting};
 use crate::scheduler::Turn;
-use crate::service::Snapshot;
+use crate::service::{ClientTable, Snapshot};
 use crate::steering::Steering;
 use crate::time::Instant;
-use crate::wire::{MacAddr, ethernet};
+use crate::wire::{MacAddr, ethernet, ipv4};
 use classify::{Class, Headers, classify};
 use fragments::Lead;
 use limiter::Limiter;
@@ -194,8 +194,15 @@ impl<P: Packet> Pipeline<P> {
         }));
         let mut ahead = Lookahead::start(&hashes, classes.len(), &self.conntrack);
         let tick = context.now.tick();
+        let clients = context.snapshot.clients();
         for (at, packet) in burst.drain(..).enumerate() {
             let Some(class) = classes.get(at) else { break };
+            if let Some(clients) = clients
+                && is_denied(clients, &packet, class)
+            {
+                self.deny(packet, context);
+                continue;
+            }
             let (hash, candidate) = ahead.candidate(at, &self.conntrack);
             if let Class::Flow(headers) = class
                 && headers.is_plain
@@ -237,6 +244,15 @@ impl<P: Packet> Pipeline<P> {
             Class::Arp => self.hear(packet, context),
             Class::Drop(reason) => self.drop(packet, *reason, context),
         }
+    }
+
+    /// Drops the packet of a client that is not served.
+    #[cold]
+    fn deny<O: Output<P>, T: Tracer>(&mut self, packet: P, context: &mut Context<'_, O, T>) {
+        if T::ENABLED {
+            context.tracer.arrived(packet.data(), packet.ingress());
+        }
+        self.drop(packet, DropReason::ClientDenied, context);
     }
 
     /// Takes in an ARP message.
@@ -315,6 +331,19 @@ impl<P: Packet> Pipeline<P> {
     #[inline(always)]
     fn count(&self) -> &WorkerCounters {
         &self.counters[self.id.index()]
+    }
+}
+
+/// Whether `packet` comes from a client that is not served.
+#[inline]
+fn is_denied<P: Packet>(clients: &ClientTable, packet: &P, class: &Class) -> bool {
+    match class {
+        Class::Flow(headers) => clients.denies(headers.key().src),
+        Class::IcmpError { .. } | Class::Fragment => {
+            let ip = packet.data().get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new);
+            ip.is_some_and(|ip| clients.denies(ip.source()))
+        }
+        Class::Arp | Class::Drop(_) => false,
     }
 }
 

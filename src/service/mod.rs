@@ -1,10 +1,12 @@
 //! Services and their backends, as the packet path sees them: numbered, immutable, one snapshot at a time.
 
+mod clients;
 mod current;
 mod mode;
 mod path_mtu;
 mod snapshot;
 
+pub use clients::{ClientLists, ClientTable};
 pub use current::Current;
 pub use mode::{Gue, GueVersion, Mode, Tunnel};
 pub use path_mtu::PathMtu;

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::{Backend, Encapsulation, Forwarding, Mode, Service, ServiceProtocol, Tunnel};
+use super::{Backend, ClientLists, ClientTable, Encapsulation, Forwarding, Mode, Service, ServiceProtocol, Tunnel};
 use crate::conntrack::{PoolKey, ReservedPorts, Timeouts};
 use crate::courier;
 use crate::flow::{FlowKey, Protocol};
@@ -84,6 +84,8 @@ pub struct Parts {
     pub announced: Vec<Arc<Announced>>,
     /// The reserved ports from before: they are used again if they are still the same.
     pub reserved: Arc<ReservedPorts>,
+    /// Which clients are served.
+    pub clients: Arc<ClientLists>,
     /// Rung when a neighbour is to be probed.
     pub bell: Arc<Bell>,
 }
@@ -122,6 +124,8 @@ struct Index {
     held: HashSet<Ipv4Addr>,
     /// The pools of source ports that new connections may need.
     pools: HashSet<PoolKey>,
+    /// Which clients are served, if not all.
+    clients: Option<ClientTable>,
     port_by_id: Vec<Option<Port>>,
     /// By [`PortId`]; of numbers that nobody has, one that takes no frame.
     exits: Vec<Exit>,
@@ -209,11 +213,18 @@ impl From<Parts> for Snapshot {
                 one_way.map(|service| service.vip).collect()
             },
             pools,
+            clients: client_table(&parts),
             exits: port_by_id.iter().map(exit).collect(),
             port_by_id,
         };
         Self::with_index(parts, Arc::new(index))
     }
+}
+
+/// Which clients are served, if not all. Backends are none: their packets come from the same side.
+fn client_table(parts: &Parts) -> Option<ClientTable> {
+    let backends = parts.backends.iter().flatten().map(|backend| backend.address);
+    (!parts.clients.is_empty()).then(|| ClientTable::new(&parts.clients, backends))
 }
 
 fn exit(port: &Option<Port>) -> Exit {
@@ -529,6 +540,12 @@ impl Snapshot {
     /// Whether `address` is leat's on any port.
     pub fn owns_anywhere(&self, address: Ipv4Addr) -> bool {
         self.index.addresses.contains_key(&address)
+    }
+
+    /// Which clients are served; none when all are.
+    #[inline(always)]
+    pub fn clients(&self) -> Option<&ClientTable> {
+        self.index.clients.as_ref()
     }
 
     /// Whether any next hop is configured.

@@ -10,6 +10,17 @@ pub(crate) const BAD: &[Row] = &[
     toml("connections = \"many\"", &["leat.toml:1:15", "connections must be a whole number, not a string"]),
     toml("connections = 1.5", &["connections must be a whole number, not a number with a fraction"]),
     toml("connections = 99999999999999999999999999999999999999999999", &["connections", "is out of range"]),
+    toml(
+        "[clients]\ndeny = [\"192.0.2.1\"]",
+        &["leat.toml:2:", "deny 192.0.2.1 has no prefix length; write 192.0.2.1/32"],
+    ),
+    toml("[clients]\nallow = [\"192.0.2.1/24\"]", &["allow 192.0.2.1/24 has bits set beyond its prefix"]),
+    toml("[clients]\ndeny = [\"10.0.0.0/8\", \"10.0.0.0/8\"]", &["deny 10.0.0.0/8 is there twice"]),
+    toml(
+        "[clients]\ndeny = [\"10.0.0.0/8\"]\nallow = [\"10.0.0.0/8\"]",
+        &["leat.toml:3:", "allow 10.0.0.0/8 is in deny as well"],
+    ),
+    toml("[clients]\nblock = []", &["block"]),
     toml("mac = 5", &["leat.toml:1:7", "mac must be a string"]),
     toml("service = 5", &["service must be a list of tables, not a number"]),
     toml("[service]\nvip = \"10.0.0.10\"", &["leat.toml:1:", "write [[service]], with two brackets"]),

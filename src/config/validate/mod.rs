@@ -14,11 +14,12 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::draft::Draft;
+use super::draft::{Draft, DraftClients};
 use super::file::Loaded;
 use super::problem::{At, Failure, Place, Problems};
 use super::{ApiAddress, Config, DEFAULT_API, DEFAULT_CONNECTIONS, MAX_BUFFERS, MAX_CONNECTIONS, timeouts, value};
 use crate::conntrack::Timeouts;
+use crate::service::ClientLists;
 
 /// Applies every rule.
 ///
@@ -63,6 +64,7 @@ fn parts(draft: &Draft, problems: &Problems) -> Config {
             .unwrap_or_default(),
         standby: draft.standby.as_ref().is_some_and(|given| given.value),
         timeouts: read_timeouts(draft, problems),
+        clients: read_clients(&draft.clients, problems).into(),
         addresses: draft.addresses.iter().filter_map(|given| own_address(problems, given, "")).collect(),
         interfaces: draft.interfaces.iter().filter_map(|given| interface::interface(given, problems)).collect(),
         services: draft.services.iter().filter_map(|given| service::service(given, problems)).collect(),
@@ -105,6 +107,22 @@ fn read_timeouts(draft: &Draft, problems: &Problems) -> Timeouts {
         }
     }
     timeouts
+}
+
+fn read_clients(draft: &DraftClients, problems: &Problems) -> ClientLists {
+    let mut lists = ClientLists::default();
+    let mut known = HashMap::new();
+    for (name, given, list) in [("deny", &draft.deny, &mut lists.deny), ("allow", &draft.allow, &mut lists.allow)] {
+        for given in given {
+            let prefix = value::network(name, &given.value).and_then(|prefix| match known.insert(prefix, name) {
+                None => Ok(prefix),
+                Some(before) if before == name => Err(format!("{name} {prefix} is there twice; write it once")),
+                Some(before) => Err(format!("{name} {prefix} is in {before} as well; choose one of the two")),
+            });
+            list.extend(problems.accept(prefix, &given.place, "clients"));
+        }
+    }
+    lists
 }
 
 fn own_address(problems: &Problems, given: &At<String>, context: &str) -> Option<Ipv4Net> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 
+mod clients;
 mod errors;
 mod express;
 mod fragments;

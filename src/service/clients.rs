@@ -1,0 +1,180 @@
+//! Which client addresses are served at all: allow and deny lists of prefixes, of which the longest that matches decides.
+//!
+//! The prefixes are laid out once as ranges without overlap, and those that begin in the same 65,536 addresses are found by
+//! one step: so a look costs two or three cache lines however many prefixes there are, and no prefix length costs more than another.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+/// Prefixes of clients, as the configuration has them. What none of them matches is served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientLists {
+    /// Served, where a shorter prefix is not.
+    pub allow: Vec<Ipv4Net>,
+    /// Not served.
+    pub deny: Vec<Ipv4Net>,
+}
+
+impl ClientLists {
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.allow.is_empty() && self.deny.is_empty()
+    }
+}
+
+/// The lists, as they are looked into.
+#[derive(Debug)]
+pub struct ClientTable {
+    /// By the upper half of an address: the first range that begins there or later.
+    pages: Box<[u32]>,
+    /// The first address of each range, in order; the first is 0.
+    starts: Vec<u32>,
+    /// By range: whether it is denied.
+    denied: Vec<bool>,
+}
+
+impl ClientTable {
+    /// The table of `lists`, in which each of `never` is served whatever they say.
+    pub fn new(lists: &ClientLists, never: impl Iterator<Item = Ipv4Addr>) -> Self {
+        let mut prefixes: Vec<(Ipv4Net, bool)> = Vec::with_capacity(lists.allow.len() + lists.deny.len());
+        prefixes.extend(lists.deny.iter().map(|prefix| (*prefix, true)));
+        prefixes.extend(lists.allow.iter().map(|prefix| (*prefix, false)));
+        prefixes.extend(never.map(|address| (address.into(), false)));
+        // What holds others comes before them; of the same prefix, the last that was said.
+        prefixes.sort_by_key(|(prefix, _)| (prefix.network(), prefix.prefix_len()));
+
+        let mut ranges = Ranges::default();
+        // The prefixes that are not over yet, each within the one before: where it ends, and what it says.
+        let mut within = vec![(1_u64 << 32, false)];
+        for (prefix, is_denied) in prefixes {
+            let start = u64::from(u32::from(prefix.network()));
+            while let Some((end, _)) = within.pop_if(|(end, _)| *end <= start) {
+                ranges.begin(end, within.last().is_some_and(|(_, is_denied)| *is_denied));
+            }
+            ranges.begin(start, is_denied);
+            within.push((u64::from(u32::from(prefix.broadcast())) + 1, is_denied));
+        }
+        while let Some((end, _)) = within.pop() {
+            ranges.begin(end, within.last().is_some_and(|(_, is_denied)| *is_denied));
+        }
+        let Ranges { starts, denied } = ranges;
+        let pages = (0..=1_u64 << 16).map(|page| starts.partition_point(|start| u64::from(*start) < page << 16) as u32);
+        Self { pages: pages.collect(), starts, denied }
+    }
+
+    /// Whether packets from `address` are not served.
+    #[inline]
+    pub fn denies(&self, address: Ipv4Addr) -> bool {
+        let address = u32::from(address);
+        let page = (address >> 16) as usize;
+        let (Some(&first), Some(&end)) = (self.pages.get(page), self.pages.get(page + 1)) else { return false };
+        let (first, end) = (first as usize, end as usize);
+        let begun = self.starts.get(first..end).unwrap_or_default().partition_point(|start| *start <= address);
+        // The one that begins last before it; the first of all begins at 0.
+        self.denied.get((first + begun).saturating_sub(1)).copied().unwrap_or_default()
+    }
+}
+
+/// Ranges in the making: each ends where the next begins.
+struct Ranges {
+    starts: Vec<u32>,
+    denied: Vec<bool>,
+}
+
+impl Default for Ranges {
+    fn default() -> Self {
+        Self { starts: vec![0], denied: vec![false] }
+    }
+}
+
+impl Ranges {
+    /// From `start` on, which is not before what was said last, addresses are denied or not.
+    fn begin(&mut self, start: u64, is_denied: bool) {
+        // The end of all addresses.
+        let Ok(start) = u32::try_from(start) else { return };
+        if self.starts.last() == Some(&start) {
+            self.starts.pop();
+            self.denied.pop();
+        }
+        if self.denied.last() != Some(&is_denied) {
+            self.starts.push(start);
+            self.denied.push(is_denied);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lists(deny: &[&str], allow: &[&str]) -> ClientLists {
+        let prefixes = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        ClientLists { deny: prefixes(deny), allow: prefixes(allow) }
+    }
+
+    /// What the longest prefix says that `address` lies in, by looking at all of them.
+    fn by_hand(lists: &ClientLists, address: Ipv4Addr) -> bool {
+        let of = |prefixes: &[Ipv4Net], is_denied: bool| -> Vec<(u8, bool)> {
+            let matching = prefixes.iter().filter(|prefix| prefix.contains(&address));
+            matching.map(|prefix| (prefix.prefix_len(), is_denied)).collect()
+        };
+        let all = [of(&lists.deny, true), of(&lists.allow, false)].concat();
+        all.into_iter().max_by_key(|(len, _)| *len).is_some_and(|(_, is_denied)| is_denied)
+    }
+
+    fn prefix() -> impl Strategy<Value = Ipv4Net> {
+        // Few networks and many lengths, so that they lie in each other.
+        (prop_oneof![Just(0x0a00_0000_u32), Just(0x0a01_ff00), Just(0xffff_ff00), Just(0)], any::<u16>(), 0..=32_u8)
+            .prop_map(|(base, low, len)| Ipv4Net::new((base ^ u32::from(low)).into(), len).unwrap().trunc())
+    }
+
+    proptest! {
+        #[test]
+        fn the_longest_prefix_decides(
+            prefixes in prop::collection::hash_map(prefix(), any::<bool>(), 0..60),
+            addresses in prop::collection::vec(any::<u32>(), 20),
+        ) {
+            let of = |wanted: bool| prefixes.iter().filter(|(_, it)| **it == wanted).map(|(prefix, _)| *prefix).collect();
+            let lists = ClientLists { deny: of(true), allow: of(false) };
+            let table = ClientTable::new(&lists, std::iter::empty());
+            let edges = prefixes.keys().flat_map(|prefix| {
+                let (first, last) = (u32::from(prefix.network()), u32::from(prefix.broadcast()));
+                [first.wrapping_sub(1), first, last, last.wrapping_add(1)]
+            });
+            for address in addresses.into_iter().chain(edges).map(Ipv4Addr::from) {
+                prop_assert_eq!(table.denies(address), by_hand(&lists, address), "{}", address);
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_but_the_office_and_not_its_guests() {
+        let lists = lists(&["0.0.0.0/0", "192.0.2.128/25"], &["192.0.2.0/24", "192.0.2.200/32"]);
+        let table = ClientTable::new(&lists, [Ipv4Addr::new(10, 0, 0, 2)].into_iter());
+        let rows = [
+            ([192, 0, 2, 1], false),
+            ([192, 0, 2, 128], true),
+            ([192, 0, 2, 200], false),
+            ([192, 0, 3, 0], true),
+            ([0, 0, 0, 0], true),
+            ([255, 255, 255, 255], true),
+            ([10, 0, 0, 2], false),
+        ];
+        for (address, is_denied) in rows {
+            assert_eq!(table.denies(address.into()), is_denied, "{address:?}");
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_entries_are_as_good_as_one() {
+        let deny = (0..100_000_u32).map(|n| Ipv4Net::new((0x1400_0000 + n * 512).into(), 24).unwrap()).collect();
+        let table = ClientTable::new(&ClientLists { deny, allow: vec![] }, std::iter::empty());
+        for n in (0..100_000).step_by(997) {
+            assert!(table.denies((0x1400_0000 + n * 512 + 7).into()));
+            assert!(!table.denies((0x1400_0000 + n * 512 + 256).into()));
+        }
+    }
+}
