@@ -34,6 +34,7 @@ pub mod logging;
 pub mod metrics;
 pub mod neighbor;
 pub mod pipeline;
+pub mod privileges;
 pub mod scheduler;
 pub mod service;
 pub mod steering;

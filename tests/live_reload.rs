@@ -363,13 +363,13 @@ fn a_hundred_thousand_denied_prefixes_are_loaded_and_cut_off_whom_they_name() {
         |more: &str| format!("[clients]\ndeny = [\n{},\n\"10.0.0.0/29\"\n]\n{more}{service}", prefixes.join(",\n"));
     fs::write(&file, deny("")).expect("a temporary directory can be written");
     leat.signal("HUP");
-    wait_for("the reload", LIMIT, || leat.stderr().contains("reloaded").then_some(()));
+    wait_for("the reload", LIMIT, || leat.stderr().contains("reloaded /").then_some(()));
     let finished = fetch();
     assert_eq!(finished.status.code(), Some(28), "{finished}");
     assert!(leat.dropped("client_denied") > 0);
     // The longest prefix decides, and a backend in a denied one is no client.
     fs::write(&file, deny("allow = [\"10.0.0.1/32\"]\n")).expect("a temporary directory can be written");
     leat.signal("HUP");
-    wait_for("the second reload", LIMIT, || (leat.stderr().matches("reloaded").count() == 2).then_some(()));
+    wait_for("the second reload", LIMIT, || (leat.stderr().matches("reloaded /").count() == 2).then_some(()));
     fetch().success();
 }

@@ -5,6 +5,7 @@ use std::{
     fs,
     marker::PhantomData,
     os::unix::ffi::OsStrExt,
+    path::PathBuf,
     ptr::{self, NonNull},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -57,6 +58,11 @@ impl Eal {
             None => Ok(eal),
             Some(unknown) => Err(Error::new(format!("EAL does not take the argument {unknown:?}"), libc::EINVAL)),
         }
+    }
+
+    /// The folder in which EAL keeps what other processes may look at, and which goes when this process ends.
+    pub fn runtime_folder(&self) -> Option<PathBuf> {
+        runtime_folder()
     }
 
     /// Cleans EAL up, as dropping it does, and tells when that could not be done.
@@ -116,16 +122,23 @@ fn start(arguments: Vec<CString>) -> Result<Option<CString>, Error> {
     }))
 }
 
-/// Removes the folder that EAL makes for each `--file-prefix` and leaves behind.
-///
-/// At the exit of the process: only then does EAL's telemetry remove its socket there. A folder in which another
-/// process still has something stays.
-extern "C" fn remove_runtime_folder() {
+/// The folder that EAL makes for each `--file-prefix`, if it has made one.
+fn runtime_folder() -> Option<PathBuf> {
     // SAFETY: returns EAL's own buffer, which is empty until EAL has chosen a folder.
     let folder = unsafe { sys::rte_eal_get_runtime_dir() };
     // SAFETY: a C string that EAL keeps.
     let folder = unsafe { CStr::from_ptr(folder) };
-    let _ = fs::remove_dir(OsStr::from_bytes(folder.to_bytes()));
+    (!folder.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(folder.to_bytes())))
+}
+
+/// Removes that folder, which EAL leaves behind.
+///
+/// At the exit of the process: only then does EAL's telemetry remove its socket there. A folder in which another
+/// process still has something stays.
+extern "C" fn remove_runtime_folder() {
+    if let Some(folder) = runtime_folder() {
+        let _ = fs::remove_dir(folder);
+    }
 }
 
 /// Keeps EAL's memory mapped for as long as something may point into it: pools, ports and rings share it.

@@ -5,7 +5,7 @@
 
 use std::error::Error;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, never, select, unbounded};
 use dpdk_wrapper::{Eal, Mempool, Port};
 use leat::config::cli::{Invocation, Run};
-use leat::config::{cli, eal, file, summary};
+use leat::config::{ApiAddress, DEFAULT_API, cli, eal, file, summary};
 use leat::control::{
     self, Answer, Asked, Desk, Editor, Inquirer, Listener, ReloadError, Reloaded, Running, Supervisor, Token, Watch,
     reload,
 };
 use leat::diagnosis::{self, Demand, Finding, Gravity, Machine};
 use leat::metrics::{BufferStatus, PortFigures, Source, tables, telemetry};
+use leat::privileges::{Account, PrivilegeError};
 use leat::worker::{DeployError, Deployment, deploy};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -85,10 +86,11 @@ fn print(text: &str) -> ExitCode {
 
 /// The exit status for what kept the balancer from running.
 fn status_of(error: &(dyn Error + 'static)) -> u8 {
-    match error.downcast_ref() {
-        Some(DeployError::Publish(problem)) if problem.is_configuration() => 2,
-        _ => 1,
-    }
+    let is_configuration = match error.downcast_ref() {
+        Some(DeployError::Publish(problem)) => problem.is_configuration(),
+        _ => matches!(error.downcast_ref(), Some(PrivilegeError::Unknown(_))),
+    };
+    if is_configuration { 2 } else { 1 }
 }
 
 fn refuse(failure: &leat::config::Failure) -> ExitCode {
@@ -124,6 +126,7 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
     for finding in &findings {
         log::log!(if finding.gravity == Gravity::Note { log::Level::Debug } else { log::Level::Warn }, "{finding}");
     }
+    let account = run.config.user.as_deref().map(Account::find).transpose()?;
     let signals = listen_for_signals()?;
     let listener = Listener::bind(&run.config.api)?;
     let token = run.config.api_token_file.as_deref().map(Token::read).transpose()?.filter(|_| listener.is_tcp());
@@ -153,6 +156,9 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
     });
 
     let telemetry = telemetry(&eal, &source)?;
+    if let Some(account) = &account {
+        step_down(account, &eal, &run.config.api)?;
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let (desk, asked) = control::desk();
     let api = Api::start((listener, token), figures, &source, desk, Inquirer::new(lines))?;
@@ -185,6 +191,22 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
     if let Err(error) = eal.shutdown() {
         log::warn!("{error}");
     }
+    Ok(())
+}
+
+/// Becomes `account`. All that takes root's rights has happened, but for removing what leat leaves in folders.
+fn step_down(account: &Account, eal: &Eal, api: &ApiAddress) -> Result<(), Box<dyn Error>> {
+    let mut left_behind: Vec<PathBuf> = eal.runtime_folder().into_iter().collect();
+    if let ApiAddress::Unix(socket) = api {
+        // leat's own folder may go with it. In another one the socket's file stays behind, until the next start replaces it.
+        let folder = socket.parent().filter(|folder| Some(*folder) == Path::new(DEFAULT_API).parent());
+        left_behind.push(folder.unwrap_or(socket).to_owned());
+    }
+    for path in left_behind {
+        account.own(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    account.become_it()?;
+    log::info!("leat goes on as user {account}");
     Ok(())
 }
 

@@ -111,6 +111,10 @@ struct Options {
     #[arg(long, value_name = "ADDR", help_heading = "Running")]
     api: Option<String>,
 
+    /// The user to become once all ports are up (default: leat stays who it is); overrides the file
+    #[arg(long, value_name = "NAME", help_heading = "Running")]
+    user: Option<String>,
+
     /// Validate, print what would run, exit with status 0 or 2; needs neither root nor a port
     #[arg(long, help_heading = "Running")]
     check: bool,
@@ -326,6 +330,11 @@ fn override_settings(options: &Options, config: &mut Config) -> Result<(), Failu
         && let Some(mac) = problems.accept(value::mac_setting(text), &argument("--mac", text), "")
     {
         config.mac = mac;
+    }
+    if let Some(text) = &options.user
+        && let Some(user) = problems.accept(value::user(text), &argument("--user", text), "")
+    {
+        config.user = Some(user);
     }
     if let Some(text) = &options.api
         && let Some(api) = problems.accept(value::api(text), &argument("--api", text), "")

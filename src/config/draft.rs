@@ -8,6 +8,7 @@ pub(super) struct Draft {
     pub(super) api: Option<At<String>>,
     pub(super) api_token_file: Option<At<String>>,
     pub(super) metrics: Option<At<String>>,
+    pub(super) user: Option<At<String>>,
     pub(super) connections: Option<At<i128>>,
     pub(super) buffers: Option<At<i128>>,
     pub(super) hash_seed: Option<At<i128>>,

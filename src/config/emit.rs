@@ -31,6 +31,9 @@ fn write_all(text: &mut String, config: &Config) -> fmt::Result {
     if let Some(metrics) = config.metrics {
         writeln!(text, "metrics = \"{metrics}\"")?;
     }
+    if let Some(user) = &config.user {
+        writeln!(text, "user = {}", quoted(user))?;
+    }
     if config.connections != DEFAULT_CONNECTIONS {
         writeln!(text, "connections = {}", config.connections)?;
     }
@@ -229,7 +232,7 @@ mod tests {
             "[[service]]\nvip = \"10.0.0.1\"\nport = 80\nhealth = { type = \"http\", host = \"a\", status = 204, \
              body = \"o\\\"k\", start_delay = \"3s\", jitter = \"500ms\", port = 81 }\nslow_start = \"30s\"\npanic = 50\non_failure = \"reset\"\n",
             "[clients]\ndeny = [\"0.0.0.0/0\"]\nallow = [\"192.0.2.0/24\", \"10.0.0.0/8\"]\n",
-            "standby = true\napi_token_file = \"/a/b\"\nmac = \"02:00:00:00:00:01\"\nbuffers = 5\n[[service]]\nvip = \"10.0.0.1\"\nprotocol = \"any\"\nmode = \"dr\"\n",
+            "user = \"nobody\"\nstandby = true\napi_token_file = \"/a/b\"\nmac = \"02:00:00:00:00:01\"\nbuffers = 5\n[[service]]\nvip = \"10.0.0.1\"\nprotocol = \"any\"\nmode = \"dr\"\n",
         ];
         for example in examples {
             let config = file::load("example", example.as_bytes()).unwrap_or_else(|error| panic!("{error}")).config;

@@ -69,6 +69,7 @@ fn read_document(top: Table<'_>) -> Draft {
         api: top.string("api"),
         api_token_file: top.string("api_token_file"),
         metrics: top.string("metrics"),
+        user: top.string("user"),
         connections: top.integer("connections"),
         buffers: top.integer("buffers"),
         hash_seed: top.integer("hash_seed"),

@@ -73,6 +73,8 @@ pub struct Config {
     pub api_token_file: Option<PathBuf>,
     /// Where Prometheus and browsers may read figures, if anywhere. The port is not 0.
     pub metrics: Option<SocketAddr>,
+    /// The user that leat becomes once its ports are up, if it shall.
+    pub user: Option<String>,
     /// Entries of each lcore's connection table: 1 to [`MAX_CONNECTIONS`].
     pub connections: usize,
     /// The least number of packet buffers: 0 to [`MAX_BUFFERS`]. There are more where queues and lcores hold more.

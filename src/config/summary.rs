@@ -49,6 +49,9 @@ fn write_settings(page: &mut String, config: &Config, trace: bool, bytes_per_con
     if let Some(metrics) = config.metrics {
         writeln!(page, "metrics      http://{metrics}/metrics")?;
     }
+    if let Some(user) = &config.user {
+        writeln!(page, "user         {user}, once the ports are up")?;
+    }
     writeln!(page, "connections  {} per lcore, {mebibytes} MiB of memory when full", config.connections)?;
     if config.buffers > 0 {
         writeln!(page, "buffers      at least {}", config.buffers)?;

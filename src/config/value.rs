@@ -270,6 +270,14 @@ pub(super) fn guarded(api: &ApiAddress, has_token: bool) -> Result<(), String> {
     }
 }
 
+/// The name of a user.
+pub(crate) fn user(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(['\0', ':', '/']) {
+        return Err(format!("user {text:?} is no user's name; write one of /etc/passwd, such as leat"));
+    }
+    Ok(text.to_owned())
+}
+
 /// The path of a file with a token.
 pub(super) fn token_file(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() || text.contains('\0') {

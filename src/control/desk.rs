@@ -181,12 +181,13 @@ fn check(running: &Running, text: &[u8]) -> Result<Answer, Refusal> {
     Ok(Answer::Changed { what: difference.to_string(), warnings })
 }
 
-/// The configuration in `text`. Where leat listens and what it sends from are as they are: the command line that it was
+/// The configuration in `text`. Where leat listens, what it sends from and who it is are as they are: the command line that it was
 /// started with may have said so, and neither can change.
 fn load(running: &Running, text: &[u8]) -> Result<Loaded, Refusal> {
     let mut loaded = file::load("configuration", text).map_err(|failure| Refusal::Invalid(plain(&failure.message)))?;
     loaded.config.api = running.config().api.clone();
     loaded.config.mac = running.config().mac;
+    loaded.config.user = running.config().user.clone();
     Ok(loaded)
 }
 

@@ -294,6 +294,10 @@ fn fixed(runs: &Config, wanted: &Config, publisher: &Publisher) -> Result<(), Ap
         let shown = |metrics: Option<std::net::SocketAddr>| metrics.map_or("none".to_owned(), |it| it.to_string());
         return refuse("metrics", shown(runs.metrics), shown(wanted.metrics));
     }
+    if runs.user != wanted.user {
+        let shown = |user: &Option<String>| user.clone().unwrap_or_else(|| "none".to_owned());
+        return refuse("user", shown(&runs.user), shown(&wanted.user));
+    }
     if runs.connections != wanted.connections {
         return refuse("connections", runs.connections.to_string(), wanted.connections.to_string());
     }

@@ -54,6 +54,7 @@ fn parts(draft: &Draft, problems: &Problems) -> Config {
             .unwrap_or_else(|| ApiAddress::Unix(DEFAULT_API.into())),
         api_token_file: setting(problems, &draft.api_token_file, |text| value::token_file(text)),
         metrics: setting(problems, &draft.metrics, |text| value::metrics(text)),
+        user: setting(problems, &draft.user, |text| value::user(text)),
         connections: setting(problems, &draft.connections, |given| {
             value::in_range("connections", *given, 1, MAX_CONNECTIONS)
         })
