@@ -140,7 +140,10 @@ impl<P: Packet> Pipeline<P> {
         }
         let counters = &backend.counters[self.id.index()];
         counters.opened.add(1);
-        counters.open.add(1);
+        // One that begins with the client's FIN, in a mode that takes it over from another instance, is over already.
+        if self.conntrack.connection(opened.index).is_open() {
+            counters.open.add(1);
+        }
         counters.connections.add(1);
         if let Some(idle) = service.persistence {
             self.persistence.insert(id, headers.key().src, chosen, idle, tick);

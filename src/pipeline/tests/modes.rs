@@ -285,6 +285,16 @@ fn one_way_modes_take_in_connections_that_another_instance_began() {
     assert_eq!(leat.dropped(DropReason::NoConnection), 1);
 }
 
+/// Found by the fuzz target `packets`: it was counted as open for ever.
+#[test]
+fn a_connection_that_is_taken_over_with_its_last_segment_does_not_count_as_open() {
+    let mut leat = Balancer::new(1, &in_mode("dr", 1, ""));
+    assert!(leat.one(tcp(CLIENT_MAC, CLIENT, (VIP, 80), ACK | FIN, 101, 501, b"")).is_some());
+    assert_eq!(leat.open(), [0]);
+    leat.wait(Duration::from_secs(250));
+    assert_eq!(leat.open(), [0]);
+}
+
 #[test]
 fn one_way_modes_see_the_end_by_the_clients_half_alone() {
     let mut leat = Balancer::new(1, &in_mode("dr", 1, ""));

@@ -1,0 +1,429 @@
+//! What the fuzz targets share: a balancer of one worker or several in memory that is fed steps, and keeps account of every
+//! packet.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arbitrary::Arbitrary;
+use etherparse::{IpFragOffset, Ipv4Header, NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
+use leat::config;
+use leat::conntrack::{Conntrack, FlowMemory, Persistence, Settings as ConntrackSettings};
+use leat::control::Publisher;
+use leat::counters::{PerWorker, WorkerCounters, per_worker};
+use leat::flow::FlowHasher;
+use leat::id::{PortId, WorkerId};
+use leat::io::memory::Frame;
+use leat::io::{Burst, Output};
+use leat::pipeline::{Context, Pipeline, Settings, Silent};
+use leat::service::{Parts, Port, Snapshot};
+use leat::steering::{PortShare, Steering};
+use leat::time::Instant;
+use leat::wire::MacAddr;
+
+const LEAT: [u8; 6] = [2, 0, 0, 0, 0, 0xfe];
+const VIP: [u8; 4] = [10, 0, 0, 10];
+/// Few, so that a table becomes full.
+const CONNECTIONS: usize = 48;
+/// More than any timeout, in steps that let the sweep go round.
+const LONG: Duration = Duration::from_secs(8000);
+
+/// One thing that happens.
+#[derive(Arbitrary, Clone, Debug)]
+pub enum Step {
+    /// Any bytes as a frame, to leat's Ethernet address or not.
+    Bytes(Vec<u8>, bool),
+    /// A packet of a client's.
+    Client(Shape),
+    /// A packet of a backend's: the answer to the last packet that one got, or to nobody.
+    Backend(Shape),
+    /// An ICMP error about the packet that was sent last.
+    Error { kind: u8, code: u8, quoted: u8, from: u8 },
+    /// The packet in pieces, one of them left out or sent twice.
+    Pieces { shape: Shape, size: u8, without: u8, twice: u8, is_reversed: bool },
+    /// Time passes.
+    Wait { millis: u16, many: bool },
+    /// Another configuration.
+    Reload(u8),
+}
+
+/// What a packet looks like.
+#[derive(Arbitrary, Clone, Debug)]
+pub struct Shape {
+    client: u8,
+    port: u8,
+    protocol: u8,
+    flags: u8,
+    sequence: i16,
+    acknowledgment: i16,
+    ttl: u8,
+    payload: u8,
+    /// A byte is changed afterwards: where, and by what.
+    damage: Option<(u8, u8)>,
+    worker: u8,
+}
+
+/// The configurations, of which a run takes some.
+fn configuration(number: u8) -> String {
+    let mode = ["fullnat", "nat", "dr", "ipip", "gue"][usize::from(number % 5)];
+    let protocol = ["tcp", "udp"][usize::from(number / 5 % 2)];
+    let more = [
+        "",
+        "persistence = \"60s\"",
+        "scheduler = \"rr\"",
+        "no_connection = \"reset\"",
+        "flow_memory = \"60s\"",
+        "mss_clamp = 1000",
+    ][usize::from(number / 10 % 6)];
+    let more = if protocol == "udp" {
+        more.replace("mss_clamp = 1000", "").replace("no_connection = \"reset\"", "")
+    } else {
+        more.to_owned()
+    };
+    // A small one is made quickly.
+    let table = "maglev_table_size = 251\n";
+    let table = if more.contains("scheduler") { "" } else { table };
+    let clients = if number >= 200 { "[clients]\ndeny = [\"10.0.1.0/28\"]\nallow = [\"10.0.1.4/32\"]\n" } else { "" };
+    let port = if matches!(mode, "fullnat" | "nat") { 8080 } else { 80 };
+    let backends: String = (2..5)
+        .map(|last| {
+            format!(
+                "[[service.backend]]\naddress = \"10.0.0.{last}\"\nport = {port}\nmac = \"02:00:00:00:00:{last:02x}\"\n"
+            )
+        })
+        .collect();
+    format!(
+        "{clients}[[interface]]\nport = 0\naddresses = [\"10.0.0.254/16\"]\n\
+         [[service]]\nname = \"one\"\nvip = \"10.0.0.10\"\nport = 80\nmode = \"{mode}\"\nprotocol = \"{protocol}\"\n{table}{more}\n{backends}\
+         [[service]]\nname = \"all\"\nvip = \"10.0.0.11\"\nprotocol = \"any\"\nlocal_addresses = [\"10.0.0.12\"]\nmaglev_table_size = 251\n\
+         [[service.backend]]\naddress = \"10.0.0.9\"\n"
+    )
+}
+
+/// Where packets go; all are counted.
+#[derive(Default)]
+struct Tally {
+    sent: Vec<Vec<u8>>,
+    passed: Vec<(usize, Vec<u8>)>,
+    gone: usize,
+    created: usize,
+}
+
+impl Output<Frame> for Tally {
+    fn transmit(&mut self, packet: Frame, _port: PortId) {
+        self.sent.push(packet.into_bytes());
+    }
+
+    fn hand_over(&mut self, packet: Frame, to: WorkerId) -> Result<(), Frame> {
+        self.passed.push((to.index(), packet.into_bytes()));
+        Ok(())
+    }
+
+    fn discard(&mut self, _packet: Frame) {
+        self.gone += 1;
+    }
+
+    fn create(&mut self, frame: &[u8]) -> Option<Frame> {
+        self.created += 1;
+        Some(Frame::new(frame.to_vec(), PortId(0)))
+    }
+}
+
+/// A balancer in memory.
+pub struct Balancer {
+    publisher: Publisher,
+    snapshot: Snapshot,
+    workers: Vec<Pipeline<Frame>>,
+    counters: Arc<PerWorker<WorkerCounters>>,
+    now: Instant,
+    given: usize,
+    accounted: usize,
+    /// Whether all that came in so far had right checksums.
+    is_sound: bool,
+    last: Option<Vec<u8>>,
+}
+
+impl Balancer {
+    /// With `workers` workers and configuration number `number`.
+    pub fn new(workers: u16, number: u8) -> Self {
+        let config =
+            config::file::load("fuzz", configuration(number).as_bytes()).unwrap_or_else(|it| panic!("{it}")).config;
+        let port = Port { id: PortId(0), name: "memory".to_owned(), mac: MacAddr(LEAT), mtu: 1500 };
+        let mut publisher = Publisher::new(vec![port], usize::from(workers));
+        let snapshot = publisher.publish(&config, &Snapshot::from(Parts::default()), Instant::ZERO).expect("it fits");
+        let steering = Steering::Modulo { workers };
+        // The same in each run, or nothing could be repeated.
+        let hasher = FlowHasher::with_key((1, 2));
+        let counters = Arc::new(per_worker(usize::from(workers)));
+        let pipelines = (0..workers).map(|worker| {
+            let share = PortShare::new(&steering, WorkerId(worker)).expect("few workers");
+            let mut pipeline = Pipeline::new(Settings {
+                id: WorkerId(worker),
+                steering: steering.clone(),
+                hasher,
+                conntrack: Conntrack::new(&ConntrackSettings {
+                    connections: CONNECTIONS,
+                    hasher,
+                    timeouts: config.timeouts,
+                    share,
+                }),
+                persistence: Persistence::new(16, hasher),
+                flow_memory: FlowMemory::new(16),
+                clients: Persistence::new(16, hasher),
+                counters: Arc::clone(&counters),
+                courier: Arc::default(),
+            });
+            pipeline.adopt(&snapshot);
+            pipeline
+        });
+        let workers = pipelines.collect();
+        let now = Instant::ZERO;
+        Self { publisher, snapshot, workers, counters, now, given: 0, accounted: 0, is_sound: true, last: None }
+    }
+
+    /// Lets one thing happen.
+    pub fn step(&mut self, step: &Step) {
+        match step {
+            Step::Bytes(bytes, is_for_leat) => {
+                let mut frame = bytes.clone();
+                if *is_for_leat && frame.len() >= 6 {
+                    frame[..6].copy_from_slice(&LEAT);
+                }
+                self.is_sound = false;
+                self.take(0, frame);
+            }
+            Step::Client(shape) => {
+                let frame = self.client(shape);
+                self.take(shape.worker.into(), frame);
+            }
+            Step::Backend(shape) => {
+                if let Some(frame) = self.answer(shape) {
+                    self.take(shape.worker.into(), frame);
+                }
+            }
+            Step::Error { kind, code, quoted, from } => {
+                if let Some(frame) = self.error(*kind, *code, *quoted, *from) {
+                    self.take((*from).into(), frame);
+                }
+            }
+            Step::Pieces { shape, size, without, twice, is_reversed } => {
+                let frame = self.client(shape);
+                let mut pieces = pieces(&frame, 8 * (1 + usize::from(*size)));
+                if *is_reversed {
+                    pieces.reverse();
+                }
+                for (number, piece) in pieces.into_iter().enumerate() {
+                    let times =
+                        usize::from(number != usize::from(*without)) + usize::from(number == usize::from(*twice));
+                    for _ in 0..times {
+                        self.take(shape.worker.into(), piece.clone());
+                    }
+                }
+            }
+            Step::Wait { millis, many } => {
+                let times = if *many { 1000 } else { 1 };
+                self.pass(Duration::from_millis(u64::from(*millis) * times));
+            }
+            Step::Reload(number) => self.reload(*number),
+        }
+    }
+
+    /// Lets all come to rest, and insists that nothing is left.
+    pub fn finish(mut self) {
+        for _ in 0..8 {
+            self.pass(LONG);
+        }
+        for worker in 0..self.workers.len() {
+            let mut output = Tally::default();
+            let mut context =
+                Context { snapshot: &self.snapshot, now: self.now, output: &mut output, tracer: &mut Silent };
+            self.workers[worker].close(&mut context);
+            self.settle(output);
+        }
+        assert_eq!(self.given, self.accounted, "every packet was sent or dropped, once");
+        for (_, backend) in self.snapshot.backends() {
+            assert_eq!(
+                (backend.open(), backend.connections()),
+                (0, 0),
+                "no connection is left, and so no port is in use"
+            );
+        }
+        assert_eq!(self.counters.iter().map(|worker| worker.connections.value()).sum::<u64>(), 0);
+    }
+
+    fn take(&mut self, worker: usize, frame: Vec<u8>) {
+        let worker = worker % self.workers.len();
+        self.given += 1;
+        let mut queue = VecDeque::from([(worker, frame, false)]);
+        let mut hops = 0;
+        while let Some((worker, frame, is_handed_over)) = queue.pop_front() {
+            let mut burst = Burst::new();
+            burst.push(Frame::new(frame, PortId(0)));
+            let mut output = Tally::default();
+            let mut context =
+                Context { snapshot: &self.snapshot, now: self.now, output: &mut output, tracer: &mut Silent };
+            match is_handed_over {
+                true => self.workers[worker].take_over(&mut burst, &mut context),
+                false => self.workers[worker].process(&mut burst, &mut context),
+            }
+            queue.extend(output.passed.drain(..).map(|(to, frame)| (to, frame, true)));
+            self.settle(output);
+            hops += 1;
+            assert!(hops < 2000, "packets go round between workers");
+        }
+    }
+
+    /// Keeps account of what a worker gave away, and looks at what it sent.
+    fn settle(&mut self, output: Tally) {
+        self.given += output.created;
+        self.accounted += output.sent.len() + output.gone;
+        assert!(output.passed.is_empty());
+        for frame in output.sent {
+            if frame[12..14] == [8, 0] {
+                check(&frame, self.is_sound);
+                self.last = Some(frame);
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        for worker in 0..self.workers.len() {
+            let mut output = Tally::default();
+            let mut context =
+                Context { snapshot: &self.snapshot, now: self.now, output: &mut output, tracer: &mut Silent };
+            self.workers[worker].upkeep(&mut context);
+            self.settle(output);
+        }
+    }
+
+    fn reload(&mut self, number: u8) {
+        let config =
+            config::file::load("fuzz", configuration(number).as_bytes()).unwrap_or_else(|it| panic!("{it}")).config;
+        // Some changes take a restart.
+        if let Ok(next) = self.publisher.publish(&config, &self.snapshot, self.now) {
+            self.snapshot = next;
+            for worker in &mut self.workers {
+                worker.adopt(&self.snapshot);
+            }
+        }
+    }
+
+    fn client(&mut self, shape: &Shape) -> Vec<u8> {
+        let from = ([10, 0, 1, shape.client % 32], 4000 + u16::from(shape.port % 4));
+        let to = if shape.client & 0x80 == 0 { (VIP, 80) } else { ([10, 0, 0, 11], 5000 + u16::from(shape.port % 2)) };
+        self.packet([2, 0, 0, 0, 1, shape.client % 3], from, to, shape)
+    }
+
+    /// What the receiver of the last packet says to it.
+    fn answer(&mut self, shape: &Shape) -> Option<Vec<u8>> {
+        let last = self.last.clone()?;
+        let packet = SlicedPacket::from_ethernet(&last).ok()?;
+        let Some(NetSlice::Ipv4(ip)) = &packet.net else { return None };
+        let ports = match packet.transport.as_ref()? {
+            TransportSlice::Tcp(tcp) => (tcp.destination_port(), tcp.source_port()),
+            TransportSlice::Udp(udp) => (udp.destination_port(), udp.source_port()),
+            _ => (0, 0),
+        };
+        let (from, to) = ((ip.header().destination(), ports.0), (ip.header().source(), ports.1));
+        Some(self.packet(last[..6].try_into().ok()?, from, to, shape))
+    }
+
+    fn packet(&mut self, mac: [u8; 6], from: ([u8; 4], u16), to: ([u8; 4], u16), shape: &Shape) -> Vec<u8> {
+        let builder = PacketBuilder::ethernet2(mac, LEAT).ipv4(from.0, to.0, if shape.ttl == 0 { 1 } else { 64 });
+        let payload = vec![shape.payload; usize::from(shape.payload)];
+        let mut frame = Vec::new();
+        match shape.protocol % 8 {
+            0 => builder.icmpv4_echo_request(from.1, 1).write(&mut frame, &payload),
+            1 => builder.icmpv4_echo_reply(to.1, 1).write(&mut frame, &payload),
+            2 | 3 | 4 => builder.udp(from.1, to.1).write(&mut frame, &payload),
+            _ => {
+                let (seq, ack) = (
+                    1000_u32.wrapping_add_signed(shape.sequence.into()),
+                    1000_u32.wrapping_add_signed(shape.acknowledgment.into()),
+                );
+                let mut tcp = builder.tcp(from.1, to.1, seq, 1000);
+                if shape.flags & 1 != 0 {
+                    tcp = tcp.fin();
+                }
+                if shape.flags & 2 != 0 {
+                    tcp = tcp.syn();
+                }
+                if shape.flags & 4 != 0 {
+                    tcp = tcp.rst();
+                }
+                if shape.flags & 16 != 0 {
+                    tcp = tcp.ack(ack);
+                }
+                tcp.write(&mut frame, &payload)
+            }
+        }
+        .expect("short packets can be built");
+        if let Some((at, by)) = shape.damage {
+            let at = 12 + usize::from(at) % (frame.len() - 12);
+            frame[at] ^= by;
+            self.is_sound &= by == 0;
+        }
+        frame
+    }
+
+    fn error(&mut self, kind: u8, code: u8, quoted: u8, from: u8) -> Option<Vec<u8>> {
+        let last = self.last.clone()?;
+        let quoted = last.get(14..last.len().min(14 + usize::from(quoted)))?;
+        let to: [u8; 4] = last[26..30].try_into().ok()?;
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2([2, 0, 0, 0, 9, 9], LEAT)
+            .ipv4([10, 0, 0, from], to, 64)
+            .icmpv4_raw([3, 4, 5, 11, 12][usize::from(kind % 5)], code, [0, 0, 2, kind])
+            .write(&mut frame, quoted)
+            .ok()?;
+        Some(frame)
+    }
+}
+
+/// Cuts the packet in `frame` into pieces of `size` bytes of payload.
+fn pieces(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
+    let Ok((ip, payload)) = Ipv4Header::from_slice(&frame[14..]) else { return vec![frame.to_vec()] };
+    let count = payload.len().div_ceil(size).max(1);
+    let piece = |(number, part): (usize, &[u8])| {
+        let mut ip = ip.clone();
+        ip.dont_fragment = false;
+        ip.more_fragments = number + 1 < count;
+        ip.fragment_offset = IpFragOffset::try_new((number * size / 8) as u16).expect("short packets");
+        ip.set_payload_len(part.len()).expect("short packets");
+        ip.header_checksum = ip.calc_header_checksum();
+        let mut piece = frame[..14].to_vec();
+        ip.write(&mut piece).expect("a vector takes all");
+        piece.extend_from_slice(part);
+        piece
+    };
+    payload.chunks(size).enumerate().map(piece).collect()
+}
+
+/// Insists that a frame which leat sent is one that others take: with right checksums, those of the transport too where all that
+/// came in had such.
+fn check(frame: &[u8], is_sound: bool) {
+    let Ok((ip, payload)) = Ipv4Header::from_slice(&frame[14..]) else { panic!("leat has sent no IPv4: {frame:02x?}") };
+    assert_eq!(ip.header_checksum, ip.calc_header_checksum(), "{frame:02x?}");
+    assert!(usize::from(ip.total_len) + 14 <= frame.len());
+    let is_fragment = ip.more_fragments || ip.fragment_offset.value() != 0;
+    if !is_sound || is_fragment {
+        return;
+    }
+    if ip.protocol.0 == 4 {
+        let inner = [&frame[..14], payload].concat();
+        return check(&inner, is_sound);
+    }
+    let packet = SlicedPacket::from_ethernet(frame).unwrap_or_else(|error| panic!("{error}: {frame:02x?}"));
+    let right = match packet.transport {
+        Some(TransportSlice::Tcp(tcp)) => {
+            tcp.checksum() == tcp.calc_checksum_ipv4(ip.source, ip.destination).unwrap_or(0)
+        }
+        Some(TransportSlice::Udp(udp)) => {
+            udp.checksum() == 0 || udp.checksum() == udp.to_header().calc_checksum_ipv4(&ip, udp.payload()).unwrap_or(0)
+        }
+        Some(TransportSlice::Icmpv4(icmp)) => icmp.checksum() == icmp.icmp_type().calc_checksum(icmp.payload()),
+        _ => true,
+    };
+    assert!(right, "a wrong checksum: {frame:02x?}");
+}
