@@ -319,6 +319,7 @@ fn read_backend(text: &str, problems: &Problems) -> Option<DraftBackend> {
         address: At::new(address.to_owned(), &place),
         port: port.map(|port| At::new(port, &place)),
         weight,
+        max_connections: None,
         mac,
     })
 }

@@ -109,5 +109,6 @@ pub(super) struct DraftBackend {
     pub(super) address: At<String>,
     pub(super) port: Option<At<i128>>,
     pub(super) weight: Option<At<i128>>,
+    pub(super) max_connections: Option<At<i128>>,
     pub(super) mac: Option<At<String>>,
 }

@@ -182,6 +182,9 @@ fn write_backend(text: &mut String, service: &Service, backend: &Backend) -> fmt
     if backend.weight != 1 {
         writeln!(text, "  weight = {}", backend.weight)?;
     }
+    if let Some(most) = backend.max_connections {
+        writeln!(text, "  max_connections = {most}")?;
+    }
     if let Some(mac) = backend.mac {
         writeln!(text, "  mac = \"{mac}\"")?;
     }
@@ -232,6 +235,7 @@ mod tests {
             "[[service]]\nvip = \"10.0.0.1\"\nport = 80\nhealth = { type = \"http\", host = \"a\", status = 204, \
              body = \"o\\\"k\", start_delay = \"3s\", jitter = \"500ms\", port = 81 }\nslow_start = \"30s\"\npanic = 50\non_failure = \"reset\"\n",
             "[clients]\ndeny = [\"0.0.0.0/0\"]\nallow = [\"192.0.2.0/24\", \"10.0.0.0/8\"]\n",
+            "[[service]]\nvip = \"10.0.0.1\"\nport = 80\nbackend = [{ address = \"10.0.0.2\", max_connections = 7 }]\n",
             "user = \"nobody\"\nstandby = true\napi_token_file = \"/a/b\"\nmac = \"02:00:00:00:00:01\"\nbuffers = 5\n[[service]]\nvip = \"10.0.0.1\"\nprotocol = \"any\"\nmode = \"dr\"\n",
         ];
         for example in examples {

@@ -231,7 +231,8 @@ fn read_backend(table: Table<'_>) -> Option<DraftBackend> {
     let address = table.string("address");
     let port = table.integer("port");
     let weight = table.integer("weight");
+    let max_connections = table.integer("max_connections");
     let mac = table.string("mac");
     table.finish(&[]);
-    Some(DraftBackend { address: address?, port, weight, mac })
+    Some(DraftBackend { address: address?, port, weight, max_connections, mac })
 }

@@ -274,6 +274,8 @@ pub struct Backend {
     pub port: u16,
     /// Its share of new connections relative to the others; 0 gets none (drained).
     pub weight: u16,
+    /// The most connections that it has open at a time, over all lcores, if there is such a limit; not 0.
+    pub max_connections: Option<u32>,
     /// Its Ethernet address, when it is not to be resolved. Unicast.
     pub mac: Option<MacAddr>,
 }

@@ -127,6 +127,9 @@ fn write_service(page: &mut String, service: &Service) -> std::fmt::Result {
             write!(page, ":{}", backend.port)?;
         }
         write!(page, ", weight {}", backend.weight)?;
+        if let Some(most) = backend.max_connections {
+            write!(page, ", at most {most} connections")?;
+        }
         if backend.weight == 0 {
             write!(page, " (drained)")?;
         }
@@ -211,7 +214,7 @@ mod tests {
             "  mode       fullnat, from 10.0.0.11",
             "  scheduler  maglev, a table of 65537",
             "  persists   5m after a client's last packet",
-            "  backend    10.0.0.2:8080, weight 1",
+            "  backend    10.0.0.2:8080, weight 1, at most 10000 connections",
             "  backend    10.0.0.3:8080, weight 1, at 02:00:00:00:00:03",
             "  memory     of a flow's backend for 5m after its end",
             "  mss clamp  1460 bytes",

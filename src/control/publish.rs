@@ -358,7 +358,7 @@ impl Succession<'_> {
         let known: HashMap<_, _> = known.map(|it| ((it.1.address, it.1.port), it)).collect();
         let mut members = Vec::new();
         for backend in &service.backends {
-            let config::Backend { address, port, weight, mac, .. } = *backend;
+            let config::Backend { address, port, weight, max_connections, mac, .. } = *backend;
             let before = known.get(&(address, port));
             let number = match before {
                 Some((id, _)) => *id,
@@ -376,6 +376,7 @@ impl Succession<'_> {
                     address,
                     port,
                     weight,
+                    max_connections,
                     up,
                     is_draining: false,
                     neighbor: self.hops.towards(address, mac, asker(address, service)),

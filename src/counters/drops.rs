@@ -101,6 +101,7 @@ drop_reasons! {
     NoService = "no_service": "an address of leat's, but no service on that protocol and port",
     VipWithdrawn = "vip_withdrawn": "a ping to a VIP that is withdrawn",
     NoBackend = "no_backend": "a service with no backend that takes new connections",
+    BackendsFull = "backends_full": "a new connection while all backends have as many as they may",
     NoConnection = "no_connection": "a client's TCP segment without SYN that belongs to no connection",
     NotRouted = "not_routed": "a backend's own traffic, which leat does not route",
     BackendAsClient = "backend_as_client": "a backend that asks its own service in nat, where it could not be told from a client",

@@ -89,6 +89,8 @@ pub enum Grounds {
     Remembered,
     /// The client had it before, and persistence keeps it.
     Persistent,
+    /// The scheduler chose this one, which has as many connections as it may; so another.
+    Instead(BackendId),
     /// The scheduler chose it.
     Chosen(Why),
 }

@@ -204,6 +204,8 @@ pub struct BackendStatus {
     pub port: u16,
     /// Its weight.
     pub weight: u16,
+    /// The most connections that it may have open at a time, if there is such a limit.
+    pub max_connections: Option<u32>,
     /// Whether it is no longer configured, and here only until its connections have ended.
     pub draining: bool,
     /// Whether it is alive; nothing when it is not probed.
@@ -311,6 +313,7 @@ impl Source {
                 address: backend.address.to_string(),
                 port: backend.port,
                 weight: backend.weight,
+                max_connections: backend.max_connections,
                 draining: backend.is_draining,
                 health: self.health(id),
                 connections: backend.connections(),

@@ -66,6 +66,7 @@ impl<P: Packet> Pipeline<P> {
         let mut turn = self.turns.get(id.index()).copied().unwrap_or_default();
         match self.select(flow, hash, id, service, tick, snapshot, &mut turn) {
             Some((backend, grounds)) => Outlook::New { service: id, backend, grounds },
+            None if snapshot.takes_connections(id) => refused(Some(id), DropReason::BackendsFull),
             None => refused(Some(id), DropReason::NoBackend),
         }
     }

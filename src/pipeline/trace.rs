@@ -70,6 +70,15 @@ pub enum Note<'a> {
     Fragmented(usize),
     /// The client had this backend before, and persistence keeps it.
     Persistent(Ipv4Addr, u16),
+    /// The scheduler chose another backend, which has as many connections as it may, so it is this one.
+    Instead {
+        /// Its address.
+        address: Ipv4Addr,
+        /// Its port, in host byte order.
+        port: u16,
+        /// The other's address and port.
+        full: (Ipv4Addr, u16),
+    },
     /// The scheduler chose this backend.
     Chosen {
         /// Its address.
@@ -248,6 +257,10 @@ impl fmt::Display for Note<'_> {
             Self::Fragmented(pieces) => write!(f, "cut into {pieces} pieces"),
             Self::Persistent(address, port) => {
                 write!(f, "new connection → backend {}, which this client had before", Endpoint(*address, *port))
+            }
+            Self::Instead { address, port, full: (full, full_port) } => {
+                let (to, full) = (Endpoint(*address, *port), Endpoint(*full, *full_port));
+                write!(f, "new connection: {full} has as many as it may → backend {to}")
             }
             Self::Chosen { address, port, why } => {
                 write!(f, "new connection: {why} → backend {}", Endpoint(*address, *port))

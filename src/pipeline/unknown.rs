@@ -18,9 +18,12 @@ use crate::id::{BackendId, ServiceId, WorkerId};
 use crate::inquiry::Grounds;
 use crate::io::{Output, Packet};
 use crate::scheduler::{Choice, Turn};
-use crate::service::{Mode, NoConnection, Service, Snapshot};
+use crate::service::{Backend, Mode, NoConnection, Service, Snapshot};
 use crate::time::Tick;
 use crate::wire::{ipv4, tcp};
+
+/// How many more choices of the scheduler's are asked for when a backend has as many connections as it may.
+const OTHER_CHOICES: u32 = 8;
 
 /// How a connection comes to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +104,9 @@ impl<P: Packet> Pipeline<P> {
         let tick = context.now.tick();
         let chosen = self.choose(flow, id, service, tick, context);
         let Some((chosen, backend)) = chosen.and_then(|id| Some((id, snapshot.backend(id)?))) else {
-            return self.drop(packet, DropReason::NoBackend, context);
+            let all_full = snapshot.takes_connections(id);
+            let reason = if all_full { DropReason::BackendsFull } else { DropReason::NoBackend };
+            return self.drop(packet, reason, context);
         };
         let opening = Opening {
             original: headers.key(),
@@ -179,6 +184,10 @@ impl<P: Packet> Pipeline<P> {
         context.tracer.note(match grounds {
             Grounds::Remembered => Note::Remembered(address, port),
             Grounds::Persistent => Note::Persistent(address, port),
+            Grounds::Instead(full) => match snapshot.backend(full) {
+                Some(full) => Note::Instead { address, port, full: (full.address, full.port) },
+                None => Note::Persistent(address, port),
+            },
             Grounds::Chosen(why) => Note::Chosen { address, port, why },
         });
         Some(chosen)
@@ -197,7 +206,8 @@ impl<P: Packet> Pipeline<P> {
         turn: &mut Turn,
     ) -> Option<(BackendId, Grounds)> {
         let is_usable = |chosen: &BackendId| {
-            snapshot.backend(*chosen).is_some_and(|backend| backend.service == id && backend.takes_connections())
+            let may = |backend: &Backend| backend.service == id && backend.takes_connections() && !backend.is_full();
+            snapshot.backend(*chosen).is_some_and(may)
         };
         if service.flow_memory.is_some()
             && let Some(chosen) = self.flow_memory.find(hash, tick).filter(is_usable)
@@ -211,7 +221,31 @@ impl<P: Packet> Pipeline<P> {
         }
         let open = |backend| snapshot.backend(backend).map_or(0, |backend| backend.open());
         let Choice { backend, why } = service.schedule.choose(key, turn, open)?;
+        if snapshot.backend(backend).is_some_and(Backend::is_full) {
+            return Some((self.choose_another(key, service, turn, open, is_usable)?, Grounds::Instead(backend)));
+        }
         Some((backend, Grounds::Chosen(why)))
+    }
+
+    /// A backend in place of the scheduler's choice, which has as many connections as it may: what the scheduler says of flows that
+    /// are nearly this one, and after some of these, the first that has room.
+    #[cold]
+    fn choose_another(
+        &self,
+        key: &FlowKey,
+        service: &Service,
+        turn: &mut Turn,
+        open: impl Fn(BackendId) -> u64 + Copy,
+        is_usable: impl Fn(&BackendId) -> bool,
+    ) -> Option<BackendId> {
+        let mut others = (1..=OTHER_CHOICES).filter_map(|number| {
+            let src = u32::from(key.src) ^ number.wrapping_mul(0x9e37_79b9);
+            let flow = FlowKey { src: src.into(), ..*key };
+            Some(service.schedule.choose(&flow, turn, open)?.backend)
+        });
+        others
+            .find(|backend| is_usable(backend))
+            .or_else(|| service.backends.iter().copied().find(|backend| is_usable(backend)))
     }
 
     /// A packet that no client sent to a service.

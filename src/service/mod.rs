@@ -73,6 +73,8 @@ pub struct Backend {
     pub port: u16,
     /// Its share of new connections.
     pub weight: u16,
+    /// The most connections that it may have open, over all workers.
+    pub max_connections: Option<u32>,
     /// Whether it is alive.
     pub up: bool,
     /// Whether it is no longer configured: it takes no connection, and those that it has go on.
@@ -138,6 +140,12 @@ impl Backend {
     #[inline(always)]
     pub const fn takes_connections(&self) -> bool {
         self.up && self.weight > 0 && !self.is_draining
+    }
+
+    /// Whether it has as many connections open as it may. Workers that ask at the same time may each open one more.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.max_connections.is_some_and(|most| self.open() >= u64::from(most))
     }
 
     /// Connections that are open now, over all workers.

@@ -21,6 +21,10 @@ pub(crate) const BAD: &[Row] = &[
         &["leat.toml:3:", "allow 10.0.0.0/8 is in deny as well"],
     ),
     toml("[clients]\nblock = []", &["block"]),
+    toml(
+        "[[service]]\nvip = \"10.0.0.1\"\nport = 80\nbackend = [{ address = \"10.0.0.2\", max_connections = 0 }]",
+        &["leat.toml:4:", "max_connections"],
+    ),
     toml("mac = 5", &["leat.toml:1:7", "mac must be a string"]),
     toml("service = 5", &["service must be a list of tables, not a number"]),
     toml("[service]\nvip = \"10.0.0.10\"", &["leat.toml:1:", "write [[service]], with two brackets"]),

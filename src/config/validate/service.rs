@@ -196,8 +196,11 @@ fn backend(
         }
     };
     let weight = checked(problems, context, &draft.weight, 1, |given| value::in_range("weight", *given, 0, u16::MAX));
+    let max_connections = checked(problems, context, &draft.max_connections, None, |given| {
+        value::in_range("max_connections", *given, 1, u32::MAX).map(Some)
+    });
     let mac = checked(problems, context, &draft.mac, None, |text| value::station(text).map(Some));
-    Some(Backend { address: address?, port: port?, weight: weight?, mac: mac? })
+    Some(Backend { address: address?, port: port?, weight: weight?, max_connections: max_connections?, mac: mac? })
 }
 
 /// No name twice, and no VIP, protocol and port twice. An exact service beside an `any` is legal.

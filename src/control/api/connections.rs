@@ -295,6 +295,10 @@ impl Scene {
                 explanation.why = match grounds {
                     Grounds::Remembered => "this flow had it before, and the service remembers flows".to_owned(),
                     Grounds::Persistent => "this client had it before, and persistence keeps it".to_owned(),
+                    Grounds::Instead(full) => {
+                        let full = self.snapshot.backend(full).map(|it| Endpoint(it.address, it.port).to_string());
+                        format!("backend {} has as many connections as it may", full.unwrap_or_default())
+                    }
                     Grounds::Chosen(why) => why.to_string(),
                 };
             }

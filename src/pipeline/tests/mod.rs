@@ -12,6 +12,7 @@ mod errors;
 mod express;
 mod fragments;
 mod fullnat;
+mod limits;
 mod liveness;
 mod modes;
 mod reload;
