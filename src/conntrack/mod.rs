@@ -58,7 +58,7 @@ pub struct Settings {
 pub struct Opened {
     /// Where it is.
     pub index: ConnectionIndex,
-    /// A connection that is gone now: it had rested on the port, or its record or port was needed. It was over or
+    /// A connection that is gone now: it had rested on the port, or its record was needed. It was over or
     /// [half-open](State::is_half_open), and may still count as open.
     pub ended: Option<Connection>,
 }
@@ -69,8 +69,7 @@ pub enum OpenError {
     /// All connections that there is room for exist, and none that is over or half-open was found among the next few.
     #[error("the connection table is full")]
     TableFull,
-    /// Every source port towards this backend is in use, at each local address, and by no half-open connection that was
-    /// found.
+    /// Every source port towards this backend is in use, at each local address. [`Conntrack::evict_for_port`] may find one.
     #[error("no source port towards the backend is free")]
     PortsExhausted,
     /// The client talks from the same port with the same backend through another service, and `nat` could not tell the
@@ -279,7 +278,7 @@ impl Conntrack {
     }
 
     /// Opens a connection and gives it a source port. A full table makes room by forgetting a connection that rests or
-    /// whose time is over, or else one that is half-open; so do source ports that are all in use.
+    /// whose time is over, or else one that is half-open.
     ///
     /// # Errors
     ///
@@ -291,21 +290,13 @@ impl Conntrack {
         } else {
             Some(self.find_room(opening.now).ok_or(OpenError::TableFull)?)
         };
-        let (choice, evicted) = match self.choose_way(opening) {
-            Err(OpenError::PortsExhausted) => {
-                let evicted = self.evict_for_port(opening).ok_or(OpenError::PortsExhausted)?;
-                (self.choose_way(opening)?, Some(evicted))
-            }
-            choice => (choice?, None),
-        };
-        // One that gave up its port has given up its record.
-        let over = over.filter(|_| evicted.is_none());
+        let choice = self.choose_way(opening)?;
         let connection = choice.connection(opening);
         let Ok(index) = self.table.insert(connection, opening.hash, choice.reply_hash) else {
             self.rest(&connection);
             return Err(OpenError::TableFull);
         };
-        let ended = evicted.or_else(|| choice.resting.or(over).map(|index| self.end(index)));
+        let ended = choice.resting.or(over).map(|index| self.end(index));
         if over.is_some() {
             self.prepare_room();
         }

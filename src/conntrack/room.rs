@@ -46,9 +46,9 @@ impl Conntrack {
         half_open.index
     }
 
-    /// Ends a half-open connection whose source port the new one could have. Returns what it was.
+    /// Ends a half-open connection whose source port the new one could have, if it meets one. Returns what it was.
     #[cold]
-    pub(super) fn evict_for_port(&mut self, opening: &Opening<'_>) -> Option<Connection> {
+    pub fn evict_for_port(&mut self, opening: &Opening<'_>) -> Option<Connection> {
         let mut half_open = Oldest::default();
         for _ in 0..PORT_ROOM_TRIES.min(self.table.used()) {
             let index = self.next_for_room();

@@ -8,12 +8,12 @@
 use std::net::Ipv4Addr;
 
 use super::known::link;
-use super::{Context, Note, Pipeline, Tracer, mac};
+use super::{Context, Note, Pipeline, Tracer, hop, ipv4_of, mac};
 use crate::conntrack::{ConnectionIndex, Direction};
 use crate::counters::DropReason;
 use crate::flow::FlowKey;
 use crate::forward::{self, Complaint, LONGEST_COMPLAINT};
-use crate::id::{PortId, WorkerId};
+use crate::id::WorkerId;
 use crate::io::{Output, Packet};
 use crate::neighbor::Hop;
 use crate::service::{Mode, Snapshot};
@@ -75,7 +75,7 @@ impl<P: Packet> Pipeline<P> {
         let Some(backend) = snapshot.backend(connection.backend()) else {
             return self.drop(packet, DropReason::NoBackend, context);
         };
-        let Some(outer) = packet.data().get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new) else {
+        let Some(outer) = ipv4_of(&packet) else {
             return self.drop(packet, DropReason::Ipv4Truncated, context);
         };
         let (source, ttl) = (outer.source(), outer.ttl());
@@ -124,13 +124,12 @@ impl<P: Packet> Pipeline<P> {
         reason: DropReason,
         context: &mut Context<'_, O, T>,
     ) {
-        if let Some(error) = self.complaint(&packet, complaint, context)
-            && let (Some(link), Some(sender)) = (link(&packet), sender(&packet))
+        if let (Some(link), Some(sender)) = (link(&packet), ipv4_of(&packet).map(ipv4::Header::source))
+            && let Some(error) = self.complaint(&packet, complaint, context)
         {
             context.tracer.note(Note::Complained(complaint));
             self.count().originated.add(1);
-            let hop = Hop { mac: link.mac(), port: PortId(link.port().into()) };
-            self.send_quietly(error, sender, hop, context);
+            self.send_quietly(error, sender, hop(link), context);
         }
         self.drop(packet, reason, context);
     }
@@ -189,13 +188,9 @@ impl<'a> Error<'a> {
     }
 }
 
-fn sender<P: Packet>(packet: &P) -> Option<Ipv4Addr> {
-    packet.data().get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new).map(ipv4::Header::source)
-}
-
 /// As whom leat complains: as a router on the way it has an own address, if any; else it is the one that was spoken to.
 fn speaker<P: Packet>(packet: &P, complaint: Complaint, snapshot: &Snapshot) -> Option<Ipv4Addr> {
-    let ip = packet.data().get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new)?;
+    let ip = ipv4_of(packet)?;
     let spoken_to = Some(ip.destination()).filter(|address| snapshot.owns_anywhere(*address));
     let own = snapshot.own_address(packet.ingress());
     match complaint {

@@ -6,12 +6,10 @@
 //! holds both against each other.
 
 use super::classify::{Headers, Kind};
-use super::{Context, Flow, Pipeline, Tracer};
+use super::{Context, Flow, Pipeline, Tracer, hop};
 use crate::conntrack::{Candidate, Direction, Segment};
 use crate::forward::{self, PLAIN_HEADERS};
-use crate::id::PortId;
 use crate::io::{Output, Packet};
-use crate::neighbor::Hop;
 use crate::service::Forwarding;
 use crate::time::Tick;
 use crate::wire::{ethernet, ipv4, tcp};
@@ -55,10 +53,7 @@ impl<P: Packet> Pipeline<P> {
                 }
                 backend.neighbor.hop().filter(|_| self.waiting.is_empty())
             }
-            Direction::Reply => {
-                let link = Hop { mac: link.mac(), port: PortId(link.port().into()) };
-                Some(link).filter(|_| !snapshot.has_routes())
-            }
+            Direction::Reply => Some(hop(link)).filter(|_| !snapshot.has_routes()),
         };
         let Some(hop) = hop else { return Some(packet) };
         let Some(exit) = snapshot.exit(hop.port).filter(|exit| frame_len <= exit.longest) else { return Some(packet) };

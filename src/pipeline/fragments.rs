@@ -10,8 +10,8 @@
 
 use super::classify::{self, Headers};
 use super::known::segment;
-use super::{Context, End, Flow, Note, Pipeline, Tracer};
-use crate::conntrack::{Change, ConnectionIndex, Direction, Segment};
+use super::{Context, End, Flow, Note, Pipeline, Tracer, ipv4_mut, ipv4_of};
+use crate::conntrack::{ConnectionIndex, Direction, Segment};
 use crate::counters::DropReason;
 use crate::flow::{FlowKey, PackedKey, Protocol};
 use crate::fragment::{Fate, FragmentKey, Gathering, Span};
@@ -19,7 +19,7 @@ use crate::id::WorkerId;
 use crate::io::{Output, Packet};
 use crate::service::Snapshot;
 use crate::time::Instant;
-use crate::wire::{ethernet, ipv4};
+use crate::wire::ipv4;
 
 /// How a packet's first fragment went.
 #[derive(Clone, Copy)]
@@ -40,7 +40,7 @@ impl<P: Packet> Pipeline<P> {
     /// A fragment.
     #[cold]
     pub(super) fn fragment<O: Output<P>, T: Tracer>(&mut self, packet: P, context: &mut Context<'_, O, T>) {
-        let Some(ip) = header(&packet) else {
+        let Some(ip) = ipv4_of(&packet) else {
             return self.drop(packet, DropReason::Ipv4Truncated, context);
         };
         let key = key(ip);
@@ -130,7 +130,7 @@ impl<P: Packet> Pipeline<P> {
                 if *owner != self.id {
                     return self.hand_over(packet, *owner, context);
                 }
-                match header(&packet).map(key) {
+                match ipv4_of(&packet).map(key) {
                     Some(key) => self.pass_fragment(packet, key, span, self.id, context),
                     None => self.drop(packet, DropReason::Ipv4Truncated, context),
                 }
@@ -165,7 +165,12 @@ impl<P: Packet> Pipeline<P> {
         }
         let lead = self.leads.get(gatherer.index()).copied().flatten();
         match lead.filter(|lead| lead.packet == key) {
-            Some(lead) => self.follow_lead(packet, lead, span, context),
+            Some(lead) => {
+                if !span.more {
+                    self.note_lead(gatherer, None);
+                }
+                self.follow_lead(packet, lead, span, context);
+            }
             None => self.drop(packet, DropReason::FragmentOrphan, context),
         }
     }
@@ -184,13 +189,14 @@ impl<P: Packet> Pipeline<P> {
             Err(reason) => return self.drop(packet, reason, context),
         };
         let hash = self.hasher.hash_packed(&headers.packed);
-        let identification = self.translates(&headers, hash, context.snapshot).then(|| {
+        let known = self.conntrack.find(&headers.packed, hash);
+        let identification = self.translates(&headers, known, context.snapshot).then(|| {
             self.fragment_identification = self.fragment_identification.wrapping_add(self.workers);
             self.fragment_identification
         });
         set_identification(&mut packet, identification);
         let segment = segment(&packet, &headers).map(|it| (it, headers.transport_len.saturating_sub(it.payload_len)));
-        match self.conntrack.find(&headers.packed, hash) {
+        match known {
             Some((index, direction)) => {
                 self.known(packet, Flow { headers: &headers, hash }, index, direction, context);
             }
@@ -208,9 +214,9 @@ impl<P: Packet> Pipeline<P> {
         }
     }
 
-    /// Whether packets of this flow leave with other addresses than they came with.
-    fn translates(&self, headers: &Headers, hash: u64, snapshot: &Snapshot) -> bool {
-        match self.conntrack.find(&headers.packed, hash) {
+    /// Whether packets of this flow, with its connection if that is `known`, leave with other addresses than they came with.
+    fn translates(&self, headers: &Headers, known: Option<(ConnectionIndex, Direction)>, snapshot: &Snapshot) -> bool {
+        match known {
             Some((index, _)) => self.conntrack.connection(index).has_replies(),
             None => {
                 let service = snapshot.service_for(&headers.key()).and_then(|id| snapshot.service(id));
@@ -242,11 +248,11 @@ impl<P: Packet> Pipeline<P> {
             self.tell(index, direction, backend, true, context);
         }
         if connection.has_replies() {
-            if header(&packet).is_none_or(|ip| ip.ttl() <= 1) {
+            if ipv4_of(&packet).is_none_or(|ip| ip.ttl() <= 1) {
                 return self.drop(packet, DropReason::Ipv4Ttl, context);
             }
             let to = connection.key(direction.opposite()).reversed();
-            if let Some(mut ip) = packet.data_mut().get_mut(ethernet::HEADER_LEN..).and_then(ipv4::HeaderMut::new) {
+            if let Some(mut ip) = ipv4_mut(&mut packet) {
                 ip.forward(to.addresses());
             }
             set_identification(&mut packet, lead.identification);
@@ -261,8 +267,8 @@ impl<P: Packet> Pipeline<P> {
         let segment = Segment { payload_len: (last.end as u16).saturating_sub(header_len), ..first };
         let change = self.conntrack.track(lead.index, lead.direction, Some(&segment), context.now.tick()).change;
         let backend = context.snapshot.backend(self.conntrack.connection(lead.index).backend());
-        if let (Some(Change::Closed), Some(backend)) = (change, backend) {
-            backend.counters[self.id.index()].open.subtract(1);
+        if let (Some(change), Some(backend)) = (change, backend) {
+            self.count_change(backend, change);
         }
     }
 }
@@ -270,10 +276,6 @@ impl<P: Packet> Pipeline<P> {
 /// Whether fragments like this may be for leat to pass on: they come to one of its addresses, or from a backend of `nat`.
 fn is_wanted(key: &FragmentKey, snapshot: &Snapshot) -> bool {
     snapshot.owns_anywhere(key.dst) || snapshot.is_nat_backend(key.src)
-}
-
-fn header<P: Packet>(packet: &P) -> Option<ipv4::Header<'_>> {
-    packet.data().get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new)
 }
 
 fn key(ip: ipv4::Header<'_>) -> FragmentKey {
@@ -287,7 +289,7 @@ fn key(ip: ipv4::Header<'_>) -> FragmentKey {
 
 fn set_identification<P: Packet>(packet: &mut P, identification: Option<u16>) {
     if let Some(identification) = identification
-        && let Some(mut ip) = packet.data_mut().get_mut(ethernet::HEADER_LEN..).and_then(ipv4::HeaderMut::new)
+        && let Some(mut ip) = ipv4_mut(packet)
     {
         ip.set_identification(identification);
     }

@@ -4,17 +4,17 @@ use std::net::Ipv4Addr;
 
 use super::classify::{Headers, Kind};
 use super::unknown::Beginning;
-use super::{Context, Flow, Note, Pipeline, Tracer};
+use super::{Context, Flow, Note, Pipeline, Tracer, hop, ipv4_of};
 use crate::conntrack::{Change, ClientLink, Connection, ConnectionIndex, Direction, FlowMemory, Path, Segment};
 use crate::counters::DropReason;
 use crate::flow::{FlowHasher, PackedKey};
 use crate::forward;
-use crate::id::{PortId, ServiceId, WorkerId};
+use crate::id::{ServiceId, WorkerId};
 use crate::io::{Output, Packet};
 use crate::neighbor::Hop;
 use crate::service::{Backend, Forwarding, OnFailure, Snapshot};
 use crate::time::Tick;
-use crate::wire::{ethernet, ipv4, tcp};
+use crate::wire::{ethernet, tcp};
 
 /// Under which service number the clients of `nat` are known: they are known to the worker, whatever the service.
 pub(super) const NAT_CLIENTS: ServiceId = ServiceId(0);
@@ -50,11 +50,10 @@ impl<P: Packet> Pipeline<P> {
         let (to, link) = (connection.key(direction.opposite()).reversed(), connection.link());
         if let Some(change) = tracked.change {
             self.conntrack.settle(index, change);
-            match change {
-                Change::Closed => backend.counters[self.id.index()].open.subtract(1),
-                Change::Restored => backend.counters[self.id.index()].open.add(1),
-                Change::Reopen { keep_port } => return self.reopen(packet, flow, index, keep_port, context),
+            if let Change::Reopen { keep_port } = change {
+                return self.reopen(packet, flow, index, keep_port, context);
             }
+            self.count_change(backend, change);
         }
         if T::ENABLED {
             self.tell(index, direction, backend, tracked.in_window, context);
@@ -202,7 +201,7 @@ impl<P: Packet> Pipeline<P> {
         self.count_passed(backend, Direction::Reply, packet.frame_len());
         clamp_syn(&mut packet, flow, backend);
         forward::translate(packet.data_mut(), usize::from(flow.headers.transport), to);
-        self.send_to_client(packet, to, Hop { mac: link.mac(), port: PortId(link.port().into()) }, context);
+        self.send_to_client(packet, to, hop(link), context);
     }
 
     /// Sends a packet that goes in `direction` of `connection` and is as it shall be.
@@ -217,17 +216,15 @@ impl<P: Packet> Pipeline<P> {
     ) {
         match (direction, &backend.forwarding) {
             (Direction::Reply, _) => {
-                let link = connection.link();
-                let hop = Hop { mac: link.mac(), port: PortId(link.port().into()) };
-                self.send_to_client(packet, &connection.key(Direction::Original).reversed(), hop, context);
+                let to = connection.key(Direction::Original).reversed();
+                self.send_to_client(packet, &to, hop(connection.link()), context);
             }
             (Direction::Original, Forwarding::Translate | Forwarding::Direct) => {
                 self.send_in_turn(packet, &backend.neighbor, context);
             }
             (Direction::Original, Forwarding::Encapsulate(way)) => {
                 let hash = self.hasher.hash(&connection.original_key());
-                let ip = packet.data().get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new);
-                let len = ip.map_or(0, |ip| ip.total_len().into());
+                let len = ipv4_of(&packet).map_or(0, |ip| ip.total_len().into());
                 self.encapsulate(packet, len, hash, way, &backend.neighbor, context);
             }
         }
@@ -265,6 +262,17 @@ impl<P: Packet> Pipeline<P> {
 }
 
 impl<P> Pipeline<P> {
+    /// Counts what a packet has changed about its connection with `backend`.
+    #[cold]
+    pub(super) fn count_change(&self, backend: &Backend, change: Change) {
+        let open = &backend.counters[self.id.index()].open;
+        match change {
+            Change::Closed => open.subtract(1),
+            Change::Restored => open.add(1),
+            Change::Reopen { .. } => {}
+        }
+    }
+
     /// Counts a packet that is passed on.
     #[inline(always)]
     pub(super) fn count_passed(&self, backend: &Backend, direction: Direction, frame_len: usize) {

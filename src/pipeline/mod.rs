@@ -41,7 +41,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
-use crate::conntrack::{Candidate, Conntrack, FlowMemory, Persistence};
+use crate::conntrack::{Candidate, ClientLink, Conntrack, FlowMemory, Persistence};
 use crate::counters::{DropReason, PerWorker, WorkerCounters};
 use crate::courier::Courier;
 use crate::flow::FlowHasher;
@@ -334,15 +334,28 @@ impl<P: Packet> Pipeline<P> {
     }
 }
 
+/// The IPv4 header of `packet`, if it is long enough to have one.
+fn ipv4_of<P: Packet>(packet: &P) -> Option<ipv4::Header<'_>> {
+    packet.data().get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new)
+}
+
+/// The same, to change.
+fn ipv4_mut<P: Packet>(packet: &mut P) -> Option<ipv4::HeaderMut<'_>> {
+    packet.data_mut().get_mut(ethernet::HEADER_LEN..).and_then(ipv4::HeaderMut::new)
+}
+
+/// The way back to a client.
+#[inline(always)]
+fn hop(link: ClientLink) -> Hop {
+    Hop { mac: link.mac(), port: PortId(link.port().into()) }
+}
+
 /// Whether `packet` comes from a client that is not served.
 #[inline]
 fn is_denied<P: Packet>(clients: &ClientTable, packet: &P, class: &Class) -> bool {
     match class {
         Class::Flow(headers) => clients.denies(headers.key().src),
-        Class::IcmpError { .. } | Class::Fragment => {
-            let ip = packet.data().get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new);
-            ip.is_some_and(|ip| clients.denies(ip.source()))
-        }
+        Class::IcmpError { .. } | Class::Fragment => ipv4_of(packet).is_some_and(|ip| clients.denies(ip.source())),
         Class::Arp | Class::Drop(_) => false,
     }
 }

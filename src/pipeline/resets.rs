@@ -2,12 +2,10 @@
 
 use super::classify::{Headers, Kind};
 use super::known::link;
-use super::{Context, Note, Pipeline, Tracer};
+use super::{Context, Note, Pipeline, Tracer, hop};
 use crate::counters::DropReason;
 use crate::forward;
-use crate::id::PortId;
 use crate::io::{Output, Packet};
-use crate::neighbor::Hop;
 use crate::wire::tcp;
 
 impl<P: Packet> Pipeline<P> {
@@ -36,7 +34,6 @@ impl<P: Packet> Pipeline<P> {
         }
         context.tracer.note(Note::Answered(what));
         self.count().originated.add(1);
-        let hop = Hop { mac: link.mac(), port: PortId(link.port().into()) };
-        self.send_by_route(packet, headers.key().src, hop, context);
+        self.send_by_route(packet, headers.key().src, hop(link), context);
     }
 }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Context, End, Note, Pipeline, Tracer, mac};
+use super::{Context, End, Note, Pipeline, Tracer, ipv4_of, mac};
 use crate::counters::DropReason;
 use crate::forward::{self, Complaint, IPIP};
 use crate::io::{Output, Packet};
 use crate::neighbor::{Hop, Neighbor};
 use crate::service::{Encapsulation, Snapshot, Tunnel};
 use crate::time::Tick;
-use crate::wire::{ethernet, icmp, ipv4, udp};
+use crate::wire::{icmp, ipv4, udp};
 
 /// What routers that do not tell their MTU are taken to mean: the sizes of RFC 1191 §7.1 below Ethernet's.
 const PLATEAUS: [u16; 3] = [1492, 1006, 576];
@@ -98,7 +98,7 @@ fn port_mtu(snapshot: &Snapshot, hop: Option<Hop>) -> u16 {
 }
 
 fn dont_fragment<P: Packet>(packet: &P) -> bool {
-    packet.data().get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new).is_some_and(ipv4::Header::dont_fragment)
+    ipv4_of(packet).is_some_and(ipv4::Header::dont_fragment)
 }
 
 /// What an ICMP error says about a tunnel.

@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use super::classify::{Headers, Kind};
 use super::known::{NAT_CLIENTS, link, segment};
 use super::{Context, Flow, Note, Pipeline, Tracer};
-use crate::conntrack::{OpenError, Opening, Segment, Source};
+use crate::conntrack::{Connection, OpenError, Opening, Segment, Source};
 use crate::counters::DropReason;
 use crate::flow::FlowKey;
 use crate::id::{BackendId, ServiceId, WorkerId};
@@ -129,19 +129,21 @@ impl<P: Packet> Pipeline<P> {
             segment: segment.as_ref(),
             now: tick,
         };
-        let opened = match self.conntrack.open(&opening) {
+        let mut opened = self.conntrack.open(&opening);
+        if matches!(opened, Err(OpenError::PortsExhausted))
+            && let Some(evicted) = self.conntrack.evict_for_port(&opening)
+        {
+            self.take_leave(&evicted, context);
+            opened = self.conntrack.open(&opening);
+        }
+        let opened = match opened {
             Ok(opened) => opened,
             Err(OpenError::TableFull) => return self.drop(packet, DropReason::TableFull, context),
             Err(OpenError::PortsExhausted) => return self.drop(packet, DropReason::PortsExhausted, context),
             Err(OpenError::TupleInUse) => return self.drop(packet, DropReason::TupleInUse, context),
         };
         if let Some(ended) = &opened.ended {
-            self.forget(snapshot, ended, tick);
-            if ended.state().is_half_open() && !self.conntrack.is_over(ended, tick) {
-                self.count().half_open_evicted.add(1);
-            } else {
-                self.count().ports_reused.add(1);
-            }
+            self.take_leave(ended, context);
         }
         let counters = &backend.counters[self.id.index()];
         counters.opened.add(1);
@@ -165,6 +167,17 @@ impl<P: Packet> Pipeline<P> {
         self.forward_original(packet, flow, &to, backend, context);
     }
 
+    /// Counts a connection that has gone to make room for another, or for its port.
+    fn take_leave<O, T>(&mut self, ended: &Connection, context: &Context<'_, O, T>) {
+        let tick = context.now.tick();
+        self.forget(context.snapshot, ended, tick);
+        if ended.state().is_half_open() && !self.conntrack.is_over(ended, tick) {
+            self.count().half_open_evicted.add(1);
+        } else {
+            self.count().ports_reused.add(1);
+        }
+    }
+
     /// The backend for a new connection: the one that its client or flow had before, if that is still in service, or
     /// the scheduler's choice.
     fn choose<O, T: Tracer>(
@@ -184,10 +197,10 @@ impl<P: Packet> Pipeline<P> {
         context.tracer.note(match grounds {
             Grounds::Remembered => Note::Remembered(address, port),
             Grounds::Persistent => Note::Persistent(address, port),
-            Grounds::Instead(full) => match snapshot.backend(full) {
-                Some(full) => Note::Instead { address, port, full: (full.address, full.port) },
-                None => Note::Persistent(address, port),
-            },
+            Grounds::Instead(full) => {
+                let full = snapshot.backend(full)?;
+                Note::Instead { address, port, full: (full.address, full.port) }
+            }
             Grounds::Chosen(why) => Note::Chosen { address, port, why },
         });
         Some(chosen)
@@ -222,30 +235,9 @@ impl<P: Packet> Pipeline<P> {
         let open = |backend| snapshot.backend(backend).map_or(0, |backend| backend.open());
         let Choice { backend, why } = service.schedule.choose(key, turn, open)?;
         if snapshot.backend(backend).is_some_and(Backend::is_full) {
-            return Some((self.choose_another(key, service, turn, open, is_usable)?, Grounds::Instead(backend)));
+            return Some((choose_another(key, service, turn, open, is_usable)?, Grounds::Instead(backend)));
         }
         Some((backend, Grounds::Chosen(why)))
-    }
-
-    /// A backend in place of the scheduler's choice, which has as many connections as it may: what the scheduler says of flows that
-    /// are nearly this one, and after some of these, the first that has room.
-    #[cold]
-    fn choose_another(
-        &self,
-        key: &FlowKey,
-        service: &Service,
-        turn: &mut Turn,
-        open: impl Fn(BackendId) -> u64 + Copy,
-        is_usable: impl Fn(&BackendId) -> bool,
-    ) -> Option<BackendId> {
-        let mut others = (1..=OTHER_CHOICES).filter_map(|number| {
-            let src = u32::from(key.src) ^ number.wrapping_mul(0x9e37_79b9);
-            let flow = FlowKey { src: src.into(), ..*key };
-            Some(service.schedule.choose(&flow, turn, open)?.backend)
-        });
-        others
-            .find(|backend| is_usable(backend))
-            .or_else(|| service.backends.iter().copied().find(|backend| is_usable(backend)))
     }
 
     /// A packet that no client sent to a service.
@@ -303,6 +295,26 @@ impl<P: Packet> Pipeline<P> {
     pub(super) fn owner_of_client(&self, client: Ipv4Addr) -> WorkerId {
         self.steering.owner_of_hash(self.hasher.hash_address(client))
     }
+}
+
+/// A backend in place of the scheduler's choice, which has as many connections as it may: what the scheduler says of flows that
+/// are nearly this one, and after some of these, the first that has room.
+#[cold]
+fn choose_another(
+    key: &FlowKey,
+    service: &Service,
+    turn: &mut Turn,
+    open: impl Fn(BackendId) -> u64 + Copy,
+    is_usable: impl Fn(&BackendId) -> bool,
+) -> Option<BackendId> {
+    let mut others = (1..=OTHER_CHOICES).filter_map(|number| {
+        let src = u32::from(key.src) ^ number.wrapping_mul(0x9e37_79b9);
+        let flow = FlowKey { src: src.into(), ..*key };
+        Some(service.schedule.choose(&flow, turn, open)?.backend)
+    });
+    others
+        .find(|backend| is_usable(backend))
+        .or_else(|| service.backends.iter().copied().find(|backend| is_usable(backend)))
 }
 
 /// Why a client's packet must not open a connection, if there is a reason.
