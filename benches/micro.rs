@@ -87,6 +87,9 @@ fn open(conntrack: &mut Conntrack, flow: u32) {
         source: Source::Local { addresses: &[VIP], preferred_port: Some(original.src_port) },
         link: ClientLink::new(MacAddr([2, 0, 0, 0, 0, 1]), 0),
         segment: None,
+        is_one_packet: false,
+        numbers: None,
+        adjustment: None,
         now: NOW,
     };
     conntrack.open(&opening).expect("there is room");

@@ -38,6 +38,7 @@ pub mod privileges;
 pub mod scheduler;
 pub mod service;
 pub mod steering;
+pub mod syncookie;
 pub mod time;
 pub mod wire;
 #[cfg(feature = "dpdk")]

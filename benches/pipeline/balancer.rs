@@ -14,6 +14,7 @@ use leat::io::Burst;
 use leat::pipeline::{Context, Pipeline, Settings, Silent};
 use leat::service::{Mode, Port, Snapshot};
 use leat::steering::{PortShare, Steering};
+use leat::syncookie::Cookies;
 use leat::time::Instant;
 use leat::wire::MacAddr;
 
@@ -63,6 +64,7 @@ impl Balancer {
             persistence: Persistence::new(1024, hasher),
             flow_memory: FlowMemory::new(1024),
             clients: Persistence::new(connections.min(1 << 20), hasher),
+            cookies: Cookies::with_key((3, 4)),
             counters: Arc::clone(&counters),
 
             courier: Arc::default(),

@@ -14,6 +14,7 @@ use leat::io::{BURST, Burst, Output, Packet};
 use leat::pipeline::{Context, Pipeline, Settings, Silent};
 use leat::service::Snapshot;
 use leat::steering::{PortShare, Steering};
+use leat::syncookie::Cookies;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::time::{ClockId, clock_gettime};
 
@@ -126,6 +127,7 @@ impl Load {
             persistence: Persistence::new(1000, hasher),
             flow_memory: FlowMemory::new(1000),
             clients: Persistence::new(1000, hasher),
+            cookies: Cookies::with_key((3, 4)),
             counters: Arc::clone(&counters),
 
             courier: Arc::default(),

@@ -18,6 +18,7 @@ use leat::io::{Burst, Output};
 use leat::pipeline::{Context, Pipeline, Settings, Silent};
 use leat::service::{Parts, Port, Snapshot};
 use leat::steering::{PortShare, Steering};
+use leat::syncookie::Cookies;
 use leat::time::Instant;
 use leat::wire::MacAddr;
 
@@ -170,6 +171,7 @@ impl Balancer {
                 persistence: Persistence::new(16, hasher),
                 flow_memory: FlowMemory::new(16),
                 clients: Persistence::new(16, hasher),
+                cookies: Cookies::with_key((3, 4)),
                 counters: Arc::clone(&counters),
                 courier: Arc::default(),
             });

@@ -154,17 +154,13 @@ impl<'a> Table<'a> {
         tables
     }
 
-    /// Complains about the keys that nobody asked for. Those in `later` belong to later versions.
-    pub(super) fn finish(self, later: &[&str]) {
+    /// Complains about the keys that nobody asked for.
+    pub(super) fn finish(self) {
         let asked = self.asked.borrow();
         for key in self.entries.keys() {
             let name: &str = key.get_ref();
             let place = self.text.place(key.span().start);
             if asked.contains(&name) {
-                continue;
-            }
-            if later.contains(&name) {
-                self.complain(&place, format_args!("{name} is not in this version; leave it out"));
                 continue;
             }
             let advice = match value::nearest(name, asked.iter().copied()) {

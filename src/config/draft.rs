@@ -83,6 +83,11 @@ pub(super) struct DraftExtras {
     pub(super) panic: Option<At<i128>>,
     pub(super) on_failure: Option<At<String>>,
     pub(super) no_connection: Option<At<String>>,
+    pub(super) syn_proxy: Option<At<String>>,
+    pub(super) sequence_numbers: Option<At<String>>,
+    pub(super) client_address: Option<At<String>>,
+    pub(super) toa_kind: Option<At<i128>>,
+    pub(super) one_packet: Option<At<bool>>,
 }
 
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use super::value::show_duration;
 use super::{Backend, Config, DEFAULT_CONNECTIONS, Health, Interface, MacSetting, PortName, Service};
 use crate::conntrack::Timeouts;
 use crate::scheduler::TableSize;
-use crate::service::{ClientLists, NoConnection, ServiceProtocol, Tunnel};
+use crate::service::{ClientAddress, ClientLists, NoConnection, ServiceProtocol, Tunnel};
 
 /// The file.
 pub fn emit(config: &Config) -> String {
@@ -145,6 +145,21 @@ fn write_service(text: &mut String, service: &Service) -> fmt::Result {
     }
     if service.no_connection != NoConnection::default_of(service.mode) {
         writeln!(text, "no_connection = \"{}\"", service.no_connection.name())?;
+    }
+    if service.syn_proxy != Default::default() {
+        writeln!(text, "syn_proxy = \"{}\"", service.syn_proxy.name())?;
+    }
+    if service.sequence_numbers != Default::default() {
+        writeln!(text, "sequence_numbers = \"{}\"", service.sequence_numbers.name())?;
+    }
+    if service.client_address != Default::default() {
+        writeln!(text, "client_address = \"{}\"", service.client_address.name())?;
+    }
+    if let ClientAddress::Option(kind) = service.client_address {
+        writeln!(text, "toa_kind = {kind}")?;
+    }
+    if service.one_packet {
+        writeln!(text, "one_packet = true")?;
     }
     service.backends.iter().try_for_each(|backend| write_backend(text, service, backend))
 }

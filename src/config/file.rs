@@ -15,9 +15,6 @@ use crate::conntrack::Timeouts;
 /// The largest file that is read, in bytes.
 pub const MAX_SIZE: usize = 16 << 20;
 
-/// Keys that later versions will have, by the table that they stand in: refused by name, not as unknown.
-const LATER_SERVICE: &[&str] = &["one_packet", "syn_proxy"];
-
 /// What a file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
@@ -88,20 +85,20 @@ fn read_document(top: Table<'_>) -> Draft {
             .filter_map(read_service)
             .collect(),
     };
-    top.finish(&[]);
+    top.finish();
     draft
 }
 
 fn read_timeouts(table: Table<'_>) -> Vec<(&'static str, At<String>)> {
     let names = timeouts::fields(&mut Timeouts::default()).map(|(name, _)| name);
     let given = names.into_iter().filter_map(|name| Some((name, table.string(name)?))).collect();
-    table.finish(&[]);
+    table.finish();
     given
 }
 
 fn read_clients(table: Table<'_>) -> DraftClients {
     let clients = DraftClients { allow: table.strings("allow"), deny: table.strings("deny") };
-    table.finish(&[]);
+    table.finish();
     clients
 }
 
@@ -128,7 +125,7 @@ fn read_interface(mut table: Table<'_>) -> Option<DraftInterface> {
         .filter_map(read_route)
         .collect();
     let context = table.context().to_owned();
-    table.finish(&[]);
+    table.finish();
     Some(DraftInterface { context, port: port?, addresses, gateway, routes })
 }
 
@@ -136,7 +133,7 @@ fn read_route(table: Table<'_>) -> Option<DraftRoute> {
     table.demand("to", "\"192.0.2.0/24\"");
     table.demand("via", "\"10.0.0.2\"");
     let (to, via) = (table.string("to"), table.string("via"));
-    table.finish(&[]);
+    table.finish();
     Some(DraftRoute { to: to?, via: via? })
 }
 
@@ -161,7 +158,7 @@ fn read_service(mut table: Table<'_>) -> Option<DraftService> {
         .filter_map(read_backend)
         .collect();
     let (context, place) = (table.context().to_owned(), table.place().clone());
-    table.finish(LATER_SERVICE);
+    table.finish();
     Some(DraftService {
         context,
         place,
@@ -192,6 +189,11 @@ fn read_extras(service: &Table<'_>) -> DraftExtras {
         panic: service.integer("panic"),
         on_failure: service.string("on_failure"),
         no_connection: service.string("no_connection"),
+        syn_proxy: service.string("syn_proxy"),
+        sequence_numbers: service.string("sequence_numbers"),
+        client_address: service.string("client_address"),
+        toa_kind: service.integer("toa_kind"),
+        one_packet: service.boolean("one_packet"),
     }
 }
 
@@ -208,7 +210,7 @@ fn read_health(table: Table<'_>) -> Option<DraftHealth> {
     let status = table.string_or_integer("status");
     let body = table.string("body");
     let context = table.context().to_owned();
-    table.finish(&[]);
+    table.finish();
     Some(DraftHealth {
         context,
         kind: kind?,
@@ -233,6 +235,6 @@ fn read_backend(table: Table<'_>) -> Option<DraftBackend> {
     let weight = table.integer("weight");
     let max_connections = table.integer("max_connections");
     let mac = table.string("mac");
-    table.finish(&[]);
+    table.finish();
     Some(DraftBackend { address: address?, port, weight, max_connections, mac })
 }

@@ -37,7 +37,9 @@ use ipnet::Ipv4Net;
 
 use crate::conntrack::Timeouts;
 use crate::scheduler::{Algorithm, TableSize};
-use crate::service::{ClientLists, Mode, NoConnection, OnFailure, ServiceProtocol, Tunnel};
+use crate::service::{
+    ClientAddress, ClientLists, Mode, NoConnection, OnFailure, SequenceNumbers, ServiceProtocol, SynProxy, Tunnel,
+};
 use crate::wire::MacAddr;
 
 /// Where the API listens when nothing else is said.
@@ -192,6 +194,14 @@ pub struct Service {
     pub on_failure: OnFailure,
     /// What becomes of a segment without SYN that belongs to no connection. Never `Schedule` in `fullnat`.
     pub no_connection: NoConnection,
+    /// Whether leat answers SYNs in place of the backends. Off in the one-way modes and without TCP.
+    pub syn_proxy: SynProxy,
+    /// Whose initial sequence numbers the backends see. `Auto` in all modes but `fullnat`, where it means nothing.
+    pub sequence_numbers: SequenceNumbers,
+    /// How backends are told who their client is. `Hidden` in all modes but `fullnat`, and unless the protocol is `tcp`.
+    pub client_address: ClientAddress,
+    /// Whether each datagram is scheduled by itself: with `udp`, in a one-way mode.
+    pub one_packet: bool,
     /// The backends, each address and port once. Empty only from a file.
     pub backends: Vec<Backend>,
 }

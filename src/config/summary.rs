@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::cli::Run;
 use super::{Config, Health, Interface, Service, eal, timeouts, value};
 use crate::scheduler::Algorithm;
-use crate::service::Tunnel;
+use crate::service::{ClientAddress, SequenceNumbers, SynProxy, Tunnel};
 
 /// A page of text for people, with a line feed at its end. `eal` are the arguments that EAL would get;
 /// `bytes_per_connection` is what one entry of the connection table takes.
@@ -174,7 +174,22 @@ fn write_failure(page: &mut String, service: &Service) -> std::fmt::Result {
         }
     }
     writeln!(page, "  failure    {} its connections", service.on_failure.name())?;
-    writeln!(page, "  strays     {}", service.no_connection.name())
+    writeln!(page, "  strays     {}", service.no_connection.name())?;
+    if service.syn_proxy != SynProxy::Off {
+        writeln!(page, "  SYN proxy  {}", service.syn_proxy.name())?;
+    }
+    if service.sequence_numbers != SequenceNumbers::Auto {
+        writeln!(page, "  sequence   numbers: {}", service.sequence_numbers.name())?;
+    }
+    match service.client_address {
+        ClientAddress::Hidden => {}
+        ClientAddress::Option(kind) => writeln!(page, "  client     in TCP option {kind}")?,
+        ClientAddress::Proxy(_) => writeln!(page, "  client     by {}", service.client_address.name())?,
+    }
+    if service.one_packet {
+        writeln!(page, "  datagrams  scheduled one by one")?;
+    }
+    Ok(())
 }
 
 fn joined(items: &[impl ToString]) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::conntrack::Timeouts;
 
 /// Every timeout with its key, which is its field's name. Taking the struct apart makes a new field an error here.
-pub(super) fn fields(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 9] {
+pub(super) fn fields(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration); 10] {
     let Timeouts {
         tcp_syn_sent,
         tcp_syn_received,
@@ -15,6 +15,7 @@ pub(super) fn fields(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration);
         tcp_reset,
         udp_unreplied,
         udp,
+        udp_answered,
         icmp,
     } = timeouts;
     [
@@ -26,6 +27,7 @@ pub(super) fn fields(timeouts: &mut Timeouts) -> [(&'static str, &mut Duration);
         ("tcp_reset", tcp_reset),
         ("udp_unreplied", udp_unreplied),
         ("udp", udp),
+        ("udp_answered", udp_answered),
         ("icmp", icmp),
     ]
 }
@@ -55,7 +57,7 @@ mod tests {
             .collect();
         let loaded = file::load("f", format!("[timeouts]\n{text}").as_bytes()).unwrap();
         let Timeouts { tcp_syn_sent, tcp_syn_received, tcp_established, tcp_closing, .. } = loaded.config.timeouts;
-        let Timeouts { tcp_time_wait, tcp_reset, udp_unreplied, udp, icmp, .. } = loaded.config.timeouts;
+        let Timeouts { tcp_time_wait, tcp_reset, udp_unreplied, udp, udp_answered, icmp, .. } = loaded.config.timeouts;
         let read = [
             tcp_syn_sent,
             tcp_syn_received,
@@ -65,8 +67,9 @@ mod tests {
             tcp_reset,
             udp_unreplied,
             udp,
+            udp_answered,
             icmp,
         ];
-        assert_eq!(read.map(|time| time.as_secs()), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(read.map(|time| time.as_secs()), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     }
 }

@@ -91,9 +91,19 @@ pub struct Connection {
     pub(super) track: Track,
     pub(super) last_seen: Tick,
     pub(super) backend: BackendId,
-    /// The [`ClientLink`], and in the highest byte the [`Path`].
+    /// The [`ClientLink`], and in the highest byte the [`Path`] and two bits.
     way: u64,
 }
+
+/// The place of the [`Path`] in the word of the way.
+const PATH_SHIFT: u32 = 56;
+const PATH_MASK: u64 = 3;
+/// There is an [`Adjustment`](super::Adjustment) for the connection.
+const IS_ADJUSTED: u64 = 1 << 62;
+/// The client's next packet does not belong to it: only answers do.
+const IS_ONE_PACKET: u64 = 1 << 61;
+/// There is an [`Errand`](super::Errand) to be done for it.
+const HAS_ERRAND: u64 = 1 << 63;
 
 const _: () = assert!(size_of::<Connection>() == 64);
 
@@ -105,20 +115,21 @@ pub(super) struct Standing {
     pub(super) backend: BackendId,
     pub(super) link: ClientLink,
     pub(super) path: Path,
+    pub(super) is_one_packet: bool,
 }
 
 impl Connection {
     /// The connection with these keys; the protocol is that of its track.
     pub(super) const fn new(original: &FlowKey, reply: &FlowKey, standing: Standing) -> Self {
         let (original, reply) = (original.pack(), reply.pack());
-        let Standing { track, last_seen, backend, link, path } = standing;
+        let Standing { track, last_seen, backend, link, path, is_one_packet } = standing;
         Self {
             addresses: [original.addresses(), reply.addresses()],
             ports: [original.ports(), reply.ports()],
             track,
             last_seen,
             backend,
-            way: link.0 | (path as u64) << 56,
+            way: link.0 | (path as u64) << PATH_SHIFT | if is_one_packet { IS_ONE_PACKET } else { 0 },
         }
     }
 
@@ -130,7 +141,7 @@ impl Connection {
             track: Track::blank(Protocol::Tcp, State::Vacant),
             last_seen: Tick(0),
             backend: BackendId(next),
-            way: (Path::OneWay as u64) << 56,
+            way: (Path::OneWay as u64) << PATH_SHIFT,
         }
     }
 
@@ -172,6 +183,11 @@ impl Connection {
         self.track.state
     }
 
+    /// The shift of windows that its client's SYN offered, if it did.
+    pub const fn offered_window_scale(&self) -> Option<u8> {
+        self.track.offered_scale(Direction::Original)
+    }
+
     /// Whether it counts as open, see [`State::is_open`].
     #[inline]
     pub const fn is_open(&self) -> bool {
@@ -199,13 +215,42 @@ impl Connection {
     /// Which way its packets take.
     #[inline]
     pub const fn path(&self) -> Path {
-        Path::ALL[(self.way >> 56) as usize & 3]
+        Path::ALL[(self.way >> PATH_SHIFT & PATH_MASK) as usize]
     }
 
     /// Whether the backend's answers come by.
     #[inline]
     pub const fn has_replies(&self) -> bool {
-        self.way >> 56 != Path::OneWay as u64
+        self.way >> PATH_SHIFT & PATH_MASK != Path::OneWay as u64
+    }
+
+    /// Whether its segments are changed by more than addresses and ports.
+    #[inline(always)]
+    pub const fn is_adjusted(&self) -> bool {
+        self.way & IS_ADJUSTED != 0
+    }
+
+    /// Whether leat has to do something for it.
+    #[inline(always)]
+    pub const fn has_errand(&self) -> bool {
+        self.way & HAS_ERRAND != 0
+    }
+
+    /// Whether only answers belong to it, because each of the client's datagrams is scheduled by itself.
+    #[inline]
+    pub const fn is_one_packet(&self) -> bool {
+        self.way & IS_ONE_PACKET != 0
+    }
+
+    /// Notes whether its segments are changed, and whether leat has to do something for it.
+    pub(super) const fn set_adjusted(&mut self, is_adjusted: bool, has_errand: bool) {
+        self.way &= !(IS_ADJUSTED | HAS_ERRAND);
+        if is_adjusted {
+            self.way |= IS_ADJUSTED;
+        }
+        if has_errand {
+            self.way |= HAS_ERRAND;
+        }
     }
 
     /// Notes where the client's packets come from now.

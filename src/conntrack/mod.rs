@@ -8,12 +8,14 @@
 //! The states and timeouts are those of RFC 9293, RFC 5382, RFC 4787, RFC 5508 and RFC 7857; each rule cites its own.
 //! All memory is allocated at the start, and for a pool of ports when its first connection is opened.
 
+mod adjustment;
 mod connection;
 mod index;
 mod lines;
 mod memory;
 mod open;
 mod ports;
+mod renumber;
 mod reserved;
 mod room;
 mod table;
@@ -21,10 +23,12 @@ mod tcp;
 mod timeouts;
 mod track;
 
+pub use adjustment::{Adjustment, Errand};
 pub use connection::{ClientLink, Connection, ConnectionIndex, Path};
 pub use memory::{FlowMemory, Persistence};
 pub use open::{Opening, Source};
 pub use ports::PoolKey;
+pub use renumber::Numbers;
 pub use reserved::ReservedPorts;
 pub use table::Candidate;
 pub use tcp::{Segment, Sight};
@@ -36,6 +40,8 @@ use std::sync::Arc;
 use crate::flow::{FlowHasher, FlowKey, PackedKey};
 use crate::steering::PortShare;
 use crate::time::Tick;
+use adjustment::Adjustments;
+use open::Choice;
 use ports::{PoolMut, Pools};
 use table::Table;
 use timeouts::TimeoutTicks;
@@ -141,6 +147,9 @@ impl Met<'_> {
 #[derive(Debug)]
 pub struct Conntrack {
     table: Table,
+    adjustments: Adjustments,
+    /// When a full table last forgot a connection whose source port may be in TIME-WAIT at its backend.
+    forgot_resting: Option<Tick>,
     pools: Pools,
     reserved: Arc<ReservedPorts>,
     /// The shard of the pools that is next to be searched for some that nobody needs; none when all were.
@@ -161,6 +170,8 @@ impl Conntrack {
         Self {
             // One more than asked: a new connection is put in before the one that it replaces goes.
             table: Table::new(settings.connections + 1),
+            adjustments: Adjustments::new(settings.connections + 1),
+            forgot_resting: None,
             pools: Pools::new(settings.share.clone(), settings.hasher),
             reserved: Arc::default(),
             tidy_at: None,
@@ -284,7 +295,11 @@ impl Conntrack {
     ///
     /// As [`OpenError`] says. No other connection is hurt and no port is lost.
     pub fn open(&mut self, opening: &Opening<'_>) -> Result<Opened, OpenError> {
-        debug_assert!(self.find(&opening.original.pack(), opening.hash).is_none(), "{} is open", opening.original);
+        debug_assert!(
+            opening.is_one_packet || self.find(&opening.original.pack(), opening.hash).is_none(),
+            "{} is open",
+            opening.original
+        );
         let over = if self.len() < self.capacity() {
             None
         } else {
@@ -292,15 +307,52 @@ impl Conntrack {
         };
         let choice = self.choose_way(opening)?;
         let connection = choice.connection(opening);
+        let adjustment = self.adjustment_of(opening, &choice);
         let Ok(index) = self.table.insert(connection, opening.hash, choice.reply_hash) else {
             self.rest(&connection);
             return Err(OpenError::TableFull);
         };
+        if let Some(adjustment) = &adjustment {
+            self.adjust(index, adjustment);
+        }
+        if choice.resting.is_none() && over.is_some_and(|index| self.table.record(index).state() == State::TimeWait) {
+            self.forgot_resting = Some(opening.now);
+        }
         let ended = choice.resting.or(over).map(|index| self.end(index));
         if over.is_some() {
             self.prepare_room();
         }
         Ok(Opened { index, ended })
+    }
+
+    /// How segments of a new connection are to be changed, if they are.
+    fn adjustment_of(&self, opening: &Opening<'_>, choice: &Choice) -> Option<Adjustment> {
+        let mut adjustment = opening.adjustment.unwrap_or_default();
+        if let Some(numbers) = opening.numbers {
+            self.renumber(numbers, &choice.reply, choice.resting, opening.now, &mut adjustment);
+        }
+        adjustment.is_needed().then_some(adjustment)
+    }
+
+    /// How segments of the connection at `index` are changed; by nothing, if they are not.
+    pub fn adjustment(&self, index: ConnectionIndex) -> Adjustment {
+        if self.table.record(index).is_adjusted() { self.adjustments.get(index.at()) } else { Adjustment::default() }
+    }
+
+    /// Has segments of the connection at `index` changed from now on.
+    pub fn adjust(&mut self, index: ConnectionIndex, adjustment: &Adjustment) {
+        self.adjustments.set(index.at(), adjustment);
+        self.table.record_mut(index).set_adjusted(true, adjustment.errand != Errand::None);
+    }
+
+    /// Leaves segments of the connection at `index` as they are from now on.
+    pub fn leave_as_they_are(&mut self, index: ConnectionIndex) {
+        self.table.record_mut(index).set_adjusted(false, false);
+    }
+
+    /// Whether a connection was forgotten of late whose port its backend may have in TIME-WAIT.
+    fn has_forgotten_resting(&self, now: Tick) -> bool {
+        self.forgot_resting.is_some_and(|at| !self.timeouts.expired(State::TimeWait, at, now))
     }
 
     /// Takes in a packet of the connection at `index`; `segment` is its TCP header, if it is TCP.
@@ -358,7 +410,18 @@ impl Conntrack {
 
     /// Looks at the next `budget` records, from where the last sweep stopped, and ends the connections whose time is
     /// over; `ended` gets each as it last was. Returns how many those were.
-    pub fn sweep(&mut self, now: Tick, budget: usize, mut ended: impl FnMut(&Connection)) -> usize {
+    pub fn sweep(&mut self, now: Tick, budget: usize, ended: impl FnMut(&Connection)) -> usize {
+        self.sweep_and_ask(now, budget, ended, |_| ())
+    }
+
+    /// The same; `errand` gets the connections of those records for which leat has to do something.
+    pub fn sweep_and_ask(
+        &mut self,
+        now: Tick,
+        budget: usize,
+        mut ended: impl FnMut(&Connection),
+        mut errand: impl FnMut(ConnectionIndex),
+    ) -> usize {
         let mut count = 0;
         for _ in 0..budget.min(self.table.used()) {
             if self.sweep_at >= self.table.used() {
@@ -370,6 +433,8 @@ impl Conntrack {
             if self.is_over(connection, now) {
                 ended(&self.end(index));
                 count += 1;
+            } else if connection.has_errand() {
+                errand(index);
             }
         }
         count

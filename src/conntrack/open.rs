@@ -9,7 +9,7 @@ use super::connection::{ClientLink, Connection, Path, Standing};
 use super::ports::PoolKey;
 use super::tcp::{Segment, Sight};
 use super::track::{Direction, Track};
-use super::{ConnectionIndex, Conntrack, OpenError};
+use super::{Adjustment, ConnectionIndex, Conntrack, Numbers, OpenError};
 use crate::flow::{FlowKey, Protocol};
 use crate::id::BackendId;
 use crate::time::Tick;
@@ -37,6 +37,12 @@ pub struct Opening<'a> {
     pub link: ClientLink,
     /// The packet's TCP header, if it is TCP.
     pub segment: Option<&'a Segment>,
+    /// Whether it is a datagram that is scheduled by itself, so that only answers belong to the connection.
+    pub is_one_packet: bool,
+    /// The numbers of its SYN, if it may get others.
+    pub numbers: Option<Numbers>,
+    /// How the connection's segments are changed, if they are.
+    pub adjustment: Option<Adjustment>,
     /// The time of the packet.
     pub now: Tick,
 }
@@ -72,7 +78,7 @@ pub enum Source<'a> {
 /// The tuple by which a backend will know a connection.
 #[derive(Clone, Copy)]
 pub(super) struct Choice {
-    reply: FlowKey,
+    pub(super) reply: FlowKey,
     /// None where replies do not come by.
     pub(super) reply_hash: Option<u64>,
     path: Path,
@@ -87,12 +93,14 @@ impl Choice {
         let standing = Standing {
             track: match opening.segment {
                 Some(segment) => Track::tcp(segment, sight),
+                None if opening.is_one_packet => Track::one_packet(original.protocol, sight),
                 None => Track::datagram(original.protocol, sight),
             },
             last_seen: opening.now,
             backend: opening.backend,
             link: opening.link,
             path: self.path,
+            is_one_packet: opening.is_one_packet,
         };
         Connection::new(&original, &self.reply, standing)
     }

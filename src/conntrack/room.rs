@@ -6,7 +6,7 @@
 //! A search goes on where the last one stopped, over records that lie side by side, and its length is bounded.
 
 use super::open::Opening;
-use super::{Connection, ConnectionIndex, Conntrack, State};
+use super::{Connection, ConnectionIndex, Conntrack};
 use crate::time::Tick;
 
 /// How many records a full table is searched for a connection that is over, each time that one is to be opened…
@@ -30,8 +30,7 @@ impl Conntrack {
         for tried in 0..tries.min(self.table.used()) {
             let index = self.next_for_room();
             let connection = self.table.record(index);
-            let rests = matches!(connection.state(), State::TimeWait | State::Reset);
-            if rests || self.is_over(connection, now) {
+            if connection.state().rests() || self.is_over(connection, now) {
                 self.room_tries_left = tries - tried - 1;
                 return Some(index);
             }

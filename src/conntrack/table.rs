@@ -137,7 +137,8 @@ impl Table {
         self.records.len()
     }
 
-    /// Adds a connection under the hash of its original key, and that of its reply key if replies come by.
+    /// Adds a connection under the hash of its original key, unless it is of one packet, and that of its reply key if replies
+    /// come by.
     ///
     /// # Errors
     ///
@@ -152,9 +153,14 @@ impl Table {
             return Err(TableFull);
         }
         let index = ConnectionIndex(if self.freed == NONE { self.records.len() as u32 } else { self.freed });
-        self.index.insert(original, pack(index, Direction::Original)).map_err(|_| TableFull)?;
+        let has_original = !connection.is_one_packet();
+        if has_original {
+            self.index.insert(original, pack(index, Direction::Original)).map_err(|_| TableFull)?;
+        }
         if reply.is_some_and(|reply| self.index.insert(reply, pack(index, Direction::Reply)).is_err()) {
-            self.index.remove(original, pack(index, Direction::Original));
+            if has_original {
+                self.index.remove(original, pack(index, Direction::Original));
+            }
             return Err(TableFull);
         }
         if self.freed == NONE {
@@ -170,11 +176,14 @@ impl Table {
 
     /// Removes the connection at `index`, whose keys have these hashes, and returns what it was.
     pub(super) fn remove(&mut self, index: ConnectionIndex, original: u64, reply: Option<u64>) -> Connection {
+        let is_one_packet = self.record(index).is_one_packet();
         let mut remove = |hash, direction| {
             let was_there = self.index.remove(hash, pack(index, direction));
             debug_assert!(was_there, "{direction:?} of {index:?}");
         };
-        remove(original, Direction::Original);
+        if !is_one_packet {
+            remove(original, Direction::Original);
+        }
         if let Some(reply) = reply {
             remove(reply, Direction::Reply);
         }

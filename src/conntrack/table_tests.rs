@@ -36,6 +36,7 @@ fn connection(number: u32) -> Connection {
         backend: BackendId(number),
         link: ClientLink::new(MacAddr([2, 0, 0, 0, 0, 1]), 0),
         path: Path::Local,
+        is_one_packet: false,
     };
     Connection::new(&original, &reply, standing)
 }

@@ -379,6 +379,14 @@ impl Track {
         self.scales = self.scales & !(0xf << (4 * side)) | shift << (4 * side);
     }
 
+    /// The shift that this side's SYN offered, if it did.
+    pub(super) const fn offered_scale(&self, direction: Direction) -> Option<u8> {
+        match self.scales >> (4 * direction as usize) & 0xf {
+            NO_SHIFT => None,
+            shift => Some(shift),
+        }
+    }
+
     /// After the handshake: windows are shifted if both SYNs offered it (RFC 7323 §2.2). Those of the SYNs were not.
     fn agree_on_scales(&mut self) {
         let shifts = [self.scales & 0xf, self.scales >> 4];

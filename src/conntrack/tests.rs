@@ -1,3 +1,4 @@
+mod renumber;
 mod room;
 mod workers;
 
@@ -59,6 +60,9 @@ fn opening<'a>(conntrack: &Conntrack, original: FlowKey, segment: Option<&'a Seg
         source: Source::Local { addresses: &[VIP], preferred_port: Some(original.src_port) },
         link: LINK,
         segment,
+        is_one_packet: false,
+        numbers: None,
+        adjustment: None,
         now: START,
     }
 }

@@ -27,6 +27,8 @@ pub struct Timeouts {
     pub udp_unreplied: Duration,
     /// A UDP flow with packets in both directions. RFC 4787 REQ-5 recommends 5 minutes.
     pub udp: Duration,
+    /// A datagram that was scheduled by itself and is answered: how long another answer is awaited.
+    pub udp_answered: Duration,
     /// An ICMP echo exchange. RFC 5508 REQ-2: at least 60 seconds.
     pub icmp: Duration,
 }
@@ -42,6 +44,7 @@ impl Default for Timeouts {
             tcp_reset: Duration::from_secs(10),
             udp_unreplied: Duration::from_secs(2 * MINUTE),
             udp: Duration::from_secs(5 * MINUTE),
+            udp_answered: Duration::from_secs(5),
             icmp: Duration::from_secs(MINUTE),
         }
     }
@@ -66,6 +69,7 @@ impl Timeouts {
             State::Unreplied => self.udp_unreplied,
             State::Replied => self.udp,
             State::Echo => self.icmp,
+            State::Answered => self.udp_answered,
         }
     }
 }

@@ -51,11 +51,13 @@ pub enum State {
     Replied,
     /// ICMP echo.
     Echo,
+    /// UDP, of a datagram that was scheduled by itself: it is answered. Further answers do not prolong it.
+    Answered,
 }
 
 impl State {
     /// Every state, in the order of their numbers.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Vacant,
         Self::SynSent,
         Self::SynReceived,
@@ -67,6 +69,7 @@ impl State {
         Self::Unreplied,
         Self::Replied,
         Self::Echo,
+        Self::Answered,
     ];
 
     /// Its name, as people and the API write it.
@@ -83,6 +86,7 @@ impl State {
             Self::Unreplied => "unreplied",
             Self::Replied => "replied",
             Self::Echo => "echo",
+            Self::Answered => "answered",
         }
     }
 
@@ -99,7 +103,7 @@ impl State {
     /// Whether the connection counts as open: `lc` counts it, and its source port is in use.
     #[inline]
     pub const fn is_open(self) -> bool {
-        !matches!(self, Self::Vacant | Self::Parting | Self::TimeWait | Self::Reset)
+        !matches!(self, Self::Vacant | Self::Parting | Self::TimeWait | Self::Reset | Self::Answered)
     }
 
     /// Whether nobody has proved to be there: the client of a TCP connection has not answered the backend's SYN-ACK, a UDP flow
@@ -109,10 +113,22 @@ impl State {
         matches!(self, Self::SynSent | Self::SynReceived | Self::Unreplied | Self::Echo)
     }
 
+    /// Whether it is a TCP connection whose client has not answered the backend's SYN-ACK.
+    #[inline(always)]
+    pub const fn is_opening(self) -> bool {
+        matches!(self, Self::SynSent | Self::SynReceived)
+    }
+
     /// Whether its packets prolong it.
     #[inline]
     pub(super) const fn is_prolonged(self) -> bool {
-        !matches!(self, Self::Vacant | Self::TimeWait | Self::Reset)
+        !matches!(self, Self::Vacant | Self::TimeWait | Self::Reset | Self::Answered)
+    }
+
+    /// Whether it is over and only its source port rests, so that it makes room for others first.
+    #[inline]
+    pub(super) const fn rests(self) -> bool {
+        matches!(self, Self::TimeWait | Self::Reset | Self::Answered)
     }
 }
 
@@ -147,6 +163,9 @@ impl Observed {
     /// A packet that belongs and changes nothing.
     pub(super) const ORDINARY: Self = Self { in_window: true, change: None };
 }
+
+/// Bit of [`Track::facts`] where there are no segments: the client's datagrams are scheduled one by one.
+const ONE_PACKET: u8 = 1;
 
 /// A connection's protocol and state, and each side's sequence window, indexed by [`Direction`]: what the sender in that
 /// direction has sent and may send. The windows mean nothing but in TCP; the module `tcp` has their rules.
@@ -184,6 +203,14 @@ impl Track {
         Self::blank(protocol, state)
     }
 
+    /// A datagram of the client's that is scheduled by itself. Where answers go past leat, it is over.
+    pub(super) const fn one_packet(protocol: Protocol, sight: Sight) -> Self {
+        match sight {
+            Sight::Both => Self { facts: ONE_PACKET, ..Self::blank(protocol, State::Unreplied) },
+            Sight::OriginalOnly => Self::blank(protocol, State::Answered),
+        }
+    }
+
     /// Where the connection stands.
     #[inline]
     pub const fn state(&self) -> State {
@@ -213,13 +240,19 @@ impl Track {
             (State::Vacant, _) => Observed::FOREIGN,
             // RFC 4787 REQ-6: packets from the inside refresh; a reply proves that somebody listens.
             (State::Unreplied, None) => {
+                if direction == Direction::Reply && self.facts & ONE_PACKET != 0 {
+                    self.state = State::Answered;
+                    return Observed { in_window: true, change: Some(Change::Closed) };
+                }
                 if direction == Direction::Reply {
                     self.state = State::Replied;
                 }
                 Observed::ORDINARY
             }
-            (State::Replied | State::Echo, None) => Observed::ORDINARY,
-            (State::Unreplied | State::Replied | State::Echo, Some(_)) | (_, None) => Observed::FOREIGN,
+            (State::Replied | State::Echo | State::Answered, None) => Observed::ORDINARY,
+            (State::Unreplied | State::Replied | State::Echo | State::Answered, Some(_)) | (_, None) => {
+                Observed::FOREIGN
+            }
             (_, Some(segment)) => self.observe_segment(direction, segment),
         }
     }

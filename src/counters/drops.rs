@@ -103,6 +103,7 @@ drop_reasons! {
     NoBackend = "no_backend": "a service with no backend that takes new connections",
     BackendsFull = "backends_full": "a new connection while all backends have as many as they may",
     NoConnection = "no_connection": "a client's TCP segment without SYN that belongs to no connection",
+    HandshakeConsumed = "handshake_consumed": "a segment of a handshake that leat makes in place of a client or backend, which was read",
     NotRouted = "not_routed": "a backend's own traffic, which leat does not route",
     BackendAsClient = "backend_as_client": "a backend that asks its own service in nat, where it could not be told from a client",
     StrayReply = "stray_reply": "a backend's packet that belongs to no connection",

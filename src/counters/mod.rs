@@ -71,6 +71,12 @@ pub struct WorkerCounters {
     pub ports_reused: Counter,
     /// Half-open connections that made room for others before their time was over.
     pub half_open_evicted: Counter,
+    /// SYNs that were answered with a cookie.
+    pub cookies_sent: Counter,
+    /// Cookies of leat's that clients have acknowledged.
+    pub cookies_redeemed: Counter,
+    /// Acknowledgements that were of no cookie of leat's, or of one that is too old.
+    pub cookies_refused: Counter,
     /// The longest time between two polls that taking over a new configuration, or news of who is alive, has cost, in
     /// nanoseconds.
     pub longest_pause: Counter,

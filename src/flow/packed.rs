@@ -52,7 +52,7 @@ impl PackedKey {
 
     /// All that it says, in two words, for a hash.
     #[inline(always)]
-    pub(super) const fn words(&self) -> [u64; 2] {
+    pub(crate) const fn words(&self) -> [u64; 2] {
         [self.addresses, self.ports as u64 | (self.protocol as u64) << 32]
     }
 

@@ -6,15 +6,21 @@
 mod complaint;
 mod fragment;
 mod mss;
+mod proxy_protocol;
 mod quote;
 mod reset;
+mod segment;
+mod shift;
 mod tunnel;
 
 pub use complaint::{Complaint, LONGEST_COMPLAINT, complain};
 pub use fragment::fragment;
 pub use mss::clamp as clamp_mss;
+pub use proxy_protocol::{LONGEST_PROXY_HEADER, proxy_header};
 pub use quote::{quoted, translate_error};
 pub use reset::reset;
+pub use segment::{CLIENT_ADDRESS_LEN, LONGEST_SEGMENT, Segment, add_client_address};
+pub use shift::{Shift, lower_mss, rescale, shift, timestamps};
 pub use tunnel::{IPIP, NoRoom, encapsulate};
 
 use crate::flow::{PackedKey, Protocol};

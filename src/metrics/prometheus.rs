@@ -108,7 +108,7 @@ fn ports(page: &mut Page<'_>, ports: &[PortStatus]) -> fmt::Result {
 
 fn lcores(page: &mut Page<'_>, workers: &[WorkerStatus]) -> fmt::Result {
     let labels = |worker: &WorkerStatus| vec![label("lcore", worker.lcore)];
-    let counters: [Figure<'_, WorkerStatus, u64>; 12] = [
+    let counters: [Figure<'_, WorkerStatus, u64>; 15] = [
         ("polls", "Rounds of the loop.", |it| it.polls),
         ("busy_polls", "Rounds of the loop that found packets.", |it| it.busy_polls),
         ("busy_cycles", "Cycles that the rounds with packets took.", |it| it.busy_cycles),
@@ -121,6 +121,11 @@ fn lcores(page: &mut Page<'_>, workers: &[WorkerStatus]) -> fmt::Result {
         ("originated_packets", "Packets that leat made itself, or answered.", |it| it.originated),
         ("source_ports_reused", "Resting connections that gave up their source port to a new one.", |it| {
             it.ports_reused
+        }),
+        ("cookies_sent", "SYNs that were answered with a cookie.", |it| it.cookies_sent),
+        ("cookies_redeemed", "Cookies that clients have acknowledged.", |it| it.cookies_redeemed),
+        ("cookies_refused", "Acknowledgements of no cookie of leat's, or of one that is too old.", |it| {
+            it.cookies_refused
         }),
         ("half_open_evicted", "Half-open connections that made room for others before their time was over.", |it| {
             it.half_open_evicted

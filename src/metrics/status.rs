@@ -145,6 +145,12 @@ pub struct WorkerStatus {
     pub ports_reused: u64,
     /// Half-open connections that made room for others before their time was over.
     pub half_open_evicted: u64,
+    /// SYNs that were answered with a cookie.
+    pub cookies_sent: u64,
+    /// Cookies that clients have acknowledged.
+    pub cookies_redeemed: u64,
+    /// Acknowledgements of no cookie of leat's, or of one that is too old.
+    pub cookies_refused: u64,
     /// The longest time between two polls that taking over a configuration has cost, in nanoseconds.
     pub longest_pause_ns: u64,
     /// Dropped packets, by reason; reasons that never occurred are left out.
@@ -301,6 +307,9 @@ impl Source {
             capacity: self.capacity,
             ports_reused: counters.ports_reused.value(),
             half_open_evicted: counters.half_open_evicted.value(),
+            cookies_sent: counters.cookies_sent.value(),
+            cookies_redeemed: counters.cookies_redeemed.value(),
+            cookies_refused: counters.cookies_refused.value(),
             longest_pause_ns: counters.longest_pause.value(),
             drops: drops.filter(|(_, packets)| *packets > 0).collect(),
         }

@@ -76,6 +76,9 @@ fn lcores(status: &Status, parameters: &str) -> Option<Dict> {
             entry("capacity", count(worker.capacity)),
             entry("ports_reused", number(worker.ports_reused)),
             entry("half_open_evicted", number(worker.half_open_evicted)),
+            entry("cookies_sent", number(worker.cookies_sent)),
+            entry("cookies_redeemed", number(worker.cookies_redeemed)),
+            entry("cookies_refused", number(worker.cookies_refused)),
             entry("longest_pause_ns", number(worker.longest_pause_ns)),
             entry("dropped", number(worker.drops.values().sum())),
         ]

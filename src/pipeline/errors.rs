@@ -93,7 +93,15 @@ impl<P: Packet> Pipeline<P> {
             // the world leads by leat, and it may know who complains.
             let is_nat = snapshot.service(backend.service).is_some_and(|service| service.mode == Mode::Nat);
             let source = if is_nat && direction == Direction::Original { source } else { about.dst };
-            forward::translate_error(packet.data_mut(), message.into(), source, &about);
+            // What the client sent is quoted as the backend knows it, and the other way round.
+            let adjustment = self.conntrack.adjustment(index);
+            let sequence = match direction {
+                Direction::Reply => {
+                    adjustment.original_sequence.wrapping_add(adjustment.inserted.into()).wrapping_neg()
+                }
+                Direction::Original => adjustment.reply_sequence.wrapping_neg(),
+            };
+            forward::translate_error(packet.data_mut(), message.into(), source, &about, sequence);
         }
         self.send_along(packet, &connection, direction, backend, context);
     }
@@ -129,7 +137,8 @@ impl<P: Packet> Pipeline<P> {
         {
             context.tracer.note(Note::Complained(complaint));
             self.count().originated.add(1);
-            self.send_quietly(error, sender, hop(link), context);
+            let router = context.snapshot.route(sender);
+            self.send_quietly(error, router.map_or(Some(hop(link)), |router| router.hop()), context);
         }
         self.drop(packet, reason, context);
     }
@@ -150,21 +159,19 @@ impl<P: Packet> Pipeline<P> {
         context.output.create(frame.get(..len)?)
     }
 
-    /// Sends leat's own word to the sender of a packet, in the middle of telling about that packet.
-    fn send_quietly<O: Output<P>, T>(
+    /// Sends leat's own word, in the middle of telling about another packet.
+    pub(super) fn send_quietly<O: Output<P>, T>(
         &mut self,
-        mut error: P,
-        sender: Ipv4Addr,
-        link: Hop,
+        mut packet: P,
+        hop: Option<Hop>,
         context: &mut Context<'_, O, T>,
     ) {
-        let router = context.snapshot.route(sender);
-        let Some(hop) = router.map_or(Some(link), |router| router.hop()) else {
+        let Some(hop) = hop else {
             self.count().drops.add(DropReason::NeighborUnresolved, 1);
-            return context.output.discard(error);
+            return context.output.discard(packet);
         };
-        forward::address(error.data_mut(), hop, mac(context.snapshot, hop.port));
-        context.output.transmit(error, hop.port);
+        forward::address(packet.data_mut(), hop, mac(context.snapshot, hop.port));
+        context.output.transmit(packet, hop.port);
     }
 }
 

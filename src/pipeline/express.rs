@@ -31,7 +31,8 @@ impl<P: Packet> Pipeline<P> {
         let Some((mut met, direction)) = self.conntrack.expect(candidate, &headers.packed) else { return Some(packet) };
         let Some(backend) = snapshot.backend(met.connection().backend()) else { return Some(packet) };
         let segment = segment(head, headers);
-        if !backend.is_plain() || !met.is_passed_by(direction, segment.as_ref(), tick) {
+        if !backend.is_plain() || met.connection().is_adjusted() || !met.is_passed_by(direction, segment.as_ref(), tick)
+        {
             return Some(packet);
         }
         // Once a tick is often enough to say that the client is still there.

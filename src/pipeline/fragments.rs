@@ -200,9 +200,15 @@ impl<P: Packet> Pipeline<P> {
             Some((index, direction)) => {
                 self.known(packet, Flow { headers: &headers, hash }, index, direction, context);
             }
-            None => self.unknown(packet, Flow { headers: &headers, hash }, super::unknown::Beginning::New, context),
+            None => {
+                self.opened = None;
+                self.unknown(packet, Flow { headers: &headers, hash }, super::unknown::Beginning::New, context);
+            }
         }
-        if let Some((index, direction)) = self.conntrack.find(&headers.packed, hash) {
+        // One that is of this packet alone is not found by it.
+        let is_of_this = |index: &ConnectionIndex| self.conntrack.is(*index, Direction::Original, &headers.packed);
+        let opened = self.opened.filter(is_of_this).map(|index| (index, Direction::Original));
+        if let Some((index, direction)) = self.conntrack.find(&headers.packed, hash).or(opened) {
             let lead = Lead { packet: key, index, direction, key: headers.packed, segment, identification };
             self.note_lead(gatherer, Some(lead));
         }
@@ -264,11 +270,22 @@ impl<P: Packet> Pipeline<P> {
     /// Tells the connection that more bytes of TCP have passed than were in the first fragment.
     fn take_in_whole<O, T>(&mut self, lead: &Lead, last: Span, context: &Context<'_, O, T>) {
         let Some((first, header_len)) = lead.segment else { return };
-        let segment = Segment { payload_len: (last.end as u16).saturating_sub(header_len), ..first };
+        let mut segment = Segment { payload_len: (last.end as u16).saturating_sub(header_len), ..first };
+        if lead.direction == Direction::Reply {
+            let adjustment = self.conntrack.adjustment(lead.index);
+            segment.seq = segment.seq.wrapping_add(adjustment.reply_sequence);
+            segment.ack = segment.ack.wrapping_sub(adjustment.original_sequence);
+        }
+        let was_opening = self.conntrack.connection(lead.index).state().is_opening();
         let change = self.conntrack.track(lead.index, lead.direction, Some(&segment), context.now.tick()).change;
-        let backend = context.snapshot.backend(self.conntrack.connection(lead.index).backend());
-        if let (Some(change), Some(backend)) = (change, backend) {
+        let connection = self.conntrack.connection(lead.index);
+        let has_opened = was_opening && !connection.state().is_opening();
+        let Some(backend) = context.snapshot.backend(connection.backend()) else { return };
+        if let Some(change) = change {
             self.count_change(backend, change);
+        }
+        if has_opened {
+            self.guard(backend.service).half_open -= 1;
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::classify::{Headers, Kind};
+use super::syn_proxy::Guard;
 use super::unknown::Beginning;
 use super::{Context, Flow, Note, Pipeline, Tracer, hop, ipv4_of};
 use crate::conntrack::{Change, ClientLink, Connection, ConnectionIndex, Direction, FlowMemory, Path, Segment};
@@ -45,8 +46,17 @@ impl<P: Packet> Pipeline<P> {
         if direction == Direction::Original && !backend.up && is_abandoned(snapshot, backend) {
             return self.abandoned(packet, flow, index, context);
         }
+        let (is_adjusted, was_opening) = (met.connection().is_adjusted(), met.connection().state().is_opening());
+        let packet = if is_adjusted && direction == Direction::Reply {
+            let Some(packet) = self.for_client(packet, flow, index, backend, context) else { return };
+            met = self.conntrack.meet(index);
+            packet
+        } else {
+            packet
+        };
         let tracked = met.track(direction, segment(&packet, flow.headers).as_ref(), tick);
         let connection = met.connection();
+        let has_opened = was_opening && !connection.state().is_opening();
         let (to, link) = (connection.key(direction.opposite()).reversed(), connection.link());
         if let Some(change) = tracked.change {
             self.conntrack.settle(index, change);
@@ -54,6 +64,9 @@ impl<P: Packet> Pipeline<P> {
                 return self.reopen(packet, flow, index, keep_port, context);
             }
             self.count_change(backend, change);
+        }
+        if has_opened {
+            self.guard(backend.service).half_open -= 1;
         }
         if T::ENABLED {
             self.tell(index, direction, backend, tracked.in_window, context);
@@ -67,6 +80,12 @@ impl<P: Packet> Pipeline<P> {
                 if tracked.in_window && !comes_from(&packet, link) {
                     self.follow(&packet, index);
                 }
+                let packet = if is_adjusted {
+                    let Some(packet) = self.for_backend(packet, flow, index, backend, context) else { return };
+                    packet
+                } else {
+                    packet
+                };
                 self.forward_original(packet, flow, &to, backend, context);
             }
             Direction::Reply => self.forward_reply(packet, flow, &to, link, backend, context),
@@ -126,7 +145,10 @@ impl<P: Packet> Pipeline<P> {
         keep_port: bool,
         context: &mut Context<'_, O, T>,
     ) {
-        let port = self.conntrack.connection(index).reply_key().dst_port;
+        let connection = self.conntrack.connection(index);
+        // Beyond the client's own numbers is not beyond those that the backend knew.
+        let keep_port = keep_port && !connection.is_adjusted();
+        let port = connection.reply_key().dst_port;
         self.end(index, context.snapshot, context.now.tick());
         context.tracer.note(Note::Reopened);
         self.unknown(packet, flow, Beginning::Again(keep_port.then_some(port)), context);
@@ -311,8 +333,8 @@ impl<P> Pipeline<P> {
 
     /// Does what is to be done when a connection has left the table.
     pub(super) fn forget(&mut self, snapshot: &Snapshot, ended: &Connection, tick: Tick) {
-        Epilogue { snapshot, worker: self.id, hasher: &self.hasher, flow_memory: &mut self.flow_memory, tick }
-            .speak(ended);
+        let (worker, hasher, guards) = (self.id, &self.hasher, &mut self.guards);
+        Epilogue { snapshot, worker, hasher, flow_memory: &mut self.flow_memory, guards, tick }.speak(ended);
     }
 }
 
@@ -323,6 +345,7 @@ pub(super) struct Epilogue<'a> {
     pub(super) worker: WorkerId,
     pub(super) hasher: &'a FlowHasher,
     pub(super) flow_memory: &'a mut FlowMemory,
+    pub(super) guards: &'a mut [Guard],
     pub(super) tick: Tick,
 }
 
@@ -332,6 +355,11 @@ impl Epilogue<'_> {
         backend.counters[self.worker.index()].connections.subtract(1);
         if ended.is_open() {
             backend.counters[self.worker.index()].open.subtract(1);
+        }
+        if ended.state().is_opening()
+            && let Some(guard) = self.guards.get_mut(backend.service.index())
+        {
+            guard.half_open -= 1;
         }
         if let Some(ticks) = self.snapshot.service(backend.service).and_then(|service| service.flow_memory) {
             let hash = self.hasher.hash(&ended.original_key());

@@ -14,6 +14,7 @@
 //! A [`Pipeline`] belongs to one worker. It is given bursts, the time, an [`Output`] and a [`Tracer`]; it reads no
 //! clock and knows no port.
 
+mod adjusted;
 pub mod classify;
 mod errors;
 mod express;
@@ -26,6 +27,7 @@ mod local;
 mod lookahead;
 mod probes;
 mod resets;
+mod syn_proxy;
 mod trace;
 mod tunnel;
 mod unknown;
@@ -41,7 +43,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
-use crate::conntrack::{Candidate, ClientLink, Conntrack, FlowMemory, Persistence};
+use crate::conntrack::{Candidate, ClientLink, ConnectionIndex, Conntrack, FlowMemory, Persistence};
 use crate::counters::{DropReason, PerWorker, WorkerCounters};
 use crate::courier::Courier;
 use crate::flow::FlowHasher;
@@ -53,16 +55,21 @@ use crate::neighbor::{Hop, Neighbor, Resolver, Waiting};
 use crate::scheduler::Turn;
 use crate::service::{ClientTable, Snapshot};
 use crate::steering::Steering;
+use crate::syncookie::Cookies;
 use crate::time::Instant;
 use crate::wire::{MacAddr, ethernet, ipv4};
 use classify::{Class, Headers, classify};
 use fragments::Lead;
 use limiter::Limiter;
 use lookahead::Lookahead;
+use syn_proxy::Guard;
 use unknown::Beginning;
 
 /// The numbers that services can have.
 const MOST_SERVICES: usize = 1 << u16::BITS;
+
+/// Connections that one round of upkeep does something for.
+const MOST_ERRANDS: usize = 256;
 
 /// One worker's part of the packet path.
 pub struct Pipeline<P> {
@@ -78,6 +85,11 @@ pub struct Pipeline<P> {
     /// For how many ticks after its last packet a client of `nat` is known.
     client_idle: u32,
     turns: Vec<Turn>,
+    /// By service, what is known of attacks on it.
+    guards: Vec<Guard>,
+    cookies: Cookies,
+    /// Connections for which something may have to be done.
+    errands: ArrayVec<ConnectionIndex, MOST_ERRANDS>,
     waiting: Waiting<P>,
     resolver: Resolver,
     next_upkeep: Instant,
@@ -86,6 +98,8 @@ pub struct Pipeline<P> {
     errors: Limiter,
     courier: Arc<Courier>,
     gathering: Gathering<P>,
+    /// The connection that was opened last, if it is still there.
+    opened: Option<ConnectionIndex>,
     /// By the worker that gathers them: how the first fragment of the last packet went.
     leads: Vec<Option<Lead>>,
     /// The identification of the next packet of which there are fragments.
@@ -111,6 +125,8 @@ pub struct Settings {
     pub flow_memory: FlowMemory,
     /// The clients of its `nat` connections, each under the one service number 0.
     pub clients: Persistence,
+    /// What it makes SYN cookies with; the same for all workers.
+    pub cookies: Cookies,
     /// The counters of all workers; it writes its own part.
     pub counters: Arc<PerWorker<WorkerCounters>>,
     /// The way to and from the health checkers; the first worker uses it.
@@ -141,7 +157,7 @@ pub struct Context<'a, O, T> {
 impl<P: Packet> Pipeline<P> {
     /// A pipeline that must [`adopt`](Self::adopt) a snapshot before it can do anything.
     pub fn new(settings: Settings) -> Self {
-        let Settings { id, steering, hasher, conntrack, persistence, flow_memory, clients, counters, courier } =
+        let Settings { id, steering, hasher, conntrack, persistence, flow_memory, clients, cookies, counters, courier } =
             settings;
         Self {
             id,
@@ -155,6 +171,9 @@ impl<P: Packet> Pipeline<P> {
             client_idle: 0,
             // Room for every service that there can be: a new configuration takes no memory. It is committed when used.
             turns: Vec::with_capacity(MOST_SERVICES),
+            guards: Vec::with_capacity(MOST_SERVICES),
+            cookies,
+            errands: ArrayVec::new(),
             waiting: Waiting::default(),
             resolver: Resolver::default(),
             next_upkeep: Instant::ZERO,
@@ -162,6 +181,7 @@ impl<P: Packet> Pipeline<P> {
             errors: Limiter::default(),
             courier,
             gathering: Gathering::default(),
+            opened: None,
             leads: vec![None; usize::from(steering.workers())],
             fragment_identification: id.0,
             is_taking_over: false,

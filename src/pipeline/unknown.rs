@@ -10,15 +10,17 @@ use std::net::Ipv4Addr;
 
 use super::classify::{Headers, Kind};
 use super::known::{NAT_CLIENTS, link, segment};
-use super::{Context, Flow, Note, Pipeline, Tracer};
-use crate::conntrack::{Connection, OpenError, Opening, Segment, Source};
+use super::syn_proxy::Handshake;
+use super::{Context, Flow, Note, Pipeline, Tracer, ipv4_of};
+use crate::conntrack::{Adjustment, Connection, Numbers, OpenError, Opening, Segment, Source};
 use crate::counters::DropReason;
 use crate::flow::FlowKey;
+use crate::forward;
 use crate::id::{BackendId, ServiceId, WorkerId};
 use crate::inquiry::Grounds;
 use crate::io::{Output, Packet};
 use crate::scheduler::{Choice, Turn};
-use crate::service::{Backend, Mode, NoConnection, Service, Snapshot};
+use crate::service::{Backend, ClientAddress, Mode, NoConnection, SequenceNumbers, Service, Snapshot, SynProxy};
 use crate::time::Tick;
 use crate::wire::{ipv4, tcp};
 
@@ -87,7 +89,14 @@ impl<P: Packet> Pipeline<P> {
             return self.drop(packet, DropReason::NoService, context);
         }
         let headers = flow.headers;
-        let segment = segment(&packet, headers);
+        let mut segment = segment(&packet, headers);
+        let handshake = match &segment {
+            Some(segment) if service.syn_proxy != SynProxy::Off => self.redeem(&packet, headers, segment, context),
+            _ => None,
+        };
+        if let Some(handshake) = &handshake {
+            segment = Some(handshake.syn);
+        }
         if let Some(reason) = objection(headers, segment.as_ref(), beginning, service, snapshot) {
             if reason == DropReason::NoConnection && service.no_connection == NoConnection::Reset {
                 const WHAT: &str = "a RST, because it belongs to no connection";
@@ -101,6 +110,9 @@ impl<P: Packet> Pipeline<P> {
         let Some(link) = link(&packet) else {
             return self.drop(packet, DropReason::EthernetSource, context);
         };
+        if handshake.is_none() && headers.is_syn && self.answers_syn(id, service) {
+            return self.answer_with_cookie(packet, headers, service, context);
+        }
         let tick = context.now.tick();
         let chosen = self.choose(flow, id, service, tick, context);
         let Some((chosen, backend)) = chosen.and_then(|id| Some((id, snapshot.backend(id)?))) else {
@@ -108,6 +120,13 @@ impl<P: Packet> Pipeline<P> {
             let reason = if all_full { DropReason::BackendsFull } else { DropReason::NoBackend };
             return self.drop(packet, reason, context);
         };
+        let is_one_packet = service.one_packet && headers.kind == Kind::Udp;
+        let is_fragment = ipv4_of(&packet).is_some_and(|ip| ip.is_fragment());
+        if is_one_packet && service.mode.is_one_way() && !is_fragment {
+            // Nothing of it will be needed again. Other fragments would follow the first.
+            backend.counters[self.id.index()].opened.add(1);
+            return self.forward_original(packet, flow, &headers.packed, backend, context);
+        }
         let opening = Opening {
             original: headers.key(),
             hash: flow.hash,
@@ -127,6 +146,16 @@ impl<P: Packet> Pipeline<P> {
             },
             link,
             segment: segment.as_ref(),
+            is_one_packet,
+            numbers: segment
+                .as_ref()
+                .and_then(|segment| numbers(&packet, headers, segment, handshake.as_ref(), service)),
+            adjustment: match &handshake {
+                Some(handshake) => Some(handshake.adjustment(service, &headers.key())),
+                None => segment
+                    .filter(|_| service.client_address != ClientAddress::Hidden)
+                    .map(|segment| Adjustment::of_service(service, &headers.key(), segment.seq)),
+            },
             now: tick,
         };
         let mut opened = self.conntrack.open(&opening);
@@ -142,6 +171,7 @@ impl<P: Packet> Pipeline<P> {
             Err(OpenError::PortsExhausted) => return self.drop(packet, DropReason::PortsExhausted, context),
             Err(OpenError::TupleInUse) => return self.drop(packet, DropReason::TupleInUse, context),
         };
+        self.opened = Some(opened.index);
         if let Some(ended) = &opened.ended {
             self.take_leave(ended, context);
         }
@@ -163,7 +193,18 @@ impl<P: Packet> Pipeline<P> {
             let kept = reply.dst_port == headers.key().src_port;
             context.tracer.note(Note::Source { address: reply.dst, port: reply.dst_port, kept });
         }
-        let to = self.conntrack.connection(opened.index).reply_key().reversed().pack();
+        if let Some(handshake) = &handshake {
+            return self.begin(packet, opened.index, handshake, backend, context);
+        }
+        let connection = self.conntrack.connection(opened.index);
+        let (to, is_adjusted) = (connection.reply_key().reversed().pack(), connection.is_adjusted());
+        if connection.state().is_opening() {
+            self.guard(id).half_open += 1;
+        }
+        if is_adjusted {
+            let Some(packet) = self.for_backend(packet, flow, opened.index, backend, context) else { return };
+            return self.forward_original(packet, flow, &to, backend, context);
+        }
         self.forward_original(packet, flow, &to, backend, context);
     }
 
@@ -315,6 +356,24 @@ fn choose_another(
     others
         .find(|backend| is_usable(backend))
         .or_else(|| service.backends.iter().copied().find(|backend| is_usable(backend)))
+}
+
+/// The numbers of a client's SYN, where its service lets them be others for the backend.
+fn numbers<P: Packet>(
+    packet: &P,
+    headers: &Headers,
+    segment: &Segment,
+    handshake: Option<&Handshake>,
+    service: &Service,
+) -> Option<Numbers> {
+    if service.mode != Mode::Fullnat || service.sequence_numbers == SequenceNumbers::Client {
+        return None;
+    }
+    let timestamp = match handshake {
+        Some(handshake) => handshake.timestamp(),
+        None => forward::timestamps(packet.data(), headers.transport.into()).map(|(value, _)| value),
+    };
+    Some(Numbers { always: service.sequence_numbers == SequenceNumbers::Own, sequence: segment.seq, timestamp })
 }
 
 /// Why a client's packet must not open a connection, if there is a reason.

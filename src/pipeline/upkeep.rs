@@ -32,6 +32,7 @@ impl<P: Packet> Pipeline<P> {
         let services = snapshot.parts().services.len();
         if services > self.turns.len() {
             self.turns.resize_with(services, Default::default);
+            self.guards.resize_with(services, Default::default);
         }
         self.conntrack.adopt(snapshot.reserved_ports(), &snapshot.parts().timeouts);
         self.client_idle = Tick::count(snapshot.parts().timeouts.longest());
@@ -47,6 +48,7 @@ impl<P: Packet> Pipeline<P> {
         }
         self.next_upkeep = context.now + INTERVAL;
         self.sweep(context.snapshot, context.now);
+        self.run_errands(context);
         self.speak(context);
         self.release(context);
         self.expire_fragments(context);
@@ -60,8 +62,18 @@ impl<P: Packet> Pipeline<P> {
     fn sweep(&mut self, snapshot: &Snapshot, now: Instant) {
         let records = (self.conntrack.capacity() / ROUNDS_PER_SWEEP).clamp(64, MOST_RECORDS_PER_ROUND);
         let (tick, worker, hasher) = (now.tick(), self.id, &self.hasher);
-        let mut epilogue = Epilogue { snapshot, worker, hasher, flow_memory: &mut self.flow_memory, tick };
-        self.conntrack.sweep(tick, records, |ended| epilogue.speak(ended));
+        let (flow_memory, guards) = (&mut self.flow_memory, &mut self.guards);
+        let mut epilogue = Epilogue { snapshot, worker, hasher, flow_memory, guards, tick };
+        // Those for which there is no room have theirs looked at a little later.
+        let errands = &mut self.errands;
+        self.conntrack.sweep_and_ask(
+            tick,
+            records,
+            |ended| epilogue.speak(ended),
+            |index| {
+                let _ = errands.try_push(index);
+            },
+        );
         self.conntrack.tidy(|pool| snapshot.needs_pool(pool));
         self.count().connections.set(self.conntrack.len() as u64);
     }

@@ -49,6 +49,14 @@ pub struct Service {
     pub proxy_arp: Vec<Ipv4Net>,
     /// What becomes of a segment without SYN that belongs to no connection.
     pub no_connection: NoConnection,
+    /// Whether leat answers SYNs in place of the backends.
+    pub syn_proxy: SynProxy,
+    /// Whose initial sequence numbers the backends see.
+    pub sequence_numbers: SequenceNumbers,
+    /// How the backends are told who their client is.
+    pub client_address: ClientAddress,
+    /// Whether each datagram is scheduled by itself.
+    pub one_packet: bool,
     /// What becomes of the connections of a backend that fails.
     pub on_failure: OnFailure,
     /// Its backends, in configured order.
@@ -218,6 +226,80 @@ impl NoConnection {
         }
     }
 }
+
+/// Which version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+/// How a backend of `fullnat` is told who its client is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientAddress {
+    /// It is not.
+    #[default]
+    Hidden,
+    /// By a TCP option of this kind, in the segments that begin with the client's first byte.
+    Option(u8),
+    /// By a header before the client's first byte.
+    Proxy(ProxyVersion),
+}
+
+/// Whose initial sequence numbers a backend of `fullnat` sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SequenceNumbers {
+    /// leat's own where a source port may still be in TIME-WAIT at the backend, else the client's.
+    #[default]
+    Auto,
+    /// leat's own.
+    Own,
+    /// The client's.
+    Client,
+}
+
+/// Whether leat answers clients' SYNs in place of backends, with a cookie (RFC 4987 §3.6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SynProxy {
+    /// Never.
+    #[default]
+    Off,
+    /// While many connections are half-open.
+    Auto,
+    /// Always.
+    Always,
+}
+
+impl ClientAddress {
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hidden => "none",
+            Self::Option(_) => "toa",
+            Self::Proxy(ProxyVersion::V1) => "proxy_v1",
+            Self::Proxy(ProxyVersion::V2) => "proxy_v2",
+        }
+    }
+}
+
+macro_rules! named {
+    ($type:ident: $($variant:ident = $name:literal),*) => {
+        impl $type {
+            /// All, in the order in which they are documented.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// Its name in the configuration.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+        }
+    };
+}
+
+named!(SequenceNumbers: Auto = "auto", Own = "own", Client = "client");
+named!(SynProxy: Off = "off", Auto = "auto", Always = "always");
 
 /// What becomes of a backend's connections when it fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

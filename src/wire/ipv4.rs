@@ -175,6 +175,15 @@ impl HeaderMut<'_> {
         write_u16(self.0, 10, checksum);
     }
 
+    /// Sets the length of the packet, and adjusts the checksum for it.
+    #[inline]
+    pub fn set_total_len(&mut self, total_len: u16) {
+        let delta = Delta::NONE.replace(self.as_header().total_len(), total_len);
+        write_u16(self.0, 2, total_len);
+        let checksum = delta.apply(self.as_header().checksum());
+        write_u16(self.0, 10, checksum);
+    }
+
     /// Makes it the header of a fragment: of `total_len` bytes, `offset` × 8 bytes into the whole, with more to follow or
     /// not. The header has no options.
     pub fn set_fragment(&mut self, total_len: u16, offset: u16, more: bool) {

@@ -71,6 +71,12 @@ impl Flags {
         self.0 & 0x17 == Self::ACK.0
     }
 
+    /// Whether it has ACK and neither SYN nor RST.
+    #[inline(always)]
+    pub const fn only_acknowledges_or_ends(self) -> bool {
+        self.0 & 0x16 == Self::ACK.0
+    }
+
     /// Whether no TCP sends this: no control bit at all, or two that exclude each other.
     #[inline(always)]
     pub const fn is_nonsense(self) -> bool {

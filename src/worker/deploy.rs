@@ -26,6 +26,7 @@ use crate::io::BURST;
 use crate::pipeline::{Pipeline, Settings};
 use crate::service::{Parts, Port, Snapshot};
 use crate::steering::{Alignment, PortShare};
+use crate::syncookie::Cookies;
 use crate::time::Instant;
 use crate::wire::MacAddr;
 
@@ -168,6 +169,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
     let snapshot = Arc::new(publisher.publish(config, &nothing, Instant::ZERO)?);
     let counters = Arc::new(per_worker(count));
     let hasher = FlowHasher::random()?;
+    let cookies = Cookies::random()?;
     let clock = Clock::new(eal)?;
     let started = clock.cycles();
 
@@ -213,6 +215,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
             persistence: Persistence::new(clients, hasher),
             flow_memory: FlowMemory::new(4 * clients),
             clients: Persistence::new(clients, hasher),
+            cookies,
             counters: Arc::clone(&counters),
             courier: Arc::clone(&courier),
         });

@@ -4,6 +4,7 @@
 
 mod failure;
 mod forwarding;
+mod handshake;
 mod health;
 mod interface;
 mod service;

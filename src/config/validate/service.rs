@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::super::draft::{Draft, DraftBackend, DraftService};
 use super::super::problem::{At, Place, Problems};
 use super::super::{Backend, Config, Service, value};
-use super::{Mention, checked, failure, forwarding, health, in_words};
+use super::{Mention, checked, failure, forwarding, handshake, health, in_words};
 use crate::scheduler::{Algorithm, TableSize};
 use crate::service::{Mode, ServiceProtocol};
 
@@ -40,6 +40,13 @@ pub(super) fn service(draft: &DraftService, problems: &Problems) -> Option<Servi
     let health = protocol.and_then(|protocol| health::health(draft, protocol, problems));
     let on_failure = mode.and_then(|mode| failure::on_failure(draft, mode, problems));
     let no_connection = mode.and_then(|mode| failure::no_connection(draft, mode, problems));
+    let syn_proxy =
+        mode.zip(protocol).and_then(|(mode, protocol)| handshake::syn_proxy(draft, mode, protocol, problems));
+    let sequence_numbers =
+        mode.zip(protocol).and_then(|(mode, protocol)| handshake::sequence_numbers(draft, mode, protocol, problems));
+    let client_address =
+        mode.zip(protocol).and_then(|(mode, protocol)| handshake::client_address(draft, mode, protocol, problems));
+    let one_packet = mode.zip(protocol).and_then(|(mode, protocol)| one_packet(draft, mode, protocol, problems));
     let backends = read_backends(draft, protocol, port, mode, problems);
     let name = name(draft, problems);
 
@@ -67,7 +74,28 @@ pub(super) fn service(draft: &DraftService, problems: &Problems) -> Option<Servi
         panic: panic?,
         on_failure: on_failure?,
         no_connection: no_connection?,
+        syn_proxy: syn_proxy?,
+        sequence_numbers: sequence_numbers?,
+        client_address: client_address?,
+        one_packet: one_packet?,
         backends: backends?,
+    })
+}
+
+/// Whether each datagram is scheduled by itself.
+fn one_packet(draft: &DraftService, mode: Mode, protocol: ServiceProtocol, problems: &Problems) -> Option<bool> {
+    checked(problems, &draft.context, &draft.extras.one_packet, false, |one_packet| {
+        if *one_packet && protocol != ServiceProtocol::Udp {
+            return Err(format!("one_packet is about UDP, and the protocol is {protocol}; write protocol = \"udp\""));
+        }
+        if *one_packet && mode == Mode::Nat {
+            return Err(
+                "one_packet is for fullnat and the one-way modes: in nat the answers of several backends to one \
+                        client could not be told apart; leave it out"
+                    .to_owned(),
+            );
+        }
+        Ok(*one_packet)
     })
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 
+mod adjusted;
 mod clients;
 mod errors;
 mod express;
@@ -15,8 +16,10 @@ mod fullnat;
 mod limits;
 mod liveness;
 mod modes;
+mod one_packet;
 mod reload;
 mod steering;
+mod syn_proxy;
 
 use super::*;
 use crate::config;
@@ -81,8 +84,8 @@ impl Balancer {
                 persistence: Persistence::new(1000, hasher),
                 flow_memory: FlowMemory::new(1000),
                 clients: Persistence::new(1000, hasher),
+                cookies: Cookies::with_key((3, 4)),
                 counters: Arc::clone(&counters),
-
                 courier: Arc::default(),
             });
             pipeline.adopt(&snapshot);
@@ -134,6 +137,12 @@ impl Balancer {
 
     /// Lets time pass, with the upkeep that goes with it.
     fn wait(&mut self, time: Duration) {
+        self.wait_and_see(time);
+    }
+
+    /// The same, and returns the IPv4 packets that were sent meanwhile.
+    fn wait_and_see(&mut self, time: Duration) -> Vec<Vec<u8>> {
+        let mut sent = Vec::new();
         let end = self.now + time;
         while self.now < end {
             self.now = self.now + Duration::from_millis(50);
@@ -142,8 +151,11 @@ impl Balancer {
                 let mut context =
                     Context { snapshot: &self.snapshot, now: self.now, output: &mut output, tracer: &mut Silent };
                 worker.upkeep(&mut context);
+                sent.extend(output.transmitted.into_iter().map(|(_, frame)| frame.into_bytes()));
             }
         }
+        sent.retain(|frame| frame[12..14] == [8, 0]);
+        sent
     }
 
     fn dropped(&self, reason: DropReason) -> u64 {

@@ -1,0 +1,77 @@
+//! Initial sequence numbers of leat's own, for a source port that a backend may still have in TIME-WAIT.
+//!
+//! Different clients share the source ports of a local address. To a backend they are one host, and a host's next SYN on a
+//! tuple in TIME-WAIT opens a connection if its sequence number lies beyond the last connection's, and its timestamp, where
+//! both had some, is later (RFC 1122 §4.2.2.13, RFC 6191, RFC 7323 §5). Another client's is neither but by chance. So where a
+//! port is taken again from a connection that rests, the new one gets a number beyond the old one's, which is kept up by
+//! a constant difference; and its timestamps get one that makes them later than the old one's last, or are left out where
+//! that is not known.
+//!
+//! The number is that of RFC 6528 §3: a clock of 4 µs, here in steps of a tick, and a keyed hash of the tuple.
+
+use super::adjustment::Adjustment;
+use super::{ConnectionIndex, Conntrack, Direction};
+use crate::flow::FlowKey;
+use crate::time::Tick;
+
+/// Steps of RFC 6528's clock in a tick: one each 4 µs.
+const STEPS_PER_TICK: u32 = (Tick::NANOS / 4_000) as u32;
+
+/// How far beyond the last connection's numbers the next one begins at least: a segment of that, with a window's worth of
+/// data, that is still under way lies before it.
+const DISTANCE: u32 = 1 << 17;
+
+/// What a SYN says that may get another number.
+#[derive(Clone, Copy, Debug)]
+pub struct Numbers {
+    /// Whether it gets one of leat's in any case, and not only where the backend may need it.
+    pub always: bool,
+    /// The SYN's sequence number.
+    pub sequence: u32,
+    /// Its timestamp, if it has one.
+    pub timestamp: Option<u32>,
+}
+
+impl Conntrack {
+    /// Changes `adjustment` for a new connection with these numbers, which the backend will know by the opposite of `reply` and
+    /// which takes the port of the connection at `resting`, if one rests on it.
+    pub(super) fn renumber(
+        &self,
+        numbers: Numbers,
+        reply: &FlowKey,
+        resting: Option<ConnectionIndex>,
+        now: Tick,
+        adjustment: &mut Adjustment,
+    ) {
+        let may_rest_at_backend = resting.is_some() || self.has_forgotten_resting(now);
+        if !may_rest_at_backend && !numbers.always {
+            return;
+        }
+        adjustment.remembers_timestamps = true;
+        // Unlike the table's index, the number uses the hash's upper half: it tells nothing of that.
+        let hash = self.hasher.hash(reply);
+        let mut initial = ((hash >> 32) as u32).wrapping_add(now.0.wrapping_mul(STEPS_PER_TICK));
+        let before = resting.map(|index| (self.table.record(index), self.adjustment(index)));
+        if let Some((connection, adjusted)) = &before {
+            let last = connection.track.ends[Direction::Original as usize]
+                .wrapping_add(adjusted.original_sequence)
+                .wrapping_add(adjusted.inserted.into());
+            if initial.wrapping_sub(last).cast_signed() < DISTANCE.cast_signed() {
+                initial = last.wrapping_add(DISTANCE).wrapping_add(hash as u32 & 0xffff);
+            }
+        }
+        adjustment.original_sequence = initial.wrapping_sub(numbers.sequence);
+        let Some(timestamp) = numbers.timestamp else { return };
+        match &before {
+            Some((connection, adjusted)) if connection.is_adjusted() => {
+                // Without a timestamp of the old connection, any will do.
+                let latest = adjusted.latest_timestamp.unwrap_or(timestamp.wrapping_sub(1));
+                if latest.wrapping_sub(timestamp).cast_signed() >= 0 {
+                    adjustment.original_timestamp = latest.wrapping_add(1).wrapping_sub(timestamp);
+                }
+            }
+            None if !may_rest_at_backend => {}
+            _ => adjustment.without_timestamps = true,
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! TCP segments of leat's own: those that open a connection in another's place, and what is told a backend about its client.
+
+use std::net::Ipv4Addr;
+
+use crate::flow::FlowKey;
+use crate::io::Packet;
+use crate::wire::checksum::{Delta, pseudo_header};
+use crate::wire::tcp_options::{self, Options};
+use crate::wire::{ethernet, ipv4, tcp};
+
+/// The time to live of what leat itself says (RFC 1700).
+const TTL: u8 = 64;
+
+/// IANA protocol number of TCP.
+const TCP: u8 = 6;
+
+/// The most bytes of payload.
+const LONGEST_PAYLOAD: usize = 64;
+
+/// The longest frame that [`Segment::write`] writes.
+pub const LONGEST_SEGMENT: usize =
+    ethernet::HEADER_LEN + ipv4::HEADER_LEN + tcp::HEADER_LEN + tcp_options::LONGEST + LONGEST_PAYLOAD;
+
+/// A segment to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// Where it comes from and goes to.
+    pub key: FlowKey,
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgement number.
+    pub acknowledgment: u32,
+    /// Control bits.
+    pub flags: tcp::Flags,
+    /// The window, as it stands in the header.
+    pub window: u16,
+    /// Its options.
+    pub options: Options,
+    /// At most 64 bytes.
+    pub payload: &'a [u8],
+}
+
+impl Segment<'_> {
+    /// Writes a frame, whose Ethernet addresses are still to be set, and returns its length.
+    pub fn write(&self, into: &mut [u8; LONGEST_SEGMENT]) -> usize {
+        let mut options = [0; tcp_options::LONGEST];
+        let options_len = self.options.write(&mut options);
+        let payload = &self.payload[..self.payload.len().min(LONGEST_PAYLOAD)];
+        let header_len = tcp::HEADER_LEN + options_len;
+        let tcp_len = header_len + payload.len();
+        let (head, rest) = into.split_at_mut(ethernet::HEADER_LEN);
+        if let Some(mut header) = ethernet::HeaderMut::new(head) {
+            header.set_ether_type(ethernet::EtherType::IPV4);
+        }
+        let (ip, message) = rest.split_at_mut(ipv4::HEADER_LEN);
+        let message = &mut message[..tcp_len];
+        let (source, destination) = (self.key.src, self.key.dst);
+        if let Some(ip) = ip.first_chunk_mut() {
+            ipv4::Fields {
+                type_of_service: 0,
+                total_len: (ipv4::HEADER_LEN + tcp_len) as u16,
+                identification: 0,
+                dont_fragment: true,
+                ttl: TTL,
+                protocol: TCP,
+                source,
+                destination,
+            }
+            .write(ip);
+        }
+        if let Some(header) = message.first_chunk_mut() {
+            let ports = (self.key.src_port, self.key.dst_port);
+            tcp::write(header, ports, (self.sequence, self.acknowledgment), self.flags, self.window);
+            header[12] = (header_len as u8 / 4) << 4;
+        }
+        message[tcp::HEADER_LEN..header_len].copy_from_slice(&options[..options_len]);
+        message[header_len..].copy_from_slice(payload);
+        let sum = pseudo_header(source, destination, TCP, tcp_len as u16).and_bytes(message).complement();
+        message[16..18].copy_from_slice(&sum.to_be_bytes());
+        ethernet::HEADER_LEN + ipv4::HEADER_LEN + tcp_len
+    }
+}
+
+/// Bytes of the option that [`add_client_address`] adds.
+pub const CLIENT_ADDRESS_LEN: usize = 8;
+
+/// The most bytes that a TCP header can have.
+const LONGEST_HEADER: usize = tcp::HEADER_LEN + tcp_options::LONGEST;
+
+/// Adds an option of this kind that holds port and address of the client to the segment whose TCP header, which is whole, is
+/// at `transport`: as the TOA modules of the Linux world read it. Returns whether there was room; if not, it is as it was.
+pub fn add_client_address<P: Packet>(packet: &mut P, transport: usize, kind: u8, client: (Ipv4Addr, u16)) -> bool {
+    let Some(header_len) = packet.data().get(transport..).and_then(tcp::Header::new).map(tcp::Header::header_len)
+    else {
+        return false;
+    };
+    let end = transport + header_len;
+    if header_len + CLIENT_ADDRESS_LEN > LONGEST_HEADER
+        || packet.data().len() < end
+        || !packet.prepend(CLIENT_ADDRESS_LEN)
+    {
+        return false;
+    }
+    let frame = packet.data_mut();
+    frame.copy_within(CLIENT_ADDRESS_LEN..CLIENT_ADDRESS_LEN + end, 0);
+    let (high, low) = (client.1.to_be_bytes(), client.0.octets());
+    let option = [kind, CLIENT_ADDRESS_LEN as u8, high[0], high[1], low[0], low[1], low[2], low[3]];
+    frame[end..end + CLIENT_ADDRESS_LEN].copy_from_slice(&option);
+    let mut delta = Delta::NONE;
+    for word in option.chunks_exact(2) {
+        delta = delta.replace(0, u16::from_be_bytes([word[0], word[1]]));
+    }
+    if let Some(mut ip) = frame.get_mut(ethernet::HEADER_LEN..).and_then(ipv4::HeaderMut::new) {
+        let (total_len, ip_header_len) = (ip.as_header().total_len(), ip.as_header().header_len() as u16);
+        let grown = total_len.saturating_add(CLIENT_ADDRESS_LEN as u16);
+        ip.set_total_len(grown);
+        // The pseudo-header has the length of the segment.
+        delta = delta.replace(total_len.wrapping_sub(ip_header_len), grown.wrapping_sub(ip_header_len));
+    }
+    let segment = &mut frame[transport..];
+    let old = u16::from_be_bytes([segment[12], segment[13]]);
+    segment[12] = ((header_len + CLIENT_ADDRESS_LEN) as u8 / 4) << 4 | segment[12] & 0xf;
+    delta = delta.replace(old, u16::from_be_bytes([segment[12], segment[13]]));
+    if let Some(mut header) = tcp::HeaderMut::new(segment) {
+        header.adjust_checksum(delta);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TcpOptionElement, TransportSlice};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::flow::Protocol;
+    use crate::id::PortId;
+    use crate::io::memory::Frame;
+
+    fn assert_whole(frame: &[u8]) -> etherparse::TcpHeader {
+        let packet = SlicedPacket::from_ethernet(frame).unwrap();
+        let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Tcp(tcp))) = (&packet.net, &packet.transport) else {
+            panic!("{packet:?}")
+        };
+        let header = ip.header().to_header();
+        assert_eq!(header.header_checksum, header.calc_header_checksum());
+        assert_eq!(tcp.checksum(), tcp.calc_checksum_ipv4(header.source, header.destination).unwrap());
+        tcp.to_header()
+    }
+
+    proptest! {
+        #[test]
+        fn a_segment_is_what_etherparse_reads(
+            numbers in any::<(u32, u32, u16)>(), payload in prop::collection::vec(any::<u8>(), 0..=64),
+            timestamps in any::<Option<(u32, u32)>>(),
+        ) {
+            let key = FlowKey {
+                src: [10, 0, 0, 1].into(), dst: [10, 0, 0, 2].into(), src_port: 4000, dst_port: 80, protocol: Protocol::Tcp,
+            };
+            let options = Options { mss: Some(1460), timestamps, ..Options::default() };
+            let (sequence, acknowledgment, window) = numbers;
+            let flags = tcp::Flags::SYN.or(tcp::Flags::ACK);
+            let segment = Segment { key, sequence, acknowledgment, flags, window, options, payload: &payload };
+            let mut frame = [0xff; LONGEST_SEGMENT];
+            let len = segment.write(&mut frame);
+            let read = assert_whole(&frame[..len]);
+            prop_assert_eq!((read.sequence_number, read.acknowledgment_number, read.window_size), numbers);
+            prop_assert!(read.syn && read.ack && !read.fin && !read.rst);
+            prop_assert!(frame[..len].ends_with(&payload));
+        }
+
+        #[test]
+        fn the_client_address_is_an_option_behind_the_others(
+            options in 0usize..=40, payload in prop::collection::vec(any::<u8>(), 0..1400), padding in 0usize..7,
+        ) {
+            let mut bytes = Vec::new();
+            let noops = vec![TcpOptionElement::Noop; options];
+            PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64).tcp(1, 2, 3, 4).ack(5)
+                .options(&noops).unwrap().write(&mut bytes, &payload).unwrap();
+            bytes.resize(bytes.len() + padding, 0);
+            let before = assert_whole(&bytes);
+            let mut packet = Frame::new(bytes.clone(), PortId(0));
+            let grew = add_client_address(&mut packet, 34, 254, ([192, 0, 2, 1].into(), 40_000));
+            let after = packet.into_bytes();
+            prop_assert_eq!(grew, before.header_len() + 8 <= 60);
+            if !grew {
+                prop_assert_eq!(after, bytes);
+                return Ok(());
+            }
+            let header = assert_whole(&after);
+            let option = [254, 8, 156, 64, 192, 0, 2, 1];
+            prop_assert_eq!(header.options.as_slice(), &[before.options.as_slice(), &option].concat()[..]);
+            prop_assert_eq!(&after[34 + header.header_len()..], &bytes[34 + before.header_len()..]);
+        }
+    }
+}
