@@ -28,7 +28,7 @@ pub use connection::{ClientLink, Connection, ConnectionIndex, Path};
 pub use memory::{FlowMemory, Persistence};
 pub use open::{Opening, Source};
 pub use ports::PoolKey;
-pub use renumber::Numbers;
+pub use renumber::{Numbers, Predecessor};
 pub use reserved::ReservedPorts;
 pub use table::Candidate;
 pub use tcp::{Segment, Sight};
@@ -329,7 +329,9 @@ impl Conntrack {
     fn adjustment_of(&self, opening: &Opening<'_>, choice: &Choice) -> Option<Adjustment> {
         let mut adjustment = opening.adjustment.unwrap_or_default();
         if let Some(numbers) = opening.numbers {
-            self.renumber(numbers, &choice.reply, choice.resting, opening.now, &mut adjustment);
+            let resting = choice.resting.map(|index| self.predecessor(index));
+            let before = resting.or(numbers.before);
+            self.renumber(numbers, &choice.reply, before, opening.now, &mut adjustment);
         }
         adjustment.is_needed().then_some(adjustment)
     }

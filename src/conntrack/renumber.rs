@@ -30,48 +30,63 @@ pub struct Numbers {
     pub sequence: u32,
     /// Its timestamp, if it has one.
     pub timestamp: Option<u32>,
+    /// The connection that was on the preferred port, if it has been ended for this one.
+    pub before: Option<Predecessor>,
+}
+
+/// What a backend may remember of the last connection on a source port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Predecessor {
+    /// The number after its last, as the backend knows it.
+    end: u32,
+    /// The latest timestamp that the backend was sent; nothing if it was sent none. It is not known where nobody looked.
+    latest_timestamp: Option<Option<u32>>,
 }
 
 impl Conntrack {
+    /// What the backend of the connection at `index` may remember of it.
+    pub fn predecessor(&self, index: ConnectionIndex) -> Predecessor {
+        let (connection, adjustment) = (self.table.record(index), self.adjustment(index));
+        Predecessor {
+            end: connection.track.ends[Direction::Original as usize]
+                .wrapping_add(adjustment.original_sequence)
+                .wrapping_add(adjustment.inserted.into()),
+            latest_timestamp: adjustment.remembers_timestamps.then_some(adjustment.latest_timestamp),
+        }
+    }
+
     /// Changes `adjustment` for a new connection with these numbers, which the backend will know by the opposite of `reply` and
-    /// which takes the port of the connection at `resting`, if one rests on it.
+    /// which follows `before` on its source port, if that may still be in TIME-WAIT there.
     pub(super) fn renumber(
         &self,
         numbers: Numbers,
         reply: &FlowKey,
-        resting: Option<ConnectionIndex>,
+        before: Option<Predecessor>,
         now: Tick,
         adjustment: &mut Adjustment,
     ) {
-        let may_rest_at_backend = resting.is_some() || self.has_forgotten_resting(now);
-        if !may_rest_at_backend && !numbers.always {
+        let may_follow = before.is_some() || self.has_forgotten_resting(now);
+        if !may_follow && !numbers.always {
             return;
         }
         adjustment.remembers_timestamps = true;
         // Unlike the table's index, the number uses the hash's upper half: it tells nothing of that.
         let hash = self.hasher.hash(reply);
         let mut initial = ((hash >> 32) as u32).wrapping_add(now.0.wrapping_mul(STEPS_PER_TICK));
-        let before = resting.map(|index| (self.table.record(index), self.adjustment(index)));
-        if let Some((connection, adjusted)) = &before {
-            let last = connection.track.ends[Direction::Original as usize]
-                .wrapping_add(adjusted.original_sequence)
-                .wrapping_add(adjusted.inserted.into());
-            if initial.wrapping_sub(last).cast_signed() < DISTANCE.cast_signed() {
-                initial = last.wrapping_add(DISTANCE).wrapping_add(hash as u32 & 0xffff);
-            }
+        if let Some(Predecessor { end, .. }) = before
+            && initial.wrapping_sub(end).cast_signed() < DISTANCE.cast_signed()
+        {
+            initial = end.wrapping_add(DISTANCE).wrapping_add(hash as u32 & 0xffff);
         }
         adjustment.original_sequence = initial.wrapping_sub(numbers.sequence);
-        let Some(timestamp) = numbers.timestamp else { return };
-        match &before {
-            Some((connection, adjusted)) if connection.is_adjusted() => {
-                // Without a timestamp of the old connection, any will do.
-                let latest = adjusted.latest_timestamp.unwrap_or(timestamp.wrapping_sub(1));
-                if latest.wrapping_sub(timestamp).cast_signed() >= 0 {
-                    adjustment.original_timestamp = latest.wrapping_add(1).wrapping_sub(timestamp);
-                }
+        let Some(timestamp) = numbers.timestamp.filter(|_| may_follow) else { return };
+        match before.and_then(|before| before.latest_timestamp) {
+            Some(Some(latest)) if latest.wrapping_sub(timestamp).cast_signed() >= 0 => {
+                adjustment.original_timestamp = latest.wrapping_add(1).wrapping_sub(timestamp);
             }
-            None if !may_rest_at_backend => {}
-            _ => adjustment.without_timestamps = true,
+            // After one without timestamps, any will do.
+            Some(_) => {}
+            None => adjustment.without_timestamps = true,
         }
     }
 }

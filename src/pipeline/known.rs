@@ -146,12 +146,13 @@ impl<P: Packet> Pipeline<P> {
         context: &mut Context<'_, O, T>,
     ) {
         let connection = self.conntrack.connection(index);
-        // Beyond the client's own numbers is not beyond those that the backend knew.
-        let keep_port = keep_port && !connection.is_adjusted();
         let port = connection.reply_key().dst_port;
+        // The client's own numbers are those that the backend knew, and lie beyond: they will do.
+        let is_beyond = keep_port && !connection.is_adjusted();
+        let before = (!is_beyond).then(|| self.conntrack.predecessor(index));
         self.end(index, context.snapshot, context.now.tick());
         context.tracer.note(Note::Reopened);
-        self.unknown(packet, flow, Beginning::Again(keep_port.then_some(port)), context);
+        self.unknown(packet, flow, Beginning::Again { port, before }, context);
     }
 
     /// Tells the tracer of the connection at `index`, which a packet in `direction` belongs to.

@@ -12,7 +12,7 @@ use super::classify::{Headers, Kind};
 use super::known::{NAT_CLIENTS, link, segment};
 use super::syn_proxy::Handshake;
 use super::{Context, Flow, Note, Pipeline, Tracer, ipv4_of};
-use crate::conntrack::{Adjustment, Connection, Numbers, OpenError, Opening, Segment, Source};
+use crate::conntrack::{Adjustment, Connection, Numbers, OpenError, Opening, Predecessor, Segment, Source};
 use crate::counters::DropReason;
 use crate::flow::FlowKey;
 use crate::forward;
@@ -32,8 +32,13 @@ const OTHER_CHOICES: u32 = 8;
 pub(super) enum Beginning {
     /// Nobody knew the flow. The client's own port is its source port if it is free.
     New,
-    /// A connection of the same tuple was over. Its source port is used again if there is one here.
-    Again(Option<u16>),
+    /// A connection of the same tuple was over.
+    Again {
+        /// Its source port.
+        port: u16,
+        /// What its backend may hold against the new one, which must have other numbers then.
+        before: Option<Predecessor>,
+    },
     /// The connection's backend has failed. It need not begin with a SYN.
     Moved,
 }
@@ -127,6 +132,10 @@ impl<P: Packet> Pipeline<P> {
             backend.counters[self.id.index()].opened.add(1);
             return self.forward_original(packet, flow, &headers.packed, backend, context);
         }
+        let numbers = match &segment {
+            Some(syn) => numbers(&packet, headers, syn, handshake.as_ref(), beginning, service),
+            None => None,
+        };
         let opening = Opening {
             original: headers.key(),
             hash: flow.hash,
@@ -138,7 +147,9 @@ impl<P: Packet> Pipeline<P> {
                     addresses: &service.local_addresses,
                     preferred_port: match beginning {
                         Beginning::New | Beginning::Moved => Some(headers.key().src_port),
-                        Beginning::Again(port) => port,
+                        Beginning::Again { port, before } => {
+                            Some(port).filter(|_| before.is_none() || numbers.is_some())
+                        }
                     },
                 },
                 Mode::Nat => Source::Client,
@@ -147,9 +158,7 @@ impl<P: Packet> Pipeline<P> {
             link,
             segment: segment.as_ref(),
             is_one_packet,
-            numbers: segment
-                .as_ref()
-                .and_then(|segment| numbers(&packet, headers, segment, handshake.as_ref(), service)),
+            numbers,
             adjustment: match &handshake {
                 Some(handshake) => Some(handshake.adjustment(service, &headers.key())),
                 None => segment
@@ -364,6 +373,7 @@ fn numbers<P: Packet>(
     headers: &Headers,
     segment: &Segment,
     handshake: Option<&Handshake>,
+    beginning: Beginning,
     service: &Service,
 ) -> Option<Numbers> {
     if service.mode != Mode::Fullnat || service.sequence_numbers == SequenceNumbers::Client {
@@ -373,7 +383,12 @@ fn numbers<P: Packet>(
         Some(handshake) => handshake.timestamp(),
         None => forward::timestamps(packet.data(), headers.transport.into()).map(|(value, _)| value),
     };
-    Some(Numbers { always: service.sequence_numbers == SequenceNumbers::Own, sequence: segment.seq, timestamp })
+    let before = match beginning {
+        Beginning::Again { before, .. } => before,
+        Beginning::New | Beginning::Moved => None,
+    };
+    let always = service.sequence_numbers == SequenceNumbers::Own;
+    Some(Numbers { always, sequence: segment.seq, timestamp, before })
 }
 
 /// Why a client's packet must not open a connection, if there is a reason.

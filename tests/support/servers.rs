@@ -19,6 +19,8 @@ use super::{
 /// - `/who` says `ADDRESS CLIENT:PORT CONNECTION REQUEST`: whom nginx sees, its serial number of the connection, and
 ///   which request on it this is;
 /// - `/big` is as many pseudo-random bytes as were asked for, the same on every backend;
+/// - on the port 1000 above, each connection begins with a header of the PROXY protocol, and `/who` says `CLIENT:PORT VIP:PORT`
+///   as it says;
 /// - what is PUT under `/upload/` is kept, see [`Nginx::uploaded`].
 #[derive(Debug)]
 pub struct Nginx {
@@ -68,7 +70,7 @@ impl Nginx {
 
 /// One process in the foreground, so that ending it ends all of nginx.
 fn nginx_configuration(directory: &TempDir, address: &str, port: u16) -> String {
-    let directory = directory.path().display();
+    let (directory, introduced) = (directory.path().display(), port + 1000);
     format!(
         "user root;
 daemon off;
@@ -89,6 +91,15 @@ http {{
         root {directory};
         location = / {{ return 200 \"backend {address}\\n\"; }}
         location = /who {{ return 200 \"{address} $remote_addr:$remote_port $connection $connection_requests\\n\"; }}
+        location = /big {{ }}
+        location /upload/ {{ dav_methods PUT; create_full_put_path on; }}
+    }}
+    server {{
+        listen {introduced} proxy_protocol backlog=4096;
+        root {directory};
+        location = /who {{
+            return 200 \"$proxy_protocol_addr:$proxy_protocol_port $proxy_protocol_server_addr:$proxy_protocol_server_port\\n\";
+        }}
         location = /big {{ }}
         location /upload/ {{ dav_methods PUT; create_full_put_path on; }}
     }}

@@ -18,7 +18,7 @@ fn live(
     now: Tick,
 ) -> (Option<Adjustment>, u32) {
     let original = key(Protocol::Tcp, client, 5000);
-    let numbers = Some(Numbers { always: false, sequence: seq, timestamp });
+    let numbers = Some(Numbers { always: false, sequence: seq, timestamp, before: None });
     let first = syn(seq);
     let opening = Opening { numbers, now, ..opening(conntrack, original, Some(&first)) };
     let Opened { index, .. } = conntrack.open(&opening).unwrap();

@@ -222,3 +222,24 @@ fn a_backend_finds_its_client_in_an_option_until_it_has_data() {
     shake_hands(&mut leat);
     assert_eq!(leat.one(from_client(ACK, (101, 501), &[], &[7; 1460])).unwrap().len(), 1514);
 }
+
+#[test]
+fn a_client_that_comes_back_keeps_its_source_port_and_the_backend_gets_a_number_beyond() {
+    // Such a port had been taken for one that nobody had used, by the next client that wanted it.
+    let mut leat = Balancer::new(1, &service(1, "sequence_numbers = \"own\""));
+    let mut end = None;
+    for round in 0..20_u32 {
+        // Sometimes beyond the client's own last number, sometimes not.
+        let seq = if round % 3 == 0 { 5_000_000 } else { 1_000 * round };
+        let syn = said(&leat.one(from_client(SYN, (seq, 0), &[], b"")).unwrap());
+        assert_eq!(syn.from, "10.0.0.10:40000");
+        assert!(end.is_none_or(|end| syn.seq.wrapping_sub(end).cast_signed() > 0), "{} after {end:?}", syn.seq);
+        leat.one(from_backend(CLIENT.1, SYN | ACK, (500, syn.seq.wrapping_add(1)), &[], b"")).unwrap();
+        leat.one(from_client(ACK, (seq + 1, 501), &[], b"hello")).unwrap();
+        let sent = syn.seq.wrapping_add(6);
+        leat.one(from_backend(CLIENT.1, ACK | FIN, (501, sent), &[], b"")).unwrap();
+        leat.one(from_client(ACK | FIN, (seq + 6, 502), &[], b"")).unwrap();
+        assert_eq!(leat.open(), [0]);
+        end = Some(sent.wrapping_add(1));
+    }
+}
