@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leat::config;
-use leat::conntrack::{Conntrack, FlowMemory, Persistence, Settings as ConntrackSettings};
+use leat::conntrack::{ClientLoads, Conntrack, FlowMemory, Persistence, Settings as ConntrackSettings};
 use leat::control::publish;
 use leat::counters::{DropReason, PerWorker, WorkerCounters, per_worker};
 use leat::flow::FlowHasher;
@@ -64,6 +64,7 @@ impl Balancer {
             persistence: Persistence::new(1024, hasher),
             flow_memory: FlowMemory::new(1024),
             clients: Persistence::new(connections.min(1 << 20), hasher),
+            loads: ClientLoads::new(connections.min(1 << 20), hasher),
             cookies: Cookies::with_key((3, 4)),
             counters: Arc::clone(&counters),
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use leat::conntrack::{Conntrack, FlowMemory, Persistence, Settings as ConntrackSettings, Timeouts};
+use leat::conntrack::{ClientLoads, Conntrack, FlowMemory, Persistence, Settings as ConntrackSettings, Timeouts};
 use leat::control::Mailbox;
 use leat::counters::{DropReason, PerWorker, WorkerCounters, per_worker};
 use leat::flow::FlowHasher;
@@ -127,6 +127,7 @@ impl Load {
             persistence: Persistence::new(1000, hasher),
             flow_memory: FlowMemory::new(1000),
             clients: Persistence::new(1000, hasher),
+            loads: ClientLoads::new(1000, hasher),
             cookies: Cookies::with_key((3, 4)),
             counters: Arc::clone(&counters),
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use etherparse::{IpFragOffset, Ipv4Header, NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use leat::config;
-use leat::conntrack::{Conntrack, FlowMemory, Persistence, Settings as ConntrackSettings};
+use leat::conntrack::{ClientLoads, Conntrack, FlowMemory, Persistence, Settings as ConntrackSettings};
 use leat::control::Publisher;
 use leat::counters::{PerWorker, WorkerCounters, per_worker};
 use leat::flow::FlowHasher;
@@ -171,6 +171,7 @@ impl Balancer {
                 persistence: Persistence::new(16, hasher),
                 flow_memory: FlowMemory::new(16),
                 clients: Persistence::new(16, hasher),
+                loads: ClientLoads::new(16, hasher),
                 cookies: Cookies::with_key((3, 4)),
                 counters: Arc::clone(&counters),
                 courier: Arc::default(),

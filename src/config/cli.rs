@@ -320,6 +320,7 @@ fn read_backend(text: &str, problems: &Problems) -> Option<DraftBackend> {
         port: port.map(|port| At::new(port, &place)),
         weight,
         max_connections: None,
+        max_rate: None,
         mac,
     })
 }

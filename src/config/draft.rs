@@ -88,6 +88,10 @@ pub(super) struct DraftExtras {
     pub(super) client_address: Option<At<String>>,
     pub(super) toa_kind: Option<At<i128>>,
     pub(super) one_packet: Option<At<bool>>,
+    pub(super) max_connections: Option<At<i128>>,
+    pub(super) max_rate: Option<At<i128>>,
+    pub(super) client_max_connections: Option<At<i128>>,
+    pub(super) client_max_rate: Option<At<i128>>,
 }
 
 #[derive(Debug)]
@@ -115,5 +119,6 @@ pub(super) struct DraftBackend {
     pub(super) port: Option<At<i128>>,
     pub(super) weight: Option<At<i128>>,
     pub(super) max_connections: Option<At<i128>>,
+    pub(super) max_rate: Option<At<i128>>,
     pub(super) mac: Option<At<String>>,
 }

@@ -161,6 +161,18 @@ fn write_service(text: &mut String, service: &Service) -> fmt::Result {
     if service.one_packet {
         writeln!(text, "one_packet = true")?;
     }
+    let client = service.client_limits;
+    let limits = [
+        ("max_connections", service.max_connections),
+        ("max_rate", service.max_rate),
+        ("client_max_connections", client.connections.map(u32::from)),
+        ("client_max_rate", client.rate.map(u32::from)),
+    ];
+    for (key, limit) in limits {
+        if let Some(limit) = limit {
+            writeln!(text, "{key} = {limit}")?;
+        }
+    }
     service.backends.iter().try_for_each(|backend| write_backend(text, service, backend))
 }
 
@@ -199,6 +211,9 @@ fn write_backend(text: &mut String, service: &Service, backend: &Backend) -> fmt
     }
     if let Some(most) = backend.max_connections {
         writeln!(text, "  max_connections = {most}")?;
+    }
+    if let Some(most) = backend.max_rate {
+        writeln!(text, "  max_rate = {most}")?;
     }
     if let Some(mac) = backend.mac {
         writeln!(text, "  mac = \"{mac}\"")?;

@@ -194,6 +194,10 @@ fn read_extras(service: &Table<'_>) -> DraftExtras {
         client_address: service.string("client_address"),
         toa_kind: service.integer("toa_kind"),
         one_packet: service.boolean("one_packet"),
+        max_connections: service.integer("max_connections"),
+        max_rate: service.integer("max_rate"),
+        client_max_connections: service.integer("client_max_connections"),
+        client_max_rate: service.integer("client_max_rate"),
     }
 }
 
@@ -234,7 +238,8 @@ fn read_backend(table: Table<'_>) -> Option<DraftBackend> {
     let port = table.integer("port");
     let weight = table.integer("weight");
     let max_connections = table.integer("max_connections");
+    let max_rate = table.integer("max_rate");
     let mac = table.string("mac");
     table.finish();
-    Some(DraftBackend { address: address?, port, weight, max_connections, mac })
+    Some(DraftBackend { address: address?, port, weight, max_connections, max_rate, mac })
 }

@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
-use crate::conntrack::Timeouts;
+use crate::conntrack::{ClientLimits, Timeouts};
 use crate::scheduler::{Algorithm, TableSize};
 use crate::service::{
     ClientAddress, ClientLists, Mode, NoConnection, OnFailure, SequenceNumbers, ServiceProtocol, SynProxy, Tunnel,
@@ -202,6 +202,12 @@ pub struct Service {
     pub client_address: ClientAddress,
     /// Whether each datagram is scheduled by itself: with `udp`, in a one-way mode.
     pub one_packet: bool,
+    /// The most connections that it may have open, not 0.
+    pub max_connections: Option<u32>,
+    /// The most new ones a second, not 0.
+    pub max_rate: Option<u32>,
+    /// What each client may have; no limit of 0.
+    pub client_limits: ClientLimits,
     /// The backends, each address and port once. Empty only from a file.
     pub backends: Vec<Backend>,
 }
@@ -286,6 +292,8 @@ pub struct Backend {
     pub weight: u16,
     /// The most connections that it has open at a time, over all lcores, if there is such a limit; not 0.
     pub max_connections: Option<u32>,
+    /// The most new ones a second, over all lcores, if there is such a limit; not 0.
+    pub max_rate: Option<u32>,
     /// Its Ethernet address, when it is not to be resolved. Unicast.
     pub mac: Option<MacAddr>,
 }

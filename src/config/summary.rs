@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::cli::Run;
 use super::{Config, Health, Interface, Service, eal, timeouts, value};
+use crate::conntrack::ClientLimits;
 use crate::scheduler::Algorithm;
 use crate::service::{ClientAddress, SequenceNumbers, SynProxy, Tunnel};
 
@@ -130,6 +131,9 @@ fn write_service(page: &mut String, service: &Service) -> std::fmt::Result {
         if let Some(most) = backend.max_connections {
             write!(page, ", at most {most} connections")?;
         }
+        if let Some(most) = backend.max_rate {
+            write!(page, ", at most {most} new a second")?;
+        }
         if backend.weight == 0 {
             write!(page, " (drained)")?;
         }
@@ -189,7 +193,17 @@ fn write_failure(page: &mut String, service: &Service) -> std::fmt::Result {
     if service.one_packet {
         writeln!(page, "  datagrams  scheduled one by one")?;
     }
+    write_limits(page, "limits", service.max_connections, service.max_rate)?;
+    let ClientLimits { connections, rate } = service.client_limits;
+    write_limits(page, "clients", connections.map(u32::from), rate.map(u32::from))?;
     Ok(())
+}
+
+fn write_limits(page: &mut String, of: &str, connections: Option<u32>, rate: Option<u32>) -> std::fmt::Result {
+    let connections = connections.map(|most| format!("at most {most} connections"));
+    let limits: Vec<_> =
+        connections.into_iter().chain(rate.map(|most| format!("at most {most} new a second"))).collect();
+    if limits.is_empty() { Ok(()) } else { writeln!(page, "  {of:<10} {}", limits.join(", ")) }
 }
 
 fn joined(items: &[impl ToString]) -> String {
@@ -229,7 +243,11 @@ mod tests {
             "  mode       fullnat, from 10.0.0.11",
             "  scheduler  maglev, a table of 65537",
             "  persists   5m after a client's last packet",
-            "  backend    10.0.0.2:8080, weight 1, at most 10000 connections",
+            "  backend    10.0.0.2:8080, weight 1, at most 10000 connections, at most 2000 new a second",
+            "  limits     at most 100000 connections, at most 20000 new a second",
+            "  clients    at most 200 connections, at most 50 new a second",
+            "  client     by proxy_v2",
+            "  SYN proxy  auto",
             "  backend    10.0.0.3:8080, weight 1, at 02:00:00:00:00:03",
             "  memory     of a flow's backend for 5m after its end",
             "  mss clamp  1460 bytes",

@@ -12,6 +12,7 @@ mod adjustment;
 mod connection;
 mod index;
 mod lines;
+mod loads;
 mod memory;
 mod open;
 mod ports;
@@ -25,6 +26,7 @@ mod track;
 
 pub use adjustment::{Adjustment, Errand};
 pub use connection::{ClientLink, Connection, ConnectionIndex, Path};
+pub use loads::{ClientLimits, ClientLoads, RATE_WINDOW, Reached};
 pub use memory::{FlowMemory, Persistence};
 pub use open::{Opening, Source};
 pub use ports::PoolKey;

@@ -61,7 +61,7 @@ pub enum PublishError {
     TooManyServices,
     /// The connections of a service cannot be dealt out to the workers in another way.
     #[error(
-        "service {service:?}: persistence, or mode nat, for a VIP and port that were served without: on several lcores this \
+        "service {service:?}: persistence, a limit of clients, or mode nat, for a VIP and port that were served without: on several lcores this \
          needs a restart, because the connections that there are would not be found"
     )]
     Ownership {
@@ -247,6 +247,12 @@ impl Publisher {
                     sequence_numbers: service.sequence_numbers,
                     client_address: service.client_address,
                     one_packet: service.one_packet,
+                    max_connections: service.max_connections,
+                    max_rate: service.max_rate,
+                    client_limits: service.client_limits,
+                    counters: before
+                        .service(id)
+                        .map_or_else(|| Arc::new(per_worker(self.workers)), |before| Arc::clone(&before.counters)),
                     on_failure: service.on_failure,
                     backends: members.iter().map(|member| member.backend).collect(),
                     draining: Vec::new(),
@@ -300,7 +306,7 @@ impl Publisher {
         if self.workers == 1 {
             return Ok(false);
         }
-        let is_needed = service.persistence.is_some() || service.mode == Mode::Nat;
+        let is_needed = service.persistence.is_some() || service.client_limits.is_any() || service.mode == Mode::Nat;
         let listener = before.listener(service.vip, service.protocol, service.port);
         match listener.and_then(|id| before.service(id)).map(|before| before.by_client) {
             Some(true) => Ok(true),
@@ -362,7 +368,7 @@ impl Succession<'_> {
         let known: HashMap<_, _> = known.map(|it| ((it.1.address, it.1.port), it)).collect();
         let mut members = Vec::new();
         for backend in &service.backends {
-            let config::Backend { address, port, weight, max_connections, mac, .. } = *backend;
+            let config::Backend { address, port, weight, max_connections, max_rate, mac, .. } = *backend;
             let before = known.get(&(address, port));
             let number = match before {
                 Some((id, _)) => *id,
@@ -381,6 +387,7 @@ impl Succession<'_> {
                     port,
                     weight,
                     max_connections,
+                    max_rate,
                     up,
                     is_draining: false,
                     neighbor: self.hops.towards(address, mac, asker(address, service)),

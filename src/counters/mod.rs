@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crossbeam::utils::CachePadded;
 
+use crate::time::Tick;
+
 /// A number that one worker writes and anyone reads.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -101,6 +103,39 @@ pub struct BackendCounters {
     pub open: Counter,
     /// Connections in its table now, in whatever state.
     pub connections: Counter,
+    /// What this worker knows of the rate of new ones.
+    pub window: Window,
+}
+
+/// What one worker counts for one service.
+#[derive(Debug, Default)]
+pub struct ServiceCounters {
+    /// Connections that were opened since the start.
+    pub opened: Counter,
+    /// Connections that are open now.
+    pub open: Counter,
+    /// What this worker knows of the rate of new ones.
+    pub window: Window,
+}
+
+/// A span of time in which something is counted over all workers, as one of them sees it. It is that worker's alone.
+#[derive(Debug, Default)]
+pub struct Window {
+    /// The tick in which it began.
+    since: Counter,
+    /// What had been counted then.
+    before: Counter,
+}
+
+impl Window {
+    /// Whether fewer than `most` were counted within the last `ticks`, when `counted` is the count of all workers now.
+    pub fn has_room(&self, most: u32, ticks: u32, counted: u64, now: Tick) -> bool {
+        if now.since(Tick(self.since.value() as u32)) >= ticks {
+            self.since.set(now.0.into());
+            self.before.set(counted);
+        }
+        counted.wrapping_sub(self.before.value()) < most.into()
+    }
 }
 
 /// One backend's counters, a part for each worker.

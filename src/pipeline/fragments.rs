@@ -282,7 +282,7 @@ impl<P: Packet> Pipeline<P> {
         let has_opened = was_opening && !connection.state().is_opening();
         let Some(backend) = context.snapshot.backend(connection.backend()) else { return };
         if let Some(change) = change {
-            self.count_change(backend, change);
+            self.count_change(lead.index, backend, change, context.snapshot);
         }
         if has_opened {
             self.guard(backend.service).half_open -= 1;

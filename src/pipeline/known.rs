@@ -6,7 +6,9 @@ use super::classify::{Headers, Kind};
 use super::syn_proxy::Guard;
 use super::unknown::Beginning;
 use super::{Context, Flow, Note, Pipeline, Tracer, hop, ipv4_of};
-use crate::conntrack::{Change, ClientLink, Connection, ConnectionIndex, Direction, FlowMemory, Path, Segment};
+use crate::conntrack::{
+    Change, ClientLink, ClientLoads, Connection, ConnectionIndex, Direction, FlowMemory, Path, Segment,
+};
 use crate::counters::DropReason;
 use crate::flow::{FlowHasher, PackedKey};
 use crate::forward;
@@ -63,7 +65,7 @@ impl<P: Packet> Pipeline<P> {
             if let Change::Reopen { keep_port } = change {
                 return self.reopen(packet, flow, index, keep_port, context);
             }
-            self.count_change(backend, change);
+            self.count_change(index, backend, change, snapshot);
         }
         if has_opened {
             self.guard(backend.service).half_open -= 1;
@@ -287,11 +289,27 @@ impl<P: Packet> Pipeline<P> {
 impl<P> Pipeline<P> {
     /// Counts what a packet has changed about its connection with `backend`.
     #[cold]
-    pub(super) fn count_change(&self, backend: &Backend, change: Change) {
-        let open = &backend.counters[self.id.index()].open;
+    pub(super) fn count_change(
+        &mut self,
+        index: ConnectionIndex,
+        backend: &Backend,
+        change: Change,
+        snapshot: &Snapshot,
+    ) {
+        let (open, client) =
+            (&backend.counters[self.id.index()].open, self.conntrack.connection(index).original_key().src);
+        let of_service = snapshot.service(backend.service).map(|service| &service.counters[self.id.index()].open);
         match change {
-            Change::Closed => open.subtract(1),
-            Change::Restored => open.add(1),
+            Change::Closed => {
+                open.subtract(1);
+                of_service.inspect(|open| open.subtract(1));
+                self.loads.closed(backend.service, client);
+            }
+            Change::Restored => {
+                open.add(1);
+                of_service.inspect(|open| open.add(1));
+                self.loads.restored(backend.service, client);
+            }
             Change::Reopen { .. } => {}
         }
     }
@@ -334,8 +352,8 @@ impl<P> Pipeline<P> {
 
     /// Does what is to be done when a connection has left the table.
     pub(super) fn forget(&mut self, snapshot: &Snapshot, ended: &Connection, tick: Tick) {
-        let (worker, hasher, guards) = (self.id, &self.hasher, &mut self.guards);
-        Epilogue { snapshot, worker, hasher, flow_memory: &mut self.flow_memory, guards, tick }.speak(ended);
+        let Self { id: worker, hasher, flow_memory, guards, loads, .. } = self;
+        Epilogue { snapshot, worker: *worker, hasher, flow_memory, guards, loads, tick }.speak(ended);
     }
 }
 
@@ -347,6 +365,7 @@ pub(super) struct Epilogue<'a> {
     pub(super) hasher: &'a FlowHasher,
     pub(super) flow_memory: &'a mut FlowMemory,
     pub(super) guards: &'a mut [Guard],
+    pub(super) loads: &'a mut ClientLoads,
     pub(super) tick: Tick,
 }
 
@@ -354,15 +373,18 @@ impl Epilogue<'_> {
     pub(super) fn speak(&mut self, ended: &Connection) {
         let Some(backend) = self.snapshot.backend(ended.backend()) else { return };
         backend.counters[self.worker.index()].connections.subtract(1);
+        let service = self.snapshot.service(backend.service);
         if ended.is_open() {
             backend.counters[self.worker.index()].open.subtract(1);
+            service.inspect(|service| service.counters[self.worker.index()].open.subtract(1));
+            self.loads.closed(backend.service, ended.original_key().src);
         }
         if ended.state().is_opening()
             && let Some(guard) = self.guards.get_mut(backend.service.index())
         {
             guard.half_open -= 1;
         }
-        if let Some(ticks) = self.snapshot.service(backend.service).and_then(|service| service.flow_memory) {
+        if let Some(ticks) = service.and_then(|service| service.flow_memory) {
             let hash = self.hasher.hash(&ended.original_key());
             self.flow_memory.insert(hash, ended.backend(), ticks, self.tick);
         }

@@ -43,7 +43,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
-use crate::conntrack::{Candidate, ClientLink, ConnectionIndex, Conntrack, FlowMemory, Persistence};
+use crate::conntrack::{Candidate, ClientLink, ClientLoads, ConnectionIndex, Conntrack, FlowMemory, Persistence};
 use crate::counters::{DropReason, PerWorker, WorkerCounters};
 use crate::courier::Courier;
 use crate::flow::FlowHasher;
@@ -82,6 +82,7 @@ pub struct Pipeline<P> {
     persistence: Persistence,
     flow_memory: FlowMemory,
     clients: Persistence,
+    loads: ClientLoads,
     /// For how many ticks after its last packet a client of `nat` is known.
     client_idle: u32,
     turns: Vec<Turn>,
@@ -125,6 +126,8 @@ pub struct Settings {
     pub flow_memory: FlowMemory,
     /// The clients of its `nat` connections, each under the one service number 0.
     pub clients: Persistence,
+    /// What its clients have, where that is limited.
+    pub loads: ClientLoads,
     /// What it makes SYN cookies with; the same for all workers.
     pub cookies: Cookies,
     /// The counters of all workers; it writes its own part.
@@ -157,8 +160,19 @@ pub struct Context<'a, O, T> {
 impl<P: Packet> Pipeline<P> {
     /// A pipeline that must [`adopt`](Self::adopt) a snapshot before it can do anything.
     pub fn new(settings: Settings) -> Self {
-        let Settings { id, steering, hasher, conntrack, persistence, flow_memory, clients, cookies, counters, courier } =
-            settings;
+        let Settings {
+            id,
+            steering,
+            hasher,
+            conntrack,
+            persistence,
+            flow_memory,
+            clients,
+            loads,
+            cookies,
+            counters,
+            courier,
+        } = settings;
         Self {
             id,
             workers: steering.workers(),
@@ -168,6 +182,7 @@ impl<P: Packet> Pipeline<P> {
             persistence,
             flow_memory,
             clients,
+            loads,
             client_idle: 0,
             // Room for every service that there can be: a new configuration takes no memory. It is committed when used.
             turns: Vec::with_capacity(MOST_SERVICES),

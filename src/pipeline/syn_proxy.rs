@@ -388,7 +388,7 @@ impl<P: Packet> Pipeline<P> {
         let change = self.conntrack.track(index, Direction::Reply, Some(&tracked), context.now.tick()).change;
         if let (Some(change @ Change::Closed), Some(backend)) = (change, context.snapshot.backend(connection.backend()))
         {
-            self.count_change(backend, change);
+            self.count_change(index, backend, change, context.snapshot);
         }
         self.renew(index, &Adjustment { errand: Errand::None, ..*adjustment });
         self.say_to_client(&segment, index, context);

@@ -12,7 +12,7 @@ use super::classify::{Headers, Kind};
 use super::known::{NAT_CLIENTS, link, segment};
 use super::syn_proxy::Handshake;
 use super::{Context, Flow, Note, Pipeline, Tracer, ipv4_of};
-use crate::conntrack::{Adjustment, Connection, Numbers, OpenError, Opening, Predecessor, Segment, Source};
+use crate::conntrack::{Adjustment, Connection, Numbers, OpenError, Opening, Predecessor, Reached, Segment, Source};
 use crate::counters::DropReason;
 use crate::flow::FlowKey;
 use crate::forward;
@@ -119,6 +119,9 @@ impl<P: Packet> Pipeline<P> {
             return self.answer_with_cookie(packet, headers, service, context);
         }
         let tick = context.now.tick();
+        if let Some(reason) = self.limit_reached(id, service, headers.key().src, tick) {
+            return self.drop(packet, reason, context);
+        }
         let chosen = self.choose(flow, id, service, tick, context);
         let Some((chosen, backend)) = chosen.and_then(|id| Some((id, snapshot.backend(id)?))) else {
             let all_full = snapshot.takes_connections(id);
@@ -130,6 +133,7 @@ impl<P: Packet> Pipeline<P> {
         if is_one_packet && service.mode.is_one_way() && !is_fragment {
             // Nothing of it will be needed again. Other fragments would follow the first.
             backend.counters[self.id.index()].opened.add(1);
+            service.counters[self.id.index()].opened.add(1);
             return self.forward_original(packet, flow, &headers.packed, backend, context);
         }
         let numbers = match &segment {
@@ -184,11 +188,16 @@ impl<P: Packet> Pipeline<P> {
         if let Some(ended) = &opened.ended {
             self.take_leave(ended, context);
         }
-        let counters = &backend.counters[self.id.index()];
+        let (counters, of_service) = (&backend.counters[self.id.index()], &service.counters[self.id.index()]);
         counters.opened.add(1);
+        of_service.opened.add(1);
         // One that begins with the client's FIN, in a mode that takes it over from another instance, is over already.
         if self.conntrack.connection(opened.index).is_open() {
             counters.open.add(1);
+            of_service.open.add(1);
+            if service.client_limits.is_any() {
+                self.loads.opened(id, headers.key().src, tick);
+            }
         }
         counters.connections.add(1);
         if let Some(idle) = service.persistence {
@@ -215,6 +224,18 @@ impl<P: Packet> Pipeline<P> {
             return self.forward_original(packet, flow, &to, backend, context);
         }
         self.forward_original(packet, flow, &to, backend, context);
+    }
+
+    /// Which limit of the service's or the client's a new connection would pass, if any.
+    fn limit_reached(&self, id: ServiceId, service: &Service, client: Ipv4Addr, tick: Tick) -> Option<DropReason> {
+        if service.client_limits.is_any() {
+            match self.loads.admits(id, client, service.client_limits, tick) {
+                Ok(()) => {}
+                Err(Reached::Connections) => return Some(DropReason::ClientFull),
+                Err(Reached::Rate) => return Some(DropReason::ClientRate),
+            }
+        }
+        service.limit_reached(self.id, tick)
     }
 
     /// Counts a connection that has gone to make room for another, or for its port.
@@ -269,7 +290,9 @@ impl<P: Packet> Pipeline<P> {
         turn: &mut Turn,
     ) -> Option<(BackendId, Grounds)> {
         let is_usable = |chosen: &BackendId| {
-            let may = |backend: &Backend| backend.service == id && backend.takes_connections() && !backend.is_full();
+            let may = |backend: &Backend| {
+                backend.service == id && backend.takes_connections() && !backend.is_full(self.id, tick)
+            };
             snapshot.backend(*chosen).is_some_and(may)
         };
         if service.flow_memory.is_some()
@@ -284,7 +307,7 @@ impl<P: Packet> Pipeline<P> {
         }
         let open = |backend| snapshot.backend(backend).map_or(0, |backend| backend.open());
         let Choice { backend, why } = service.schedule.choose(key, turn, open)?;
-        if snapshot.backend(backend).is_some_and(Backend::is_full) {
+        if snapshot.backend(backend).is_some_and(|backend| backend.is_full(self.id, tick)) {
             return Some((choose_another(key, service, turn, open, is_usable)?, Grounds::Instead(backend)));
         }
         Some((backend, Grounds::Chosen(why)))

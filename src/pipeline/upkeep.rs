@@ -61,12 +61,11 @@ impl<P: Packet> Pipeline<P> {
     /// Forgets connections whose time is over, and pools that nobody needs.
     fn sweep(&mut self, snapshot: &Snapshot, now: Instant) {
         let records = (self.conntrack.capacity() / ROUNDS_PER_SWEEP).clamp(64, MOST_RECORDS_PER_ROUND);
-        let (tick, worker, hasher) = (now.tick(), self.id, &self.hasher);
-        let (flow_memory, guards) = (&mut self.flow_memory, &mut self.guards);
-        let mut epilogue = Epilogue { snapshot, worker, hasher, flow_memory, guards, tick };
+        let tick = now.tick();
+        let Self { id: worker, hasher, flow_memory, guards, loads, errands, conntrack, .. } = self;
+        let mut epilogue = Epilogue { snapshot, worker: *worker, hasher, flow_memory, guards, loads, tick };
         // Those for which there is no room have theirs looked at a little later.
-        let errands = &mut self.errands;
-        self.conntrack.sweep_and_ask(
+        conntrack.sweep_and_ask(
             tick,
             records,
             |ended| epilogue.speak(ended),

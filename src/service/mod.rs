@@ -18,11 +18,13 @@ use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 
-use crate::counters::{BackendCounters, PerWorker};
+use crate::conntrack::{ClientLimits, RATE_WINDOW};
+use crate::counters::{BackendCounters, Counter, DropReason, PerWorker, ServiceCounters};
 use crate::flow::Protocol;
-use crate::id::{BackendId, ServiceId};
+use crate::id::{BackendId, ServiceId, WorkerId};
 use crate::neighbor::Neighbor;
 use crate::scheduler::Schedule;
+use crate::time::Tick;
 
 /// What clients talk to: a VIP, a protocol, a port.
 #[derive(Clone, Debug)]
@@ -59,6 +61,14 @@ pub struct Service {
     pub one_packet: bool,
     /// What becomes of the connections of a backend that fails.
     pub on_failure: OnFailure,
+    /// The most connections that it may have open, over all workers and backends.
+    pub max_connections: Option<u32>,
+    /// The most new ones a second, over all workers and backends.
+    pub max_rate: Option<u32>,
+    /// What each client may have.
+    pub client_limits: ClientLimits,
+    /// What each worker counted for it.
+    pub counters: Arc<PerWorker<ServiceCounters>>,
     /// Its backends, in configured order.
     pub backends: Vec<BackendId>,
     /// Backends that are no longer configured and still have connections.
@@ -83,6 +93,8 @@ pub struct Backend {
     pub weight: u16,
     /// The most connections that it may have open, over all workers.
     pub max_connections: Option<u32>,
+    /// The most new ones a second, over all workers.
+    pub max_rate: Option<u32>,
     /// Whether it is alive.
     pub up: bool,
     /// Whether it is no longer configured: it takes no connection, and those that it has go on.
@@ -125,6 +137,19 @@ pub struct Encapsulation {
 }
 
 impl Service {
+    /// The limit of its own that a new connection would pass, if any. Workers that ask at the same time may each open one more.
+    pub fn limit_reached(&self, worker: WorkerId, now: Tick) -> Option<DropReason> {
+        let sum = |counter: fn(&ServiceCounters) -> &Counter| {
+            self.counters.iter().map(|counters| counter(counters).value()).fold(0, u64::wrapping_add)
+        };
+        if self.max_connections.is_some_and(|most| sum(|it| &it.open) >= u64::from(most)) {
+            return Some(DropReason::ServiceFull);
+        }
+        let window = &self.counters[worker.index()].window;
+        let has_room = |most| window.has_room(most, RATE_WINDOW, sum(|it| &it.opened), now);
+        self.max_rate.is_some_and(|most| !has_room(most)).then_some(DropReason::ServiceRate)
+    }
+
     /// All backends that may have connections: the configured ones, and those that drain.
     pub fn all_backends(&self) -> impl Iterator<Item = BackendId> + '_ {
         self.backends.iter().chain(&self.draining).copied()
@@ -150,10 +175,14 @@ impl Backend {
         self.up && self.weight > 0 && !self.is_draining
     }
 
-    /// Whether it has as many connections open as it may. Workers that ask at the same time may each open one more.
+    /// Whether it has as many connections open as it may, or opens as many a second. Workers that ask at the same time may each
+    /// open one more.
     #[inline]
-    pub fn is_full(&self) -> bool {
+    pub fn is_full(&self, worker: WorkerId, now: Tick) -> bool {
+        let opened = || self.counters.iter().map(|counters| counters.opened.value()).fold(0, u64::wrapping_add);
+        let window = &self.counters[worker.index()].window;
         self.max_connections.is_some_and(|most| self.open() >= u64::from(most))
+            || self.max_rate.is_some_and(|most| !window.has_room(most, RATE_WINDOW, opened(), now))
     }
 
     /// Connections that are open now, over all workers.

@@ -14,7 +14,7 @@ use super::outlet::{Outlet, Way};
 use super::{HandOver, Worker};
 use crate::config::eal::virtual_devices;
 use crate::config::{Config, MacSetting};
-use crate::conntrack::{self, Conntrack, FlowMemory, Persistence};
+use crate::conntrack::{self, ClientLoads, Conntrack, FlowMemory, Persistence};
 use crate::control::{Delivery, PublishError, Publisher, Vips, wanted_ports};
 use crate::counters::{PerWorker, WorkerCounters, per_worker};
 use crate::courier::Courier;
@@ -215,6 +215,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
             persistence: Persistence::new(clients, hasher),
             flow_memory: FlowMemory::new(4 * clients),
             clients: Persistence::new(clients, hasher),
+            loads: ClientLoads::new(clients, hasher),
             cookies,
             counters: Arc::clone(&counters),
             courier: Arc::clone(&courier),

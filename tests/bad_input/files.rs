@@ -160,7 +160,6 @@ pub(crate) const BAD: &[Row] = &[
         "[[service]]\nvip = \"10.0.0.10\"\nport = 80\npersistence = \"0s\"",
         &["persistence \"0s\" is no time at all"],
     ),
-    toml("[[service]]\nvip = \"10.0.0.10\"\nport = 80\nsyn_proxy = \"auto\"", &["syn_proxy is not in this version"]),
     // Backends.
     toml(
         "[[service]]\nvip = \"10.0.0.10\"\nport = 80\n[[service.backend]]\nport = 80",

@@ -242,6 +242,35 @@ pub(crate) const BAD: &[Row] = &[
         &["no_connection \"schedule\" in mode fullnat is not in this version; drop and reset are"],
     ),
     toml(service!("no_connection = \"dorp\""), &["no_connection \"dorp\" is unknown; did you mean drop?"]),
+    toml(
+        service!("mode = \"dr\"\nsyn_proxy = \"auto\""),
+        &["leat.toml:6:", "syn_proxy \"auto\" needs the backends' answers to pass leat, and in mode dr they do not"],
+    ),
+    toml(service!("protocol = \"udp\"\nsyn_proxy = \"always\""), &["syn_proxy is about TCP, and the protocol is udp"]),
+    toml(service!("syn_proxy = \"alway\""), &["syn_proxy \"alway\" is unknown; did you mean always?"]),
+    toml(
+        service!("mode = \"nat\"\nsequence_numbers = \"own\""),
+        &["sequence_numbers is for mode fullnat, and in mode nat the backends see the client itself"],
+    ),
+    toml(service!("protocol = \"udp\"\nsequence_numbers = \"own\""), &["sequence_numbers is about TCP"]),
+    toml(service!("client_address = \"proxy\""), &["client_address \"proxy\" is unknown", "proxy_v1"]),
+    toml(service!("mode = \"dr\"\nclient_address = \"toa\""), &["client_address is for mode fullnat"]),
+    toml(service!("protocol = \"udp\"\nclient_address = \"toa\""), &["client_address is about TCP"]),
+    toml(service!("toa_kind = 200"), &["toa_kind is for client_address \"toa\""]),
+    toml(service!("client_address = \"toa\"\ntoa_kind = 8"), &["toa_kind 8 is out of range; write 31 to 255"]),
+    toml(service!("one_packet = true"), &["one_packet is about UDP, and the protocol is tcp"]),
+    toml(
+        service!("protocol = \"udp\"\nmode = \"nat\"\none_packet = true"),
+        &["one_packet is for fullnat and the one-way modes"],
+    ),
+    toml(service!("one_packet = 1"), &["one_packet must be true or false"]),
+    toml(service!("max_connections = 0"), &["max_connections 0 is out of range; write 1 to 4294967295"]),
+    toml(service!("max_rate = -1"), &["max_rate -1 is out of range"]),
+    toml(
+        service!("client_max_connections = 65536"),
+        &["client_max_connections 65536 is out of range; write 1 to 65535"],
+    ),
+    toml(service!("client_max_rate = 0"), &["client_max_rate 0 is out of range"]),
     toml(service!("no_connection = true"), &["no_connection must be a string in \" \", not true or false"]),
 ];
 

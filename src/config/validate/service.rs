@@ -7,6 +7,7 @@ use super::super::draft::{Draft, DraftBackend, DraftService};
 use super::super::problem::{At, Place, Problems};
 use super::super::{Backend, Config, Service, value};
 use super::{Mention, checked, failure, forwarding, handshake, health, in_words};
+use crate::conntrack::ClientLimits;
 use crate::scheduler::{Algorithm, TableSize};
 use crate::service::{Mode, ServiceProtocol};
 
@@ -47,6 +48,16 @@ pub(super) fn service(draft: &DraftService, problems: &Problems) -> Option<Servi
     let client_address =
         mode.zip(protocol).and_then(|(mode, protocol)| handshake::client_address(draft, mode, protocol, problems));
     let one_packet = mode.zip(protocol).and_then(|(mode, protocol)| one_packet(draft, mode, protocol, problems));
+    let limit = |field, given: &Option<At<i128>>| {
+        checked(problems, context, given, None, |given| value::in_range(field, *given, 1, u32::MAX).map(Some))
+    };
+    let max_connections = limit("max_connections", &draft.extras.max_connections);
+    let max_rate = limit("max_rate", &draft.extras.max_rate);
+    let client_limit = |field, given: &Option<At<i128>>| {
+        checked(problems, context, given, None, |given| value::in_range(field, *given, 1, u16::MAX).map(Some))
+    };
+    let client_connections = client_limit("client_max_connections", &draft.extras.client_max_connections);
+    let client_rate = client_limit("client_max_rate", &draft.extras.client_max_rate);
     let backends = read_backends(draft, protocol, port, mode, problems);
     let name = name(draft, problems);
 
@@ -78,6 +89,9 @@ pub(super) fn service(draft: &DraftService, problems: &Problems) -> Option<Servi
         sequence_numbers: sequence_numbers?,
         client_address: client_address?,
         one_packet: one_packet?,
+        max_connections: max_connections?,
+        max_rate: max_rate?,
+        client_limits: ClientLimits { connections: client_connections?, rate: client_rate? },
         backends: backends?,
     })
 }
@@ -227,8 +241,18 @@ fn backend(
     let max_connections = checked(problems, context, &draft.max_connections, None, |given| {
         value::in_range("max_connections", *given, 1, u32::MAX).map(Some)
     });
+    let max_rate = checked(problems, context, &draft.max_rate, None, |given| {
+        value::in_range("max_rate", *given, 1, u32::MAX).map(Some)
+    });
     let mac = checked(problems, context, &draft.mac, None, |text| value::station(text).map(Some));
-    Some(Backend { address: address?, port: port?, weight: weight?, max_connections: max_connections?, mac: mac? })
+    Some(Backend {
+        address: address?,
+        port: port?,
+        weight: weight?,
+        max_connections: max_connections?,
+        max_rate: max_rate?,
+        mac: mac?,
+    })
 }
 
 /// No name twice, and no VIP, protocol and port twice. An exact service beside an `any` is legal.

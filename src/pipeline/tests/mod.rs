@@ -84,6 +84,7 @@ impl Balancer {
                 persistence: Persistence::new(1000, hasher),
                 flow_memory: FlowMemory::new(1000),
                 clients: Persistence::new(1000, hasher),
+                loads: ClientLoads::new(1000, hasher),
                 cookies: Cookies::with_key((3, 4)),
                 counters: Arc::clone(&counters),
                 courier: Arc::default(),

@@ -7,7 +7,7 @@ use crate::id::{BackendId, ServiceId};
 
 impl Balancer {
     /// Takes over another configuration.
-    fn reload(&mut self, toml: &str) {
+    pub(super) fn reload(&mut self, toml: &str) {
         self.try_reload(toml).unwrap();
     }
 
