@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use etherparse::{IpFragOffset, Ipv4Header, NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
+use etherparse::{IpFragOffset, Ipv4Header, NetSlice, PacketBuilder, SlicedPacket, TcpOptionElement, TransportSlice};
 use leat::config;
 use leat::conntrack::{ClientLoads, Conntrack, FlowMemory, Persistence, Settings as ConntrackSettings};
 use leat::control::Publisher;
@@ -59,6 +59,10 @@ pub struct Shape {
     acknowledgment: i16,
     ttl: u8,
     payload: u8,
+    /// Whether its numbers are what the packet that it answers lets one expect.
+    is_apt: bool,
+    /// Which options a TCP segment has, by bits.
+    options: u8,
     /// A byte is changed afterwards: where, and by what.
     damage: Option<(u8, u8)>,
     worker: u8,
@@ -75,12 +79,26 @@ fn configuration(number: u8) -> String {
         "no_connection = \"reset\"",
         "flow_memory = \"60s\"",
         "mss_clamp = 1000",
-    ][usize::from(number / 10 % 6)];
-    let more = if protocol == "udp" {
-        more.replace("mss_clamp = 1000", "").replace("no_connection = \"reset\"", "")
-    } else {
-        more.to_owned()
-    };
+        "syn_proxy = \"always\"",
+        "syn_proxy = \"always\"\nclient_address = \"proxy_v1\"\nsequence_numbers = \"own\"",
+        "syn_proxy = \"auto\"\nclient_address = \"toa\"",
+        "sequence_numbers = \"own\"",
+        "client_address = \"proxy_v2\"",
+        "max_connections = 20\nmax_rate = 10",
+        "client_max_connections = 2\nclient_max_rate = 3",
+    ][usize::from(number / 10 % 13)];
+    let is_tcp = protocol == "tcp";
+    let more: String = more
+        .lines()
+        .filter(|line| match line.split(' ').next() {
+            Some("client_address" | "sequence_numbers") => is_tcp && mode == "fullnat",
+            Some("syn_proxy") => is_tcp && matches!(mode, "fullnat" | "nat"),
+            Some("mss_clamp" | "no_connection") => is_tcp,
+            _ => true,
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let more = if !is_tcp && number % 3 == 0 && mode != "nat" { more + "one_packet = true\n" } else { more };
     // A small one is made quickly.
     let table = "maglev_table_size = 251\n";
     let table = if more.contains("scheduler") { "" } else { table };
@@ -315,7 +333,7 @@ impl Balancer {
     fn client(&mut self, shape: &Shape) -> Vec<u8> {
         let from = ([10, 0, 1, shape.client % 32], 4000 + u16::from(shape.port % 4));
         let to = if shape.client & 0x80 == 0 { (VIP, 80) } else { ([10, 0, 0, 11], 5000 + u16::from(shape.port % 2)) };
-        self.packet([2, 0, 0, 0, 1, shape.client % 3], from, to, shape)
+        self.packet([2, 0, 0, 0, 1, shape.client % 3], from, to, shape, None)
     }
 
     /// What the receiver of the last packet says to it.
@@ -329,10 +347,25 @@ impl Balancer {
             _ => (0, 0),
         };
         let (from, to) = ((ip.header().destination(), ports.0), (ip.header().source(), ports.1));
-        Some(self.packet(last[..6].try_into().ok()?, from, to, shape))
+        let apt = match packet.transport.as_ref()? {
+            TransportSlice::Tcp(tcp) if shape.is_apt => {
+                let len = tcp.payload().len() as u32 + u32::from(tcp.syn()) + u32::from(tcp.fin());
+                let seq = if tcp.ack() { tcp.acknowledgment_number() } else { 5000 };
+                Some((seq, tcp.sequence_number().wrapping_add(len)))
+            }
+            _ => None,
+        };
+        Some(self.packet(last[..6].try_into().ok()?, from, to, shape, apt))
     }
 
-    fn packet(&mut self, mac: [u8; 6], from: ([u8; 4], u16), to: ([u8; 4], u16), shape: &Shape) -> Vec<u8> {
+    fn packet(
+        &mut self,
+        mac: [u8; 6],
+        from: ([u8; 4], u16),
+        to: ([u8; 4], u16),
+        shape: &Shape,
+        apt: Option<(u32, u32)>,
+    ) -> Vec<u8> {
         let builder = PacketBuilder::ethernet2(mac, LEAT).ipv4(from.0, to.0, if shape.ttl == 0 { 1 } else { 64 });
         let payload = vec![shape.payload; usize::from(shape.payload)];
         let mut frame = Vec::new();
@@ -341,10 +374,10 @@ impl Balancer {
             1 => builder.icmpv4_echo_reply(to.1, 1).write(&mut frame, &payload),
             2 | 3 | 4 => builder.udp(from.1, to.1).write(&mut frame, &payload),
             _ => {
-                let (seq, ack) = (
+                let (seq, ack) = apt.unwrap_or((
                     1000_u32.wrapping_add_signed(shape.sequence.into()),
                     1000_u32.wrapping_add_signed(shape.acknowledgment.into()),
-                );
+                ));
                 let mut tcp = builder.tcp(from.1, to.1, seq, 1000);
                 if shape.flags & 1 != 0 {
                     tcp = tcp.fin();
@@ -358,7 +391,7 @@ impl Balancer {
                 if shape.flags & 16 != 0 {
                     tcp = tcp.ack(ack);
                 }
-                tcp.write(&mut frame, &payload)
+                tcp.options(&options(shape, ack)).expect("they fit").write(&mut frame, &payload)
             }
         }
         .expect("short packets can be built");
@@ -382,6 +415,21 @@ impl Balancer {
             .ok()?;
         Some(frame)
     }
+}
+
+/// The options of a segment that acknowledges `ack`.
+fn options(shape: &Shape, ack: u32) -> Vec<TcpOptionElement> {
+    use TcpOptionElement::*;
+    let all = [
+        Noop,
+        MaximumSegmentSize(1000 + u16::from(shape.options)),
+        SelectiveAcknowledgementPermitted,
+        WindowScale(shape.options % 16),
+        Timestamp(u32::from(shape.port) << 24 | u32::from(shape.options), ack),
+        SelectiveAcknowledgement((ack.wrapping_add(10), ack.wrapping_add(20)), [None; 3]),
+        Noop,
+    ];
+    all.into_iter().enumerate().filter(|(bit, _)| shape.options >> bit & 1 != 0).map(|(_, option)| option).collect()
 }
 
 /// Cuts the packet in `frame` into pieces of `size` bytes of payload.
