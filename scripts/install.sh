@@ -48,6 +48,7 @@ needs='
     command:ps                                   procps
     command:flock                                util-linux
     path:/usr/bin/python3                        python3
+    path:/usr/lib/python3/dist-packages/scapy/all.py python3-scapy
     path:/usr/lib/python3/dist-packages/prometheus_client/parser.py python3-prometheus-client
 '
 needs_dev='
