@@ -50,7 +50,7 @@ impl Balancer {
         let config = config::file::load("benchmark", configuration(mode, transport, connections).as_bytes())
             .unwrap_or_else(|failure| panic!("{failure}"))
             .config;
-        let port = Port { id: PortId(0), name: "memory".to_owned(), mac: MacAddr(LEAT), mtu: 9000 };
+        let port = Port { id: PortId(0), name: "memory".to_owned(), mac: MacAddr(LEAT), mtu: 9000, vlan: None };
         let snapshot = publish(&config, vec![port], 1).unwrap_or_else(|error| panic!("{error}"));
         let hasher = FlowHasher::random().expect("the system has random numbers");
         let steering = Steering::Modulo { workers: 1 };

@@ -56,7 +56,7 @@ fn main() {
     let mut plan: Vec<ServicePlan> = (0..options.services).map(ServicePlan::new).collect();
     let first = config(&plan);
 
-    let port = Port { id: PortId(0), name: "memory".to_owned(), mac: MacAddr(LEAT), mtu: 1500 };
+    let port = Port { id: PortId(0), name: "memory".to_owned(), mac: MacAddr(LEAT), mtu: 1500, vlan: None };
     let mut publisher = Publisher::new(vec![port], 1);
     let now = leat::time::Instant::ZERO;
     let begun = Instant::now();

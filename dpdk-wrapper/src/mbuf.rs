@@ -144,6 +144,12 @@ impl Mbuf {
         (port != u16::MAX).then_some(PortId(port))
     }
 
+    /// Has the packet count as received by `port`, which need not exist: numbers beyond DPDK's ports are the caller's.
+    #[inline]
+    pub fn set_port(&mut self, port: PortId) {
+        self.segment().assign_to(port.0);
+    }
+
     /// The receive-side hash that the port computed, if it delivers that
     /// ([`RxOffloads::RSS_HASH`](crate::RxOffloads::RSS_HASH)).
     #[inline]

@@ -49,7 +49,7 @@ impl Segment {
         buffer: *mut u8 = DPDK_SYS_MBUF_BUF_ADDR;
         data_off, set_data_off: u16 = DPDK_SYS_MBUF_DATA_OFF;
         segments: u16 = DPDK_SYS_MBUF_NB_SEGS;
-        port: u16 = DPDK_SYS_MBUF_PORT;
+        port, set_port: u16 = DPDK_SYS_MBUF_PORT;
         flags: u64 = DPDK_SYS_MBUF_OL_FLAGS;
         packet_len, set_packet_len: u32 = DPDK_SYS_MBUF_PKT_LEN;
         data_len, set_data_len: u16 = DPDK_SYS_MBUF_DATA_LEN;
@@ -57,6 +57,12 @@ impl Segment {
         rss_hash: u32 = DPDK_SYS_MBUF_RSS_HASH;
         buf_len: u16 = DPDK_SYS_MBUF_BUF_LEN;
         next_mbuf: *mut sys::rte_mbuf = DPDK_SYS_MBUF_NEXT;
+    }
+
+    /// Has the packet count as received by this port.
+    #[inline]
+    pub(crate) fn assign_to(self, port: u16) {
+        self.set_port(port);
     }
 
     /// The segment after this one.

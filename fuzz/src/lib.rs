@@ -167,7 +167,7 @@ impl Balancer {
     pub fn new(workers: u16, number: u8) -> Self {
         let config =
             config::file::load("fuzz", configuration(number).as_bytes()).unwrap_or_else(|it| panic!("{it}")).config;
-        let port = Port { id: PortId(0), name: "memory".to_owned(), mac: MacAddr(LEAT), mtu: 1500 };
+        let port = Port { id: PortId(0), name: "memory".to_owned(), mac: MacAddr(LEAT), mtu: 1500, vlan: None };
         let mut publisher = Publisher::new(vec![port], usize::from(workers));
         let snapshot = publisher.publish(&config, &Snapshot::from(Parts::default()), Instant::ZERO).expect("it fits");
         let steering = Steering::Modulo { workers };

@@ -135,7 +135,7 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
 
     let arguments: Vec<String> = std::iter::once("leat".to_owned()).chain(completed.args).collect();
     let eal = Eal::init(arguments.iter().map(String::as_str)).map_err(|error| explained(error, &findings))?;
-    let Deployment { workers, ports, alignments, pool, publisher, delivery, counters, courier, lines, notes } =
+    let Deployment { workers, ports, devices, alignments, pool, publisher, delivery, counters, courier, lines, notes } =
         deploy(&eal, &run.config, &arguments).map_err(|error| explained(error, &findings))?;
     for note in notes {
         log::warn!("{note}");
@@ -146,6 +146,7 @@ fn balance(run: &Run, completed: eal::Completed) -> Result<(), Box<dyn Error>> {
         current: Arc::clone(running.current()),
         health: Arc::clone(running.report()),
         counters,
+        devices,
         alignments,
         lcores: eal.lcores().iter().map(|lcore| lcore.id.index()).collect(),
         capacity: run.config.connections,

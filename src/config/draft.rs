@@ -32,6 +32,7 @@ pub(super) struct DraftInterface {
     /// What messages call it.
     pub(super) context: String,
     pub(super) port: At<DraftPort>,
+    pub(super) vlan: Option<At<i128>>,
     pub(super) addresses: Vec<At<String>>,
     pub(super) gateway: Option<At<String>>,
     pub(super) routes: Vec<DraftRoute>,

@@ -84,6 +84,9 @@ fn write_interface(text: &mut String, interface: &Interface) -> fmt::Result {
         PortName::Name(name) => writeln!(text, "port = {}", quoted(name))?,
         PortName::Number(number) => writeln!(text, "port = {number}")?,
     }
+    if let Some(tag) = interface.vlan {
+        writeln!(text, "vlan = {tag}")?;
+    }
     if !interface.addresses.is_empty() {
         writeln!(text, "addresses = {}", list(&interface.addresses))?;
     }

@@ -117,6 +117,7 @@ fn read_interface(mut table: Table<'_>) -> Option<DraftInterface> {
             None
         }
     };
+    let vlan = table.integer("vlan");
     let addresses = table.strings("addresses");
     let gateway = table.string("gateway");
     let routes = table
@@ -126,7 +127,7 @@ fn read_interface(mut table: Table<'_>) -> Option<DraftInterface> {
         .collect();
     let context = table.context().to_owned();
     table.finish();
-    Some(DraftInterface { context, port: port?, addresses, gateway, routes })
+    Some(DraftInterface { context, port: port?, vlan, addresses, gateway, routes })
 }
 
 fn read_route(table: Table<'_>) -> Option<DraftRoute> {

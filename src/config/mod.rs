@@ -122,6 +122,8 @@ pub enum ApiAddress {
 pub struct Interface {
     /// Which port.
     pub port: PortName,
+    /// The VLAN on it, if it is not its untagged frames that are meant: 1 to 4094.
+    pub vlan: Option<u16>,
     /// Where the file says so, `leat.toml:12:8`: whether there is such a port is found out later.
     pub place: String,
     /// Own addresses on it, each a host address with its prefix length.

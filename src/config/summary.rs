@@ -84,7 +84,11 @@ fn write_interfaces(page: &mut String, interfaces: &[Interface]) -> std::fmt::Re
         return writeln!(page, "interfaces   every port; replies go where the request came from");
     }
     for interface in interfaces {
-        writeln!(page, "interface {}", interface.port)?;
+        write!(page, "interface {}", interface.port)?;
+        if let Some(tag) = interface.vlan {
+            write!(page, ", VLAN {tag}")?;
+        }
+        writeln!(page)?;
         if !interface.addresses.is_empty() {
             writeln!(page, "  addresses  {}", joined(&interface.addresses))?;
         }

@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn snapshot() -> Snapshot {
-        let port = Port { id: PortId(0), name: "test".to_owned(), mac: MacAddr([2; 6]), mtu: 1500 };
+        let port = Port { id: PortId(0), name: "test".to_owned(), mac: MacAddr([2; 6]), mtu: 1500, vlan: None };
         publish(&config(), vec![port], 1).unwrap()
     }
 

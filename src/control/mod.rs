@@ -34,7 +34,7 @@ pub use supervisor::Supervisor;
 pub use token::{Token, TokenError};
 pub use vips::Vips;
 pub use watch::Watch;
-pub use ways::wanted_ports;
+pub use ways::{add_vlans, wanted_ports};
 
 /// Something for the log.
 struct Line {

@@ -40,6 +40,9 @@ pub enum PublishError {
         /// The ports that exist.
         there_is: String,
     },
+    /// There are no numbers left for VLANs.
+    #[error("more than 192 VLANs; write fewer [[interface]] with vlan")]
+    TooManyVlans,
     /// Two `[[interface]]` mean the same port.
     #[error("{place}: [[interface]] port = {name:?}: another [[interface]] is the same port; write one for each port")]
     SamePort {
@@ -75,7 +78,8 @@ impl PublishError {
     pub const fn is_configuration(&self) -> bool {
         match self {
             Self::NoPort => false,
-            Self::UnknownPort { .. }
+            Self::TooManyVlans
+            | Self::UnknownPort { .. }
             | Self::SamePort { .. }
             | Self::Schedule { .. }
             | Self::TooManyServices

@@ -30,7 +30,13 @@ struct Leat {
 impl Leat {
     fn start(toml: &str) -> Self {
         let config = config(toml);
-        let port = |id, name: &str| Port { id: PortId(id), name: name.to_owned(), mac: MacAddr([2; 6]), mtu: 1500 };
+        let port = |id, name: &str| Port {
+            id: PortId(id),
+            name: name.to_owned(),
+            mac: MacAddr([2; 6]),
+            mtu: 1500,
+            vlan: None,
+        };
         let ports = wanted_ports(&config, vec![port(0, "one"), port(1, "two")]).unwrap();
         let mut publisher = Publisher::new(ports, 1);
         let nothing = Snapshot::from(Parts::default());

@@ -11,7 +11,7 @@ use super::PublishError;
 use crate::config::{self, Config, HealthKind, PortName};
 use crate::id::PortId;
 use crate::neighbor::{Hop, Neighbor};
-use crate::service::{Encapsulation, Forwarding, OwnAddress, PathMtu, Port, Route, Snapshot};
+use crate::service::{Encapsulation, Forwarding, OwnAddress, PathMtu, Port, Route, Snapshot, Vlan};
 use crate::wire::MacAddr;
 
 /// In whose name a backend is asked for by ARP where leat has no own address near it: the service's local address or VIP.
@@ -51,11 +51,18 @@ pub(super) fn interfaces<'a>(
 ) -> Result<Vec<(&'a config::Interface, PortId)>, PublishError> {
     let mut found: Vec<(_, PortId)> = Vec::new();
     for interface in &config.interfaces {
-        let port = ports.iter().find(|port| match &interface.port {
-            PortName::Name(name) => *name == port.name,
-            PortName::Number(number) => *number == port.id.0,
+        let port = ports.iter().find(|port| {
+            let is_device = match &interface.port {
+                PortName::Name(name) => *name == device_name(port),
+                PortName::Number(number) => *number == port.device().0,
+            };
+            is_device && interface.vlan == port.vlan.map(|vlan| vlan.tag)
         });
-        let (place, name) = (interface.place.clone(), interface.port.to_string());
+        let name = match interface.vlan {
+            Some(tag) => vlan_name(&interface.port.to_string(), tag),
+            None => interface.port.to_string(),
+        };
+        let place = interface.place.clone();
         let Some(port) = port else {
             let there_is: Vec<_> = ports.iter().map(|port| format!("{} ({})", port.name, port.id.0)).collect();
             return Err(PublishError::UnknownPort { place, name, there_is: there_is.join(", ") });
@@ -66,6 +73,48 @@ pub(super) fn interfaces<'a>(
         found.push((interface, port.id));
     }
     Ok(found)
+}
+
+/// What a VLAN of a device is called.
+fn vlan_name(device: &str, tag: u16) -> String {
+    format!("{device}.{tag}")
+}
+
+/// DPDK's name of the device behind a port.
+fn device_name(port: &Port) -> &str {
+    let with_tag = port.vlan.and_then(|vlan| port.name.strip_suffix(&format!(".{}", vlan.tag)));
+    with_tag.unwrap_or(&port.name)
+}
+
+/// The first number of a VLAN's port: DPDK has no more than 32 ports of its own.
+const FIRST_VLAN: u16 = 64;
+
+/// Adds to `devices` the VLANs on them that `config` names. A device that is not there is for [`wanted_ports`] to complain about.
+///
+/// # Errors
+///
+/// [`PublishError::TooManyVlans`].
+pub fn add_vlans(config: &Config, ports: &mut Vec<Port>) -> Result<(), PublishError> {
+    for interface in &config.interfaces {
+        let Some(tag) = interface.vlan else { continue };
+        let is_device = |port: &&Port| {
+            port.vlan.is_none()
+                && match &interface.port {
+                    PortName::Name(name) => *name == port.name,
+                    PortName::Number(number) => *number == port.id.0,
+                }
+        };
+        let Some(device) = ports.iter().find(is_device).cloned() else { continue };
+        let vlan = Some(Vlan { tag, device: device.id });
+        if ports.iter().any(|port| port.vlan == vlan) {
+            continue;
+        }
+        let taken = ports.iter().filter(|port| port.vlan.is_some()).count() as u16;
+        // A client's way back has eight bits for its port.
+        let id = Some(FIRST_VLAN + taken).filter(|id| *id <= u8::MAX.into()).ok_or(PublishError::TooManyVlans)?;
+        ports.push(Port { id: PortId(id), name: vlan_name(&device.name, tag), vlan, ..device });
+    }
+    Ok(())
 }
 
 pub(super) fn own_addresses(config: &Config, interfaces: &[(&config::Interface, PortId)]) -> Vec<OwnAddress> {

@@ -60,7 +60,7 @@ drop_reasons! {
     NotForUs = "not_for_us": "addressed to another station's Ethernet address",
     Broadcast = "broadcast": "an IP packet to an Ethernet broadcast or multicast address",
     EthernetSource = "ethernet_source": "a source Ethernet address that no station may have",
-    Vlan = "vlan": "a VLAN tag, which this version does not carry",
+    Vlan = "vlan": "a VLAN tag that no interface has",
     Ipv6 = "ipv6": "IPv6, which this version does not balance",
     EtherType = "ether_type": "an EtherType that leat does not know",
     ArpMalformed = "arp_malformed": "an ARP message that is short or not for IPv4 over Ethernet",

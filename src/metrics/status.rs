@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::counters::{DropReason, PerWorker, WorkerCounters};
 use crate::health::{BackendHealth, Report};
 use crate::id::BackendId;
-use crate::service::{Current, Service, Snapshot};
+use crate::service::{Current, Port, Service, Snapshot};
 use crate::steering::Alignment;
 
 /// Where the figures come from.
@@ -21,7 +21,9 @@ pub struct Source {
     pub health: Arc<Report>,
     /// What the workers count.
     pub counters: Arc<PerWorker<WorkerCounters>>,
-    /// How each port goes together with the steering, in the order of the snapshot's ports.
+    /// The devices behind the ports.
+    pub devices: Vec<Port>,
+    /// How each port goes together with the steering, in the same order.
     pub alignments: Vec<Alignment>,
     /// DPDK's number of each worker's lcore.
     pub lcores: Vec<usize>,
@@ -254,7 +256,7 @@ impl Source {
     pub fn status(&self) -> Status {
         let (figures, buffers) = (self.ask_ports)();
         let snapshot = self.current.load();
-        let ports = snapshot.ports().iter().zip(&self.alignments).zip(figures);
+        let ports = self.devices.iter().zip(&self.alignments).zip(figures);
         let ports = ports.map(|((port, alignment), figures)| PortStatus {
             port: port.id.0,
             name: port.name.clone(),

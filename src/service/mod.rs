@@ -10,7 +10,7 @@ pub use clients::{ClientLists, ClientTable};
 pub use current::Current;
 pub use mode::{Gue, GueVersion, Mode, Tunnel};
 pub use path_mtu::PathMtu;
-pub use snapshot::{OwnAddress, Parts, Port, Route, Snapshot};
+pub use snapshot::{OwnAddress, Parts, Port, Route, Snapshot, Vlan};
 
 use std::fmt;
 use std::net::Ipv4Addr;

@@ -46,6 +46,24 @@ pub struct Port {
     pub mac: MacAddr,
     /// The longest payload of a frame, in bytes.
     pub mtu: u16,
+    /// Where it is not the device itself that is meant, but one of its VLANs.
+    pub vlan: Option<Vlan>,
+}
+
+/// A VLAN of a device, which is a port like any other to the packet path (IEEE 802.1Q).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vlan {
+    /// The number in its frames' tags: 1 to 4094.
+    pub tag: u16,
+    /// The device.
+    pub device: PortId,
+}
+
+impl Port {
+    /// The device behind it.
+    pub fn device(&self) -> PortId {
+        self.vlan.map_or(self.id, |vlan| vlan.device)
+    }
 }
 
 /// An own address, and the only port on which it is leat's; all ports when there is none.

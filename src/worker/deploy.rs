@@ -15,7 +15,7 @@ use super::{HandOver, Worker};
 use crate::config::eal::virtual_devices;
 use crate::config::{Config, MacSetting};
 use crate::conntrack::{self, ClientLoads, Conntrack, FlowMemory, Persistence};
-use crate::control::{Delivery, PublishError, Publisher, Vips, wanted_ports};
+use crate::control::{Delivery, PublishError, Publisher, Vips, add_vlans, wanted_ports};
 use crate::counters::{PerWorker, WorkerCounters, per_worker};
 use crate::courier::Courier;
 use crate::flow::FlowHasher;
@@ -101,6 +101,8 @@ pub struct Deployment {
     pub workers: Vec<Worker>,
     /// The ports, for their counters and for the end.
     pub ports: Vec<dpdk_wrapper::Port>,
+    /// The same, as they are known by name and address.
+    pub devices: Vec<Port>,
     /// How each port goes together with the steering, in their order.
     pub alignments: Vec<Alignment>,
     /// The packet buffers.
@@ -143,11 +145,17 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
             mac: mac_for(config.mac, &info, arguments),
             mtu: port.mtu()?,
             name: info.name,
+            vlan: None,
         });
         ports.push(port);
     }
+    let mut devices = views.clone();
+    add_vlans(config, &mut views)?;
     let views = wanted_ports(config, views)?;
-    ports.retain(|port| views.iter().any(|view| view.id.0 == port.id().0));
+    let is_wanted = |id: PortId| views.iter().any(|view| view.device() == id);
+    ports.retain(|port| is_wanted(PortId(port.id().0)));
+    devices.retain(|device| is_wanted(device.id));
+    let vlans: Vec<_> = views.iter().filter_map(|view| Some((view.id, view.vlan?))).collect();
 
     let pool = pool_config(ports.len(), count, config.buffers, &lcores);
     let pool = Mempool::new(eal, "leat", &pool).map_err(|error| DeployError::Memory {
@@ -198,6 +206,10 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
                 None => Way::Through(WorkerId((index % queues.transmit.len()) as u16)),
             });
         }
+        for (id, vlan) in &vlans {
+            ways.resize_with(ways.len().max(id.index() + 1), || None);
+            ways[id.index()] = Some(Way::Tagged(*vlan));
+        }
         let connections = config.connections;
         let conntrack = Conntrack::new(&conntrack::Settings {
             connections,
@@ -224,6 +236,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
         workers.push(Worker {
             id,
             queues: receive,
+            vlans: vlans.clone(),
             inbox,
             outlet: Outlet::new(id, Arc::clone(&counters), pool.clone(), ways, outgoing),
             pipeline,
@@ -237,7 +250,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
             inquiry: None,
         });
     }
-    Ok(Deployment { workers, ports, alignments, pool, publisher, delivery, counters, courier, lines, notes })
+    Ok(Deployment { workers, ports, devices, alignments, pool, publisher, delivery, counters, courier, lines, notes })
 }
 
 /// One port's queues, to be dealt out.

@@ -8,6 +8,7 @@ mod align;
 mod deploy;
 mod ending;
 mod outlet;
+mod vlan;
 
 pub use deploy::{DeployError, Deployment, deploy};
 pub(crate) use deploy::{mac_for, virtual_ports};
@@ -27,7 +28,7 @@ use crate::id::{PortId, WorkerId};
 use crate::inquiry::{Inquiry, Line, Question};
 use crate::io::{BURST, Burst};
 use crate::pipeline::{Context, Narrator, Pipeline, Silent, Tracer};
-use crate::service::Snapshot;
+use crate::service::{Snapshot, Vlan};
 use crate::time::Instant;
 use ending::Ending;
 use outlet::Outlet;
@@ -47,6 +48,8 @@ enum HandOver {
 pub struct Worker {
     id: WorkerId,
     queues: Vec<RxQueue>,
+    /// The VLANs that are ports of their own, with their numbers.
+    vlans: Vec<(PortId, Vlan)>,
     inbox: Vec<Consumer<HandOver>>,
     outlet: Outlet,
     pipeline: Pipeline<Mbuf>,
@@ -194,6 +197,9 @@ impl Worker {
             let counters = &self.counters[self.id.index()];
             counters.received.add(received as u64);
             counters.received_bytes.add(burst.iter().map(|mbuf| mbuf.packet_len() as u64).sum());
+            if !self.vlans.is_empty() {
+                vlan::untag(&mut burst, &self.vlans);
+            }
             let mut output = self.outlet.on(lcore);
             self.pipeline
                 .process(&mut burst, &mut Context { snapshot: &self.snapshot, now, output: &mut output, tracer });

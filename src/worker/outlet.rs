@@ -5,10 +5,11 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use dpdk_wrapper::{Lcore, Mbuf, Mempool, Producer, TxQueue, free_bulk};
 
-use super::HandOver;
+use super::{HandOver, vlan};
 use crate::counters::{DropReason, PerWorker, WorkerCounters};
 use crate::id::{PortId, WorkerId};
 use crate::io::{Output, Packet};
+use crate::service::Vlan;
 
 /// Packets that are kept for one port before they are sent together.
 const BUFFER: usize = 64;
@@ -17,6 +18,8 @@ const BUFFER: usize = 64;
 pub(super) enum Way {
     /// By a queue of its own, with what is to be put into it next.
     Queue(TxQueue, Box<ArrayVec<Mbuf, BUFFER>>),
+    /// With a tag in front, by the way of the device that the VLAN is on.
+    Tagged(Vlan),
     /// Through another worker, because the port has fewer queues than there are workers.
     Through(WorkerId),
 }
@@ -57,7 +60,7 @@ impl Outlet {
     }
 
     /// Puts `packet` into the buffer of `port`, or on its way to the worker that has one.
-    #[inline(always)]
+    #[inline]
     pub(super) fn transmit(&mut self, lcore: Lcore, packet: Mbuf, port: PortId) {
         match self.ways.get_mut(port.index()) {
             Some(Some(Way::Queue(queue, buffer))) => {
@@ -76,8 +79,21 @@ impl Outlet {
                     self.drop(packet, DropReason::HandOverFull);
                 }
             }
+            Some(Some(Way::Tagged(vlan))) => {
+                let vlan = *vlan;
+                self.transmit_tagged(lcore, packet, vlan);
+            }
             // No snapshot names a port that is not there.
             Some(None) | None => self.drop(packet, DropReason::TransmitFull),
+        }
+    }
+
+    /// Puts the tag of `vlan` into `packet` and sends it from there.
+    fn transmit_tagged(&mut self, lcore: Lcore, mut packet: Mbuf, vlan: Vlan) {
+        if vlan::tag(&mut packet, vlan.tag) {
+            self.transmit(lcore, packet, vlan.device);
+        } else {
+            self.drop(packet, DropReason::NoBuffer);
         }
     }
 

@@ -71,6 +71,12 @@ pub(crate) const BAD: &[Row] = &[
         "[[interface]]\nport = 0\n[[interface]]\nport = \"0\"",
         &["leat.toml:4:8", "port 0 has an [[interface]] already (leat.toml:2:8)"],
     ),
+    toml("[[interface]]\nport = 0\nvlan = 0", &["leat.toml:3:8", "vlan 0 is out of range; write 1 to 4094"]),
+    toml("[[interface]]\nport = 0\nvlan = 4095", &["vlan 4095 is out of range"]),
+    toml(
+        "[[interface]]\nport = 0\nvlan = 7\n[[interface]]\nport = 0\n[[interface]]\nport = 0\nvlan = 7",
+        &["leat.toml:7:8", "VLAN 7 of port 0 has an [[interface]] already (leat.toml:2:8)"],
+    ),
     toml(
         "[[interface]]\nport = \"a\"\naddresses = [\"10.0.0.255/24\"]",
         &["interface \"a\"", "is the broadcast address"],

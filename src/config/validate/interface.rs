@@ -8,7 +8,10 @@ use ipnet::Ipv4Net;
 use super::super::draft::{Draft, DraftInterface, DraftPort};
 use super::super::problem::{At, Place, Problems};
 use super::super::{Config, Interface, PortName, Route, value};
-use super::{Mention, own_address};
+use super::{Mention, checked, own_address};
+
+/// The largest number of a VLAN (IEEE 802.1Q §9.6).
+const LARGEST_TAG: u16 = 4094;
 
 /// The longest name of a DPDK device, without the closing NUL (`RTE_ETH_NAME_MAX_LEN`).
 const LONGEST_NAME: usize = 63;
@@ -36,8 +39,11 @@ pub(super) fn interface(draft: &DraftInterface, problems: &Problems) -> Option<I
             Some(Route { to: to?, via: via? })
         })
         .collect();
+    let vlan =
+        checked(problems, context, &draft.vlan, None, |tag| value::in_range("vlan", *tag, 1, LARGEST_TAG).map(Some));
     Some(Interface {
         port: port?,
+        vlan: vlan?,
         place: draft.port.place.to_string(),
         addresses,
         gateway: gateway.map_or(Some(None), |hop| hop.map(Some))?,
@@ -79,13 +85,17 @@ fn connected(what: &str, hop: Ipv4Addr, addresses: &[Ipv4Net]) -> Result<Ipv4Add
 }
 
 pub(super) fn unique_ports(draft: &Draft, config: &Config, problems: &Problems) {
-    let mut seen: HashMap<&PortName, &Place> = HashMap::new();
+    let mut seen: HashMap<(&PortName, Option<u16>), &Place> = HashMap::new();
     for (given, interface) in draft.interfaces.iter().zip(&config.interfaces) {
-        if let Some(first) = seen.insert(&interface.port, &given.port.place) {
+        if let Some(first) = seen.insert((&interface.port, interface.vlan), &given.port.place) {
+            let of = interface.vlan.map(|tag| format!("VLAN {tag} of ")).unwrap_or_default();
             problems.report(
                 &given.port.place,
                 &given.context,
-                format_args!("port {} has an [[interface]] already ({first}); write one for each port", interface.port),
+                format_args!(
+                    "{of}port {} has an [[interface]] already ({first}); write one for each port and VLAN",
+                    interface.port
+                ),
             );
         }
     }

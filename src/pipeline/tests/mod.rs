@@ -69,7 +69,7 @@ impl Balancer {
     fn steered(steering: &Steering, connections: usize, toml: &str) -> Self {
         let workers = steering.workers();
         let config = config::file::load("test.toml", toml.as_bytes()).unwrap_or_else(|error| panic!("{error}")).config;
-        let port = Port { id: PortId(0), name: "test".to_owned(), mac: LEAT, mtu: 1500 };
+        let port = Port { id: PortId(0), name: "test".to_owned(), mac: LEAT, mtu: 1500, vlan: None };
         let mut publisher = Publisher::new(vec![port], usize::from(workers));
         let snapshot = publisher.publish(&config, &Snapshot::from(Parts::default()), Instant::ZERO).unwrap();
         let counters = Arc::new(per_worker(usize::from(workers)));
