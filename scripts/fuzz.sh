@@ -11,7 +11,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$repository/fuzz"
 
-all=(packets conntrack fragments configuration import agent)
+all=(packets conntrack fragments configuration api import agent)
 
 main() {
     case ${1:-} in -h | --help) help "$0"; exit 0 ;; esac
