@@ -177,6 +177,12 @@ impl Connection {
         self.reply_key().dst_port
     }
 
+    /// Its protocol.
+    #[inline]
+    pub const fn protocol(&self) -> Protocol {
+        self.track.protocol
+    }
+
     /// Where it stands.
     #[inline]
     pub const fn state(&self) -> State {

@@ -43,6 +43,13 @@ pub struct Predecessor {
     latest_timestamp: Option<Option<u32>>,
 }
 
+impl Predecessor {
+    /// The number after its last, as the backend knows it.
+    pub const fn end(self) -> u32 {
+        self.end
+    }
+}
+
 impl Conntrack {
     /// What the backend of the connection at `index` may remember of it.
     pub fn predecessor(&self, index: ConnectionIndex) -> Predecessor {

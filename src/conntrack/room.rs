@@ -6,7 +6,7 @@
 //! A search goes on where the last one stopped, over records that lie side by side, and its length is bounded.
 
 use super::open::Opening;
-use super::{Connection, ConnectionIndex, Conntrack};
+use super::{Connection, ConnectionIndex, Conntrack, Predecessor};
 use crate::time::Tick;
 
 /// How many records a full table is searched for a connection that is over, each time that one is to be opened…
@@ -45,9 +45,10 @@ impl Conntrack {
         half_open.index
     }
 
-    /// Ends a half-open connection whose source port the new one could have, if it meets one. Returns what it was.
+    /// Ends a half-open connection whose source port the new one could have, if it meets one. Returns what it was, and what its
+    /// backend may remember of it.
     #[cold]
-    pub fn evict_for_port(&mut self, opening: &Opening<'_>) -> Option<Connection> {
+    pub fn evict_for_port(&mut self, opening: &Opening<'_>) -> Option<(Connection, Predecessor)> {
         let mut half_open = Oldest::default();
         for _ in 0..PORT_ROOM_TRIES.min(self.table.used()) {
             let index = self.next_for_room();
@@ -59,7 +60,10 @@ impl Conntrack {
                 half_open.consider(index, connection, opening.now);
             }
         }
-        half_open.index.map(|index| self.end(index))
+        half_open.index.map(|index| {
+            let predecessor = self.predecessor(index);
+            (self.end(index), predecessor)
+        })
     }
 
     /// The record that the search for room has come to, which goes on to the next.

@@ -58,6 +58,8 @@ pub struct Recorder {
     pub handed_over: Vec<(WorkerId, Frame)>,
     /// How many packets were freed.
     pub discarded: usize,
+    /// Whether there is no memory for packets of leat's own.
+    pub is_full: bool,
 }
 
 impl Output<Frame> for Recorder {
@@ -75,6 +77,6 @@ impl Output<Frame> for Recorder {
     }
 
     fn create(&mut self, frame: &[u8]) -> Option<Frame> {
-        Some(Frame::new(frame.to_vec(), PortId(0)))
+        (!self.is_full).then(|| Frame::new(frame.to_vec(), PortId(0)))
     }
 }

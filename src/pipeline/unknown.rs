@@ -14,7 +14,7 @@ use super::syn_proxy::Handshake;
 use super::{Context, Flow, Note, Pipeline, Tracer, ipv4_of};
 use crate::conntrack::{Adjustment, Connection, Numbers, OpenError, Opening, Predecessor, Reached, Segment, Source};
 use crate::counters::DropReason;
-use crate::flow::FlowKey;
+use crate::flow::{FlowKey, Protocol};
 use crate::forward;
 use crate::id::{BackendId, ServiceId, WorkerId};
 use crate::inquiry::Grounds;
@@ -140,7 +140,7 @@ impl<P: Packet> Pipeline<P> {
             Some(syn) => numbers(&packet, headers, syn, handshake.as_ref(), beginning, service),
             None => None,
         };
-        let opening = Opening {
+        let mut opening = Opening {
             original: headers.key(),
             hash: flow.hash,
             backend: chosen,
@@ -173,9 +173,14 @@ impl<P: Packet> Pipeline<P> {
         };
         let mut opened = self.conntrack.open(&opening);
         if matches!(opened, Err(OpenError::PortsExhausted))
-            && let Some(evicted) = self.conntrack.evict_for_port(&opening)
+            && let Some((evicted, predecessor)) = self.conntrack.evict_for_port(&opening)
         {
             self.take_leave(&evicted, context);
+            if evicted.protocol() == Protocol::Tcp {
+                // Its backend may still wait for the client's ACK, and would not take another's SYN on the same tuple.
+                self.reset_backend(&evicted, predecessor, backend, context);
+            }
+            opening.numbers = opening.numbers.map(|numbers| Numbers { before: Some(predecessor), ..numbers });
             opened = self.conntrack.open(&opening);
         }
         let opened = match opened {

@@ -9,7 +9,7 @@ fn open_with_room(conntrack: &mut Conntrack, client: u32) -> Opened {
     let opening = opening(conntrack, key(Protocol::Udp, client, 5000), None);
     conntrack.open(&opening).unwrap_or_else(|error| {
         assert_eq!(error, OpenError::PortsExhausted);
-        let evicted = conntrack.evict_for_port(&opening).expect("somebody is half-open");
+        let (evicted, _) = conntrack.evict_for_port(&opening).expect("somebody is half-open");
         Opened { ended: Some(evicted), ..conntrack.open(&opening).unwrap() }
     })
 }

@@ -243,3 +243,25 @@ fn a_client_that_comes_back_keeps_its_source_port_and_the_backend_gets_a_number_
         end = Some(sent.wrapping_add(1));
     }
 }
+
+#[test]
+fn a_half_open_connection_whose_port_is_needed_is_ended_at_its_backend_too() {
+    // Every port towards the one backend is taken by a connection whose client never answers.
+    let mut leat = Balancer::with_connections(1, 100_000, &service(1, ""));
+    let mut opened = std::collections::HashMap::new();
+    for n in 0..64_511_u32 {
+        let [_, a, b, c] = n.to_be_bytes();
+        let syn = tcp(CLIENT_MAC, ([11, a, b, c], 40_000), (VIP, 80), SYN, n, 0, b"");
+        opened.insert(said(&leat.one(syn).unwrap()).from, n);
+    }
+    let last = leat.open_connection([12, 0, 0, 1], 40_000);
+    assert!(last.is_some() || opened.len() < 64_511, "the last that there is");
+    leat.wait(Duration::from_secs(1));
+    let syn = tcp(CLIENT_MAC, ([12, 0, 0, 2], 40_000), (VIP, 80), SYN, 5, 0, b"");
+    let sent: Vec<_> = leat.take(0, vec![syn], 1).iter().map(|frame| said(frame)).collect();
+    assert_eq!((sent[0].flags, sent[1].flags, &sent[0].from), (RST, SYN, &sent[1].from));
+    let before = opened.get(&sent[0].from).copied();
+    assert!(before.is_none_or(|before| sent[0].seq == before + 1), "the number that its backend expects");
+    assert!(sent[1].seq.wrapping_sub(sent[0].seq).cast_signed() > 0, "a number beyond");
+    assert_eq!(leat.counters[0].half_open_evicted.value(), 1);
+}

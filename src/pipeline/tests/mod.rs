@@ -48,6 +48,8 @@ struct Balancer {
     narration: Vec<u8>,
     /// Whether it tells nobody what it does: then most packets take the express way.
     is_silent: bool,
+    /// Whether there is no memory for what it would say itself.
+    has_no_memory: bool,
 }
 
 /// What a TCP, UDP or echo packet says, as far as these tests care.
@@ -93,7 +95,16 @@ impl Balancer {
             pipeline
         });
         let workers = pipelines.collect();
-        Self { publisher, workers, counters, snapshot, now: Instant::ZERO, narration: Vec::new(), is_silent: false }
+        Self {
+            publisher,
+            workers,
+            counters,
+            snapshot,
+            now: Instant::ZERO,
+            narration: Vec::new(),
+            is_silent: false,
+            has_no_memory: false,
+        }
     }
 
     /// Takes `frames` in on `worker` as bursts of `size`, follows every hand-over, and returns what was sent.
@@ -103,7 +114,7 @@ impl Balancer {
             let mut queue = VecDeque::from([(worker, chunk.to_vec(), false)]);
             while let Some((worker, frames, is_handed_over)) = queue.pop_front() {
                 let mut burst: Burst<Frame> = frames.into_iter().map(|bytes| Frame::new(bytes, PortId(0))).collect();
-                let mut output = Recorder::default();
+                let mut output = Recorder { is_full: self.has_no_memory, ..Recorder::default() };
                 let (snapshot, now) = (&self.snapshot, self.now);
                 if self.is_silent {
                     let mut context = Context { snapshot, now, output: &mut output, tracer: &mut Silent };
@@ -148,7 +159,7 @@ impl Balancer {
         while self.now < end {
             self.now = self.now + Duration::from_millis(50);
             for worker in &mut self.workers {
-                let mut output = Recorder::default();
+                let mut output = Recorder { is_full: self.has_no_memory, ..Recorder::default() };
                 let mut context =
                     Context { snapshot: &self.snapshot, now: self.now, output: &mut output, tracer: &mut Silent };
                 worker.upkeep(&mut context);

@@ -178,3 +178,27 @@ fn auto_answers_itself_only_while_too_many_are_half_open() {
     assert_eq!(leat.open(), [51]);
     assert_eq!(said(&leat.one(syn(7000)).unwrap()).to, "10.0.0.2:8080");
 }
+
+#[test]
+fn what_leat_has_no_memory_to_say_it_says_when_it_has() {
+    let mut leat = Balancer::new(1, &service(1, "syn_proxy = \"always\"\nclient_address = \"proxy_v2\""));
+    // A cookie is written into the SYN's own packet.
+    leat.has_no_memory = true;
+    let (cookie, clock) = ask(&mut leat);
+    assert_eq!(leat.one(from_client(ACK, (101, cookie + 1), &[Timestamp(7100, clock)], b"")), None);
+    assert_eq!((leat.open(), leat.dropped(DropReason::NoBuffer)), (vec![1], 1));
+    assert!(leat.wait_and_see(Duration::from_secs(1)).is_empty());
+    leat.has_no_memory = false;
+    let syn = leat.wait_and_see(Duration::from_secs(4));
+    assert_eq!((said(&syn[0]).flags, syn.len()), (SYN, 1));
+    // The introduction, too.
+    leat.has_no_memory = true;
+    let offer = [MaximumSegmentSize(1460), Timestamp(90_000, 7100), WindowScale(7)];
+    assert!(leat.take(0, vec![from_backend(PORT, SYN | ACK, (5_000, 101), &offer, b"")], 1).is_empty());
+    leat.has_no_memory = false;
+    let sent: Vec<_> = leat.wait_and_see(Duration::from_secs(2)).iter().map(|frame| said(frame)).collect();
+    assert_eq!((sent[0].seq, sent[0].data.len()), (101, 28));
+    // The client's window was not opened: its probe is answered by the backend, and that opens it.
+    let probe = said(&leat.one(from_client(ACK, (100, cookie + 1), &[Timestamp(7200, clock)], b"")).unwrap());
+    assert_eq!((probe.seq, probe.ack), (100, 5_001));
+}
