@@ -4,8 +4,8 @@
 use super::classify::{Headers, Kind};
 use super::known::link;
 use super::{Context, Note, Pipeline, Tracer, hop};
-use crate::conntrack::{Connection, Predecessor};
 use crate::counters::DropReason;
+use crate::flow::FlowKey;
 use crate::forward::{self, Segment};
 use crate::io::{Output, Packet};
 use crate::service::Backend;
@@ -13,24 +13,17 @@ use crate::wire::tcp;
 use crate::wire::tcp_options::Options;
 
 impl<P: Packet> Pipeline<P> {
-    /// Has a backend forget a half-open connection that has gone to make room for another on the same tuple.
+    /// Has a backend forget what it knows by the tuple of `key`, whose next number is `sequence` (RFC 9293 §3.5.2).
     #[cold]
     pub(super) fn reset_backend<O: Output<P>, T: Tracer>(
         &mut self,
-        gone: &Connection,
-        predecessor: Predecessor,
+        key: FlowKey,
+        sequence: u32,
         backend: &Backend,
         context: &mut Context<'_, O, T>,
     ) {
-        let segment = Segment {
-            key: gone.reply_key().reversed(),
-            sequence: predecessor.end(),
-            acknowledgment: 0,
-            flags: tcp::Flags::RST,
-            window: 0,
-            options: Options::default(),
-            payload: &[],
-        };
+        let (flags, options) = (tcp::Flags::RST, Options::default());
+        let segment = Segment { key, sequence, acknowledgment: 0, flags, window: 0, options, payload: &[] };
         self.say_to_backend(&segment, 0, backend, context);
     }
 

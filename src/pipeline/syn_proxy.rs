@@ -271,16 +271,7 @@ impl<P: Packet> Pipeline<P> {
                 self.connect(index, &mut adjustment, header.sequence(), header.window(), &options, backend, context);
             } else if flags.contains(tcp::Flags::ACK) && !flags.contains(tcp::Flags::RST) {
                 // It knows another connection by this tuple, which is over here (RFC 9293 §3.5.2, figure 10).
-                let segment = Segment {
-                    key: headers.key().reversed(),
-                    sequence: header.acknowledgment(),
-                    acknowledgment: 0,
-                    flags: tcp::Flags::RST,
-                    window: 0,
-                    options: Options::default(),
-                    payload: &[],
-                };
-                self.say_to_backend(&segment, 0, backend, context);
+                self.reset_backend(headers.key().reversed(), header.acknowledgment(), backend, context);
                 self.request(index, &mut adjustment, backend, context);
                 self.renew(index, &adjustment);
             }

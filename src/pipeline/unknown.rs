@@ -178,7 +178,7 @@ impl<P: Packet> Pipeline<P> {
             self.take_leave(&evicted, context);
             if evicted.protocol() == Protocol::Tcp {
                 // Its backend may still wait for the client's ACK, and would not take another's SYN on the same tuple.
-                self.reset_backend(&evicted, predecessor, backend, context);
+                self.reset_backend(evicted.reply_key().reversed(), predecessor.end(), backend, context);
             }
             opening.numbers = opening.numbers.map(|numbers| Numbers { before: Some(predecessor), ..numbers });
             opened = self.conntrack.open(&opening);

@@ -27,22 +27,28 @@ fn ask(leat: &mut Balancer) -> (u32, u32) {
 
 #[test]
 fn two_halves_of_a_connection_become_one() {
-    let mut leat = Balancer::new(1, &service(1, "syn_proxy = \"always\""));
-    let (cookie, clock) = ask(&mut leat);
+    for workers in [1, 3] {
+        two_halves_become_one(&mut Balancer::new(workers, &service(1, "syn_proxy = \"always\"")));
+    }
+}
+
+fn two_halves_become_one(leat: &mut Balancer) {
+    let (cookie, clock) = ask(leat);
     assert_eq!(leat.open(), [0], "nothing is kept");
     leat.wait(Duration::from_secs(40));
 
     // The client is there, so the backend is asked, in its words.
     let syn = said(&leat.one(from_client(ACK, (101, cookie + 1), &[Timestamp(7100, clock)], b"")).unwrap());
-    assert_eq!((&syn.from[..], &syn.to[..]), ("10.0.0.10:40000", "10.0.0.2:8080"));
+    assert_eq!(&syn.to[..], "10.0.0.2:8080");
     assert_eq!((syn.flags, syn.seq, syn.ack), (SYN, 100, 0));
     let expected = [MaximumSegmentSize(1460), SelectiveAcknowledgementPermitted, Timestamp(7100, 0), WindowScale(9)];
     assert_eq!(syn.options, expected);
     assert_eq!((syn.window, leat.open()), (65_535, vec![1]), "1000 with a scale of 9");
+    let port = syn.from.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap();
 
     // The backend answers with a scale of 5, and both hear of each other.
     let offer = [MaximumSegmentSize(1400), SelectiveAcknowledgementPermitted, Timestamp(90_000, 7100), WindowScale(5)];
-    let sent = leat.take(0, vec![from_backend(PORT, SYN | ACK, (5_000, 101), &offer, b"")], 1);
+    let sent = leat.take(0, vec![from_backend(port, SYN | ACK, (5_000, 101), &offer, b"")], 1);
     let [to_backend, to_client] = [said(&sent[0]), said(&sent[1])];
     assert_eq!((to_backend.flags, to_backend.seq, to_backend.ack, to_backend.window), (ACK, 101, 5_001, 1000));
     assert_eq!(to_backend.options, [Timestamp(7100, 90_000)]);
@@ -53,14 +59,14 @@ fn two_halves_of_a_connection_become_one() {
     let request = said(&leat.one(from_client(ACK, (101, cookie + 1), &[Timestamp(7200, clock)], b"GET /")).unwrap());
     assert_eq!((request.seq, request.ack, request.window, &request.data[..]), (101, 5_001, 1000, &b"GET /"[..]));
     assert_eq!(request.options, [Timestamp(7200, 90_000)]);
-    let page = from_backend(PORT, ACK, (5_001, 106), &[Timestamp(90_050, 7200)], b"200 OK");
+    let page = from_backend(port, ACK, (5_001, 106), &[Timestamp(90_050, 7200)], b"200 OK");
     let page = said(&leat.one(page).unwrap());
     assert_eq!((page.seq, page.ack, page.window, &page.data[..]), (cookie + 1, 106, 2000 >> 2, &b"200 OK"[..]));
     assert_eq!(page.options, [Timestamp(clock + 50, 7200)]);
     leat.one(from_client(ACK | FIN, (106, cookie + 7), &[], b"")).unwrap();
-    let last = said(&leat.one(from_backend(PORT, ACK | FIN, (5_007, 107), &[], b"")).unwrap());
+    let last = said(&leat.one(from_backend(port, ACK | FIN, (5_007, 107), &[], b"")).unwrap());
     assert_eq!((last.seq, last.ack, leat.open()), (cookie + 7, 107, vec![0]));
-    assert_eq!(leat.counters[0].cookies_redeemed.value(), 1);
+    assert_eq!(leat.counters.iter().map(|counters| counters.cookies_redeemed.value()).sum::<u64>(), 1);
 }
 
 #[test]
