@@ -177,6 +177,11 @@ impl Connection {
         self.reply_key().dst_port
     }
 
+    /// Whether its backend may have it in TIME-WAIT.
+    pub const fn rests_at_backend(&self) -> bool {
+        self.track.rests_at_backend()
+    }
+
     /// Its protocol.
     #[inline]
     pub const fn protocol(&self) -> Protocol {

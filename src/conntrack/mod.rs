@@ -30,7 +30,7 @@ pub use loads::{ClientLimits, ClientLoads, RATE_WINDOW, Reached};
 pub use memory::{FlowMemory, Persistence};
 pub use open::{Opening, Source};
 pub use ports::PoolKey;
-pub use renumber::{Numbers, Predecessor};
+pub use renumber::{Numbers, Predecessor, Stamp};
 pub use reserved::ReservedPorts;
 pub use table::Candidate;
 pub use tcp::{Segment, Sight};
@@ -317,7 +317,7 @@ impl Conntrack {
         if let Some(adjustment) = &adjustment {
             self.adjust(index, adjustment);
         }
-        if choice.resting.is_none() && over.is_some_and(|index| self.table.record(index).state() == State::TimeWait) {
+        if choice.resting.is_none() && over.is_some_and(|index| self.table.record(index).rests_at_backend()) {
             self.forgot_resting = Some(opening.now);
         }
         let ended = choice.resting.or(over).map(|index| self.end(index));
@@ -329,13 +329,15 @@ impl Conntrack {
 
     /// How segments of a new connection are to be changed, if they are.
     fn adjustment_of(&self, opening: &Opening<'_>, choice: &Choice) -> Option<Adjustment> {
-        let mut adjustment = opening.adjustment.unwrap_or_default();
-        if let Some(numbers) = opening.numbers {
-            let resting = choice.resting.map(|index| self.predecessor(index));
-            let before = resting.or(numbers.before);
-            self.renumber(numbers, &choice.reply, before, opening.now, &mut adjustment);
+        let Some(numbers) = opening.numbers else { return opening.adjustment };
+        let resting = choice.resting.filter(|index| self.table.record(*index).rests_at_backend());
+        let before = resting.map(|index| self.predecessor(index)).or(numbers.before);
+        if before.is_none() && !numbers.always && !self.has_forgotten_resting(opening.now) {
+            return opening.adjustment;
         }
-        adjustment.is_needed().then_some(adjustment)
+        let mut adjustment = opening.adjustment.unwrap_or_default();
+        self.renumber(numbers, &choice.reply, before, opening.now, &mut adjustment);
+        Some(adjustment)
     }
 
     /// How segments of the connection at `index` are changed; by nothing, if they are not.

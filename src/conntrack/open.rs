@@ -40,7 +40,7 @@ pub struct Opening<'a> {
     /// Whether it is a datagram that is scheduled by itself, so that only answers belong to the connection.
     pub is_one_packet: bool,
     /// The numbers of its SYN, if it may get others.
-    pub numbers: Option<Numbers>,
+    pub numbers: Option<Numbers<'a>>,
     /// How the connection's segments are changed, if they are.
     pub adjustment: Option<Adjustment>,
     /// The time of the packet.

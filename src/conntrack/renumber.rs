@@ -3,7 +3,7 @@
 //! Different clients share the source ports of a local address. To a backend they are one host, and a host's next SYN on a
 //! tuple in TIME-WAIT opens a connection if its sequence number lies beyond the last connection's, and its timestamp, where
 //! both had some, is later (RFC 1122 §4.2.2.13, RFC 6191, RFC 7323 §5). Another client's is neither but by chance. So where a
-//! port is taken again from a connection that rests, the new one gets a number beyond the old one's, which is kept up by
+//! port is taken again from a connection that the backend has closed first, the new one gets a number beyond the old one's, which is kept up by
 //! a constant difference; and its timestamps get one that makes them later than the old one's last, or are left out where
 //! that is not known.
 //!
@@ -13,6 +13,7 @@ use super::adjustment::Adjustment;
 use super::{ConnectionIndex, Conntrack, Direction};
 use crate::flow::FlowKey;
 use crate::time::Tick;
+use crate::wire::tcp_options;
 
 /// Steps of RFC 6528's clock in a tick: one each 4 µs.
 const STEPS_PER_TICK: u32 = (Tick::NANOS / 4_000) as u32;
@@ -23,15 +24,33 @@ const DISTANCE: u32 = 1 << 17;
 
 /// What a SYN says that may get another number.
 #[derive(Clone, Copy, Debug)]
-pub struct Numbers {
+pub struct Numbers<'a> {
     /// Whether it gets one of leat's in any case, and not only where the backend may need it.
     pub always: bool,
     /// The SYN's sequence number.
     pub sequence: u32,
     /// Its timestamp, if it has one.
-    pub timestamp: Option<u32>,
+    pub timestamp: Stamp<'a>,
     /// The connection that was on the preferred port, if it has been ended for this one.
     pub before: Option<Predecessor>,
+}
+
+/// Where a SYN's timestamp is, which few need to know.
+#[derive(Clone, Copy, Debug)]
+pub enum Stamp<'a> {
+    /// In the options of this header, if at all.
+    In(&'a [u8]),
+    /// This one, or none.
+    Is(Option<u32>),
+}
+
+impl Stamp<'_> {
+    fn read(self) -> Option<u32> {
+        match self {
+            Self::In(header) => tcp_options::of(header).timestamps.map(|(value, _)| value),
+            Self::Is(timestamp) => timestamp,
+        }
+    }
 }
 
 /// What a backend may remember of the last connection on a source port.
@@ -62,20 +81,18 @@ impl Conntrack {
         }
     }
 
-    /// Changes `adjustment` for a new connection with these numbers, which the backend will know by the opposite of `reply` and
+    /// Changes `adjustment` for a new connection with these numbers, which needs others, which the backend will know by the opposite of `reply` and
     /// which follows `before` on its source port, if that may still be in TIME-WAIT there.
+    #[cold]
     pub(super) fn renumber(
         &self,
-        numbers: Numbers,
+        numbers: Numbers<'_>,
         reply: &FlowKey,
         before: Option<Predecessor>,
         now: Tick,
         adjustment: &mut Adjustment,
     ) {
         let may_follow = before.is_some() || self.has_forgotten_resting(now);
-        if !may_follow && !numbers.always {
-            return;
-        }
         adjustment.remembers_timestamps = true;
         // Unlike the table's index, the number uses the hash's upper half: it tells nothing of that.
         let hash = self.hasher.hash(reply);
@@ -86,7 +103,7 @@ impl Conntrack {
             initial = end.wrapping_add(DISTANCE).wrapping_add(hash as u32 & 0xffff);
         }
         adjustment.original_sequence = initial.wrapping_sub(numbers.sequence);
-        let Some(timestamp) = numbers.timestamp.filter(|_| may_follow) else { return };
+        let Some(timestamp) = numbers.timestamp.read().filter(|_| may_follow) else { return };
         match before.and_then(|before| before.latest_timestamp) {
             Some(Some(latest)) if latest.wrapping_sub(timestamp).cast_signed() >= 0 => {
                 adjustment.original_timestamp = latest.wrapping_add(1).wrapping_sub(timestamp);

@@ -39,8 +39,9 @@ mod fact {
     pub(super) const PICKED_UP: u8 = 1 << 5;
     /// The backend's segments do not pass here.
     pub(super) const ONE_WAY: u8 = 1 << 6;
-    /// The RST that was believed came as the backend's.
-    pub(super) const RESET_BY_REPLY: u8 = 1 << 7;
+    /// The backend has ended it: the RST that was believed came as its, or, without one, the first FIN, or one that crossed the
+    /// client's. Then its half rests in TIME-WAIT.
+    pub(super) const ENDED_BY_REPLY: u8 = 1 << 7;
 }
 
 /// Whose segments pass here.
@@ -134,6 +135,7 @@ impl Track {
         let handshake_was_done = self.facts & fact::BOTH_ACKED == fact::BOTH_ACKED;
         self.facts |= fact::ACKED << direction as usize;
         if segment.has(Segment::FIN) {
+            self.note_who_ends(direction, segment);
             self.facts |= fact::FIN << direction as usize;
         }
         if !handshake_was_done && self.facts & fact::BOTH_ACKED == fact::BOTH_ACKED {
@@ -154,6 +156,24 @@ impl Track {
     #[inline(always)]
     pub(super) fn pass_segment(&mut self, direction: Direction, segment: &Segment) {
         self.learn(direction, segment);
+    }
+
+    /// Notes who closes first, at a FIN of a side that has sent none (RFC 9293 §3.6).
+    fn note_who_ends(&mut self, direction: Direction, fin: &Segment) {
+        match (direction, self.facts & fact::BOTH_FINS) {
+            (Direction::Original, 0) => self.facts &= !fact::ENDED_BY_REPLY,
+            (Direction::Reply, 0) => self.facts |= fact::ENDED_BY_REPLY,
+            // Both at the same time: it does not acknowledge the client's.
+            (Direction::Reply, fact::FIN) if is_after(self.ends[ORIGINAL], fin.ack) => {
+                self.facts |= fact::ENDED_BY_REPLY;
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the backend may have the connection in TIME-WAIT: it is over, and the backend has closed first.
+    pub(super) const fn rests_at_backend(&self) -> bool {
+        matches!(self.state, State::TimeWait) && self.facts & fact::ENDED_BY_REPLY != 0
     }
 
     /// A RST counts where the receiver could take it: with a number inside its window, or, before that window is known,
@@ -183,8 +203,8 @@ impl Track {
             return Observed::FOREIGN;
         }
         match direction {
-            Direction::Original => self.facts &= !fact::RESET_BY_REPLY,
-            Direction::Reply => self.facts |= fact::RESET_BY_REPLY,
+            Direction::Original => self.facts &= !fact::ENDED_BY_REPLY,
+            Direction::Reply => self.facts |= fact::ENDED_BY_REPLY,
         }
         Observed { in_window: true, change: self.enter(State::Reset) }
     }
@@ -276,7 +296,7 @@ impl Track {
     /// RFC 7857 §2.2: a connection that goes on after a RST is kept. Only the side in whose name the RST came can refute
     /// it: what the other side sends may have been on its way already.
     const fn refutes_reset(&self, direction: Direction, segment: &Segment) -> bool {
-        let by_reply = self.facts & fact::RESET_BY_REPLY != 0;
+        let by_reply = self.facts & fact::ENDED_BY_REPLY != 0;
         let handshake_was_done = self.facts & fact::BOTH_ACKED == fact::BOTH_ACKED;
         handshake_was_done && by_reply == matches!(direction, Direction::Reply) && !segment.has(Segment::FIN)
     }

@@ -151,9 +151,11 @@ impl<P: Packet> Pipeline<P> {
         let port = connection.reply_key().dst_port;
         // The client's own numbers are those that the backend knew, and lie beyond: they will do.
         let is_beyond = keep_port && !connection.is_adjusted();
-        let before = (!is_beyond).then(|| self.conntrack.predecessor(index));
+        let must_be_beyond = !is_beyond && connection.rests_at_backend();
+        let before = must_be_beyond.then(|| self.conntrack.predecessor(index));
         self.end(index, context.snapshot, context.now.tick());
         context.tracer.note(Note::Reopened);
+        let port = Some(port).filter(|_| is_beyond || must_be_beyond);
         self.unknown(packet, flow, Beginning::Again { port, before }, context);
     }
 

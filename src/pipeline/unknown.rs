@@ -12,10 +12,11 @@ use super::classify::{Headers, Kind};
 use super::known::{NAT_CLIENTS, link, segment};
 use super::syn_proxy::Handshake;
 use super::{Context, Flow, Note, Pipeline, Tracer, ipv4_of};
-use crate::conntrack::{Adjustment, Connection, Numbers, OpenError, Opening, Predecessor, Reached, Segment, Source};
+use crate::conntrack::{
+    Adjustment, Connection, Numbers, OpenError, Opening, Predecessor, Reached, Segment, Source, Stamp,
+};
 use crate::counters::DropReason;
 use crate::flow::{FlowKey, Protocol};
-use crate::forward;
 use crate::id::{BackendId, ServiceId, WorkerId};
 use crate::inquiry::Grounds;
 use crate::io::{Output, Packet};
@@ -34,8 +35,8 @@ pub(super) enum Beginning {
     New,
     /// A connection of the same tuple was over.
     Again {
-        /// Its source port.
-        port: u16,
+        /// Its source port, if the new one is to have it.
+        port: Option<u16>,
         /// What its backend may hold against the new one, which must have other numbers then.
         before: Option<Predecessor>,
     },
@@ -151,9 +152,7 @@ impl<P: Packet> Pipeline<P> {
                     addresses: &service.local_addresses,
                     preferred_port: match beginning {
                         Beginning::New | Beginning::Moved => Some(headers.key().src_port),
-                        Beginning::Again { port, before } => {
-                            Some(port).filter(|_| before.is_none() || numbers.is_some())
-                        }
+                        Beginning::Again { port, before } => port.filter(|_| before.is_none() || numbers.is_some()),
                     },
                 },
                 Mode::Nat => Source::Client,
@@ -396,20 +395,20 @@ fn choose_another(
 }
 
 /// The numbers of a client's SYN, where its service lets them be others for the backend.
-fn numbers<P: Packet>(
-    packet: &P,
+fn numbers<'p, P: Packet>(
+    packet: &'p P,
     headers: &Headers,
     segment: &Segment,
     handshake: Option<&Handshake>,
     beginning: Beginning,
     service: &Service,
-) -> Option<Numbers> {
+) -> Option<Numbers<'p>> {
     if service.mode != Mode::Fullnat || service.sequence_numbers == SequenceNumbers::Client {
         return None;
     }
     let timestamp = match handshake {
-        Some(handshake) => handshake.timestamp(),
-        None => forward::timestamps(packet.data(), headers.transport.into()).map(|(value, _)| value),
+        Some(handshake) => Stamp::Is(handshake.timestamp()),
+        None => Stamp::In(packet.data().get(usize::from(headers.transport)..).unwrap_or_default()),
     };
     let before = match beginning {
         Beginning::Again { before, .. } => before,

@@ -1,7 +1,7 @@
 //! Source ports that are taken again while their backend may have them in TIME-WAIT.
 
 use super::*;
-use crate::conntrack::Numbers;
+use crate::conntrack::{Numbers, Stamp};
 
 fn syn(seq: u32) -> Segment {
     Segment { flags: Segment::SYN, seq, ack: 0, window: 1000, payload_len: 0, window_scale: None }
@@ -18,7 +18,7 @@ fn live(
     now: Tick,
 ) -> (Option<Adjustment>, u32) {
     let original = key(Protocol::Tcp, client, 5000);
-    let numbers = Some(Numbers { always: false, sequence: seq, timestamp, before: None });
+    let numbers = Some(Numbers { always: false, sequence: seq, timestamp: Stamp::Is(timestamp), before: None });
     let first = syn(seq);
     let opening = Opening { numbers, now, ..opening(conntrack, original, Some(&first)) };
     let Opened { index, .. } = conntrack.open(&opening).unwrap();
