@@ -2,6 +2,8 @@
 //!
 //! Conntrack sees all segments as the client sees them: a backend's are changed before they are tracked, a client's after.
 
+use std::net::Ipv4Addr;
+
 use super::classify::Headers;
 use super::syn_proxy::MOST_TRIES;
 use super::{Context, Flow, Pipeline, Tracer, ipv4_of};
@@ -11,7 +13,7 @@ use crate::forward::{self, CLIENT_ADDRESS_LEN, LONGEST_PROXY_HEADER, LONGEST_SEG
 use crate::io::{Output, Packet};
 use crate::service::{Backend, ClientAddress, ProxyVersion, Service};
 use crate::wire::tcp_options::Options;
-use crate::wire::{ethernet, tcp};
+use crate::wire::{ethernet, ipv4, tcp};
 
 /// How many ticks after the last time something that a client's segment asks for again is done again.
 const SOONEST_AGAIN: u32 = 2;
@@ -198,23 +200,21 @@ impl<P: Packet> Pipeline<P> {
             },
             payload: &header[..len],
         };
-        self.say_to_backend(&segment, 0, backend, context);
+        self.say_to_backend(&segment, None, backend, context);
     }
 
-    /// Sends a segment of leat's own to a backend, with an option of this kind for the client's address if that is not 0.
+    /// Sends a segment of leat's own to a backend, with an option of this kind that holds this client's address, if one is given.
     pub(super) fn say_to_backend<O: Output<P>, T: Tracer>(
         &mut self,
         segment: &Segment<'_>,
-        option: u8,
+        option: Option<(u8, (Ipv4Addr, u16))>,
         backend: &Backend,
         context: &mut Context<'_, O, T>,
     ) {
-        let Some(packet) = self.write_segment(segment, context) else { return };
-        let mut packet = packet;
-        if option != 0 {
-            let transport = ethernet::HEADER_LEN + crate::wire::ipv4::HEADER_LEN;
-            let client = (segment.key.src, segment.key.src_port);
-            forward::add_client_address(&mut packet, transport, option, client);
+        let Some(mut packet) = self.write_segment(segment, context) else { return };
+        if let Some((kind, client)) = option {
+            let transport = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
+            forward::add_client_address(&mut packet, transport, kind, client);
         }
         let hop = backend.neighbor.hop();
         if hop.is_none() {

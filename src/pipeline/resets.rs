@@ -24,7 +24,7 @@ impl<P: Packet> Pipeline<P> {
     ) {
         let (flags, options) = (tcp::Flags::RST, Options::default());
         let segment = Segment { key, sequence, acknowledgment: 0, flags, window: 0, options, payload: &[] };
-        self.say_to_backend(&segment, 0, backend, context);
+        self.say_to_backend(&segment, None, backend, context);
     }
 
     /// Answers a client's segment with a RST, for the reason that `what` says. What cannot be answered, is a RST itself, or

@@ -205,8 +205,9 @@ impl<P: Packet> Pipeline<P> {
         let tick = context.now.tick();
         self.conntrack.track(index, Direction::Reply, Some(&handshake.answer), tick);
         self.conntrack.track(index, Direction::Original, Some(&handshake.completion), tick);
-        if self.conntrack.connection(index).state().is_opening() {
-            self.guard(backend.service).half_open += 1;
+        // Its client has proved to be there.
+        if !self.conntrack.connection(index).state().is_opening() {
+            self.guard(backend.service).half_open -= 1;
         }
         let mut adjustment = self.conntrack.adjustment(index);
         self.request(index, &mut adjustment, backend, context);
@@ -245,7 +246,7 @@ impl<P: Packet> Pipeline<P> {
         if let (true, Some((value, _))) = (adjustment.remembers_timestamps, timestamps) {
             adjustment.note_timestamp(value);
         }
-        self.say_to_backend(&segment, 0, backend, context);
+        self.say_to_backend(&segment, None, backend, context);
     }
 
     /// A backend's segment while it is to open the connection at `index`.
@@ -319,7 +320,9 @@ impl<P: Packet> Pipeline<P> {
             options: Options { timestamps: echoes, ..Options::default() },
             payload: &[],
         };
-        self.say_to_backend(&to_backend, 0, backend, context);
+        let original = connection.original_key();
+        let option = Some((adjustment.option, (original.src, original.src_port))).filter(|(kind, _)| *kind != 0);
+        self.say_to_backend(&to_backend, option, backend, context);
         if adjustment.inserted != 0 {
             adjustment.errand = Errand::Introduce;
             self.introduce(index, adjustment, backend, context);

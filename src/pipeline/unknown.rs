@@ -13,7 +13,8 @@ use super::known::{NAT_CLIENTS, link, segment};
 use super::syn_proxy::Handshake;
 use super::{Context, Flow, Note, Pipeline, Tracer, ipv4_of};
 use crate::conntrack::{
-    Adjustment, Connection, Numbers, OpenError, Opening, Predecessor, Reached, Segment, Source, Stamp,
+    Adjustment, Connection, ConnectionIndex, Numbers, OpenError, Opened, Opening, Predecessor, Reached, Segment,
+    Source, Stamp,
 };
 use crate::counters::DropReason;
 use crate::flow::{FlowKey, Protocol};
@@ -104,14 +105,7 @@ impl<P: Packet> Pipeline<P> {
             segment = Some(handshake.syn);
         }
         if let Some(reason) = objection(headers, segment.as_ref(), beginning, service, snapshot) {
-            if reason == DropReason::NoConnection && service.no_connection == NoConnection::Reset {
-                const WHAT: &str = "a RST, because it belongs to no connection";
-                return self.reset_client(packet, headers, WHAT, reason, context);
-            }
-            if reason == DropReason::Ipv4Ttl {
-                return self.expire(packet, context);
-            }
-            return self.drop(packet, reason, context);
+            return self.turn_away(packet, headers, service, reason, context);
         }
         let Some(link) = link(&packet) else {
             return self.drop(packet, DropReason::EthernetSource, context);
@@ -141,7 +135,7 @@ impl<P: Packet> Pipeline<P> {
             Some(syn) => numbers(&packet, headers, syn, handshake.as_ref(), beginning, service),
             None => None,
         };
-        let mut opening = Opening {
+        let opening = Opening {
             original: headers.key(),
             hash: flow.hash,
             backend: chosen,
@@ -170,6 +164,59 @@ impl<P: Packet> Pipeline<P> {
             },
             now: tick,
         };
+        let opened = match self.open(opening, backend, context) {
+            Ok(opened) => opened,
+            Err(reason) => return self.drop(packet, reason, context),
+        };
+        self.opened = Some(opened.index);
+        if let Some(ended) = &opened.ended {
+            self.take_leave(ended, context);
+        }
+        self.welcome(opened.index, id, service, backend, tick);
+        if T::ENABLED && service.mode == Mode::Fullnat {
+            let reply = self.conntrack.connection(opened.index).reply_key();
+            let kept = reply.dst_port == headers.key().src_port;
+            context.tracer.note(Note::Source { address: reply.dst, port: reply.dst_port, kept });
+        }
+        if let Some(handshake) = &handshake {
+            return self.begin(packet, opened.index, handshake, backend, context);
+        }
+        let connection = self.conntrack.connection(opened.index);
+        let to = connection.reply_key().reversed().pack();
+        if connection.is_adjusted() {
+            let Some(packet) = self.for_backend(packet, flow, opened.index, backend, context) else { return };
+            return self.forward_original(packet, flow, &to, backend, context);
+        }
+        self.forward_original(packet, flow, &to, backend, context);
+    }
+
+    /// A client's packet that must not open a connection, for `reason`.
+    #[cold]
+    fn turn_away<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        headers: &Headers,
+        service: &Service,
+        reason: DropReason,
+        context: &mut Context<'_, O, T>,
+    ) {
+        match reason {
+            DropReason::NoConnection if service.no_connection == NoConnection::Reset => {
+                const WHAT: &str = "a RST, because it belongs to no connection";
+                self.reset_client(packet, headers, WHAT, reason, context);
+            }
+            DropReason::Ipv4Ttl => self.expire(packet, context),
+            _ => self.drop(packet, reason, context),
+        }
+    }
+
+    /// Opens a connection with `backend`, if need be with the source port of one that is half-open.
+    fn open<O: Output<P>, T: Tracer>(
+        &mut self,
+        mut opening: Opening<'_>,
+        backend: &Backend,
+        context: &mut Context<'_, O, T>,
+    ) -> Result<Opened, DropReason> {
         let mut opened = self.conntrack.open(&opening);
         if matches!(opened, Err(OpenError::PortsExhausted))
             && let Some((evicted, predecessor)) = self.conntrack.evict_for_port(&opening)
@@ -182,52 +229,38 @@ impl<P: Packet> Pipeline<P> {
             opening.numbers = opening.numbers.map(|numbers| Numbers { before: Some(predecessor), ..numbers });
             opened = self.conntrack.open(&opening);
         }
-        let opened = match opened {
-            Ok(opened) => opened,
-            Err(OpenError::TableFull) => return self.drop(packet, DropReason::TableFull, context),
-            Err(OpenError::PortsExhausted) => return self.drop(packet, DropReason::PortsExhausted, context),
-            Err(OpenError::TupleInUse) => return self.drop(packet, DropReason::TupleInUse, context),
-        };
-        self.opened = Some(opened.index);
-        if let Some(ended) = &opened.ended {
-            self.take_leave(ended, context);
-        }
+        opened.map_err(|error| match error {
+            OpenError::TableFull => DropReason::TableFull,
+            OpenError::PortsExhausted => DropReason::PortsExhausted,
+            OpenError::TupleInUse => DropReason::TupleInUse,
+        })
+    }
+
+    /// Counts the new connection at `index`, and notes its client where somebody will ask for it.
+    fn welcome(&mut self, index: ConnectionIndex, id: ServiceId, service: &Service, backend: &Backend, tick: Tick) {
+        let connection = self.conntrack.connection(index);
+        let (client, chosen, state) = (connection.original_key().src, connection.backend(), connection.state());
         let (counters, of_service) = (&backend.counters[self.id.index()], &service.counters[self.id.index()]);
         counters.opened.add(1);
         of_service.opened.add(1);
         // One that begins with the client's FIN, in a mode that takes it over from another instance, is over already.
-        if self.conntrack.connection(opened.index).is_open() {
+        if state.is_open() {
             counters.open.add(1);
             of_service.open.add(1);
             if service.client_limits.is_any() {
-                self.loads.opened(id, headers.key().src, tick);
+                self.loads.opened(id, client, tick);
             }
         }
         counters.connections.add(1);
-        if let Some(idle) = service.persistence {
-            self.persistence.insert(id, headers.key().src, chosen, idle, tick);
-        }
-        if service.mode == Mode::Nat {
-            self.clients.insert(NAT_CLIENTS, headers.key().src, chosen, self.client_idle, tick);
-        }
-        if T::ENABLED && service.mode == Mode::Fullnat {
-            let reply = self.conntrack.connection(opened.index).reply_key();
-            let kept = reply.dst_port == headers.key().src_port;
-            context.tracer.note(Note::Source { address: reply.dst, port: reply.dst_port, kept });
-        }
-        if let Some(handshake) = &handshake {
-            return self.begin(packet, opened.index, handshake, backend, context);
-        }
-        let connection = self.conntrack.connection(opened.index);
-        let (to, is_adjusted) = (connection.reply_key().reversed().pack(), connection.is_adjusted());
-        if connection.state().is_opening() {
+        if state.is_opening() {
             self.guard(id).half_open += 1;
         }
-        if is_adjusted {
-            let Some(packet) = self.for_backend(packet, flow, opened.index, backend, context) else { return };
-            return self.forward_original(packet, flow, &to, backend, context);
+        if let Some(idle) = service.persistence {
+            self.persistence.insert(id, client, chosen, idle, tick);
         }
-        self.forward_original(packet, flow, &to, backend, context);
+        if service.mode == Mode::Nat {
+            self.clients.insert(NAT_CLIENTS, client, chosen, self.client_idle, tick);
+        }
     }
 
     /// Which limit of the service's or the client's a new connection would pass, if any.

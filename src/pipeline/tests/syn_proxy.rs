@@ -208,3 +208,15 @@ fn what_leat_has_no_memory_to_say_it_says_when_it_has() {
     let probe = said(&leat.one(from_client(ACK, (100, cookie + 1), &[Timestamp(7200, clock)], b"")).unwrap());
     assert_eq!((probe.seq, probe.ack), (100, 5_001));
 }
+
+#[test]
+fn with_the_clients_address_in_an_option_the_ack_that_opens_has_it() {
+    let mut leat = Balancer::new(1, &service(1, "syn_proxy = \"always\"\nclient_address = \"toa\""));
+    let answer = said(&leat.one(from_client(SYN, (100, 0), &[MaximumSegmentSize(1460)], b"")).unwrap());
+    assert_eq!(answer.options, [MaximumSegmentSize(1452)]);
+    leat.one(from_client(ACK, (101, answer.seq.wrapping_add(1)), &[], b"")).unwrap();
+    let offer = [MaximumSegmentSize(1460)];
+    let sent = leat.take(0, vec![from_backend(PORT, SYN | ACK, (5_000, 101), &offer, b"")], 1);
+    assert_eq!((said(&sent[0]).flags, &sent[0][54..62]), (ACK, &[254, 8, 0x9c, 0x40, 10, 0, 0, 1][..]));
+    assert_eq!(sent[1].len(), 54, "the client has no use for it");
+}
