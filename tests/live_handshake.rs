@@ -164,7 +164,10 @@ fn a_handshake_in_the_backends_place_leads_to_a_connection_like_any_other() {
 fn a_port_that_the_backend_refuses_is_refused_through_the_syn_proxy_too() {
     let lab = Lab::new("refused", one_backend(), 7777, "syn_proxy = \"always\"");
     let page = lab.net.exec(CLIENT, &["curl", "-sS", "--max-time", "10", "http://10.0.0.10:8080/"]);
-    assert!(page.stderr.contains("reset by peer"), "{}", page.stderr);
+    // Whether curl still counts itself as connecting when the RST comes is a matter of microseconds.
+    let said = &page.stderr;
+    assert!(said.contains("reset by peer") || said.contains("Failed to connect"), "{said}");
+    assert!(!said.contains("timed out"), "{said}");
     assert_eq!(lab.leat.backends()[0].1, 0, "no connection is left open");
 }
 
