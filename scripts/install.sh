@@ -42,6 +42,7 @@ needs='
     command:wrk                                  wrk
     command:dig                                  bind9-dnsutils
     command:dnsmasq                              dnsmasq-base
+    command:nft                                  nftables
     command:jq                                   jq
     command:tshark                               tshark
     command:chromedriver                         chromium-driver
@@ -65,7 +66,6 @@ needs_bench='
     command:python3                              python3
     command:dpdk-testpmd                         dpdk-dev
     command:haproxy                              haproxy
-    command:nft                                  nftables
     command:conntrack                            conntrack
 '
 
