@@ -51,6 +51,9 @@ impl Tick {
     /// Nanoseconds in one tick.
     pub const NANOS: u64 = 100_000_000;
 
+    /// Ticks in a second.
+    pub const PER_SECOND: u32 = (1_000_000_000 / Self::NANOS) as u32;
+
     /// Ticks passed since `earlier`, modulo 2³².
     pub const fn since(self, earlier: Self) -> u32 {
         self.0.wrapping_sub(earlier.0)

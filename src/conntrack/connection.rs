@@ -91,17 +91,17 @@ pub struct Connection {
     pub(super) track: Track,
     pub(super) last_seen: Tick,
     pub(super) backend: BackendId,
-    /// The [`ClientLink`], and in the highest byte the [`Path`] and two bits.
+    /// The [`ClientLink`], and in the highest byte the [`Path`] and three bits.
     way: u64,
 }
 
 /// The place of the [`Path`] in the word of the way.
 const PATH_SHIFT: u32 = 56;
 const PATH_MASK: u64 = 3;
-/// There is an [`Adjustment`](super::Adjustment) for the connection.
-const IS_ADJUSTED: u64 = 1 << 62;
 /// The client's next packet does not belong to it: only answers do.
 const IS_ONE_PACKET: u64 = 1 << 61;
+/// There is an [`Adjustment`](super::Adjustment) for the connection.
+const IS_ADJUSTED: u64 = 1 << 62;
 /// There is an [`Errand`](super::Errand) to be done for it.
 const HAS_ERRAND: u64 = 1 << 63;
 

@@ -6,15 +6,10 @@
 use std::net::Ipv4Addr;
 
 use super::lines::LazyLines;
+use super::memory::{Key, SLOTS};
 use crate::flow::FlowHasher;
 use crate::id::ServiceId;
 use crate::time::Tick;
-
-/// Entries in a bucket; each is two words of its line.
-const SLOTS: usize = 4;
-
-/// Ticks in which new connections are counted together.
-pub const RATE_WINDOW: u32 = 10;
 
 /// What one client may have in one service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,7 +65,7 @@ impl Load {
 
     /// As it is at `now`.
     const fn at(self, now: Tick) -> Self {
-        if now.since(self.since) < RATE_WINDOW { self } else { Self { since: now, opened: 0, ..self } }
+        if now.since(self.since) < Tick::PER_SECOND { self } else { Self { since: now, opened: 0, ..self } }
     }
 }
 
@@ -87,9 +82,9 @@ impl ClientLoads {
     ///
     /// The limit that it has reached.
     pub fn admits(&self, service: ServiceId, client: Ipv4Addr, limits: ClientLimits, now: Tick) -> Result<(), Reached> {
-        let (owner, bucket) = self.place(service, client);
-        let line = self.lines.line(bucket);
-        let Some(slot) = (0..SLOTS).find(|&slot| line[2 * slot] == owner) else { return Ok(()) };
+        let key = Key::of_client(&self.hasher, service, client);
+        let line = self.lines.line(key.bucket(self.buckets));
+        let Some(slot) = key.slot(line) else { return Ok(()) };
         let load = Load::read(line[2 * slot + 1]).at(now);
         if limits.connections.is_some_and(|most| load.open >= most) {
             return Err(Reached::Connections);
@@ -103,11 +98,11 @@ impl ClientLoads {
     /// Notes that `client` has opened a connection to `service`.
     pub fn opened(&mut self, service: ServiceId, client: Ipv4Addr, now: Tick) {
         self.is_used = true;
-        let (owner, bucket) = self.place(service, client);
-        let line = self.lines.line_mut(bucket);
+        let key = Key::of_client(&self.hasher, service, client);
+        let (owner, line) = (key.owner, self.lines.line_mut(key.bucket(self.buckets)));
         let rank = |slot: &usize| {
             let (held_by, load) = (line[2 * slot], Load::read(line[2 * slot + 1]));
-            let is_recent = now.since(load.since) < RATE_WINDOW;
+            let is_recent = now.since(load.since) < Tick::PER_SECOND;
             (held_by != owner, held_by != 0, load.open, is_recent)
         };
         let slot = (0..SLOTS).min_by_key(rank).unwrap_or_default();
@@ -136,19 +131,11 @@ impl ClientLoads {
         if !self.is_used {
             return;
         }
-        let (owner, bucket) = self.place(service, client);
-        let line = self.lines.line_mut(bucket);
-        if let Some(slot) = (0..SLOTS).find(|&slot| line[2 * slot] == owner) {
+        let key = Key::of_client(&self.hasher, service, client);
+        let line = self.lines.line_mut(key.bucket(self.buckets));
+        if let Some(slot) = key.slot(line) {
             line[2 * slot + 1] = change(Load::read(line[2 * slot + 1])).write();
         }
-    }
-
-    /// Whose an entry is, never 0, and its bucket.
-    fn place(&self, service: ServiceId, client: Ipv4Addr) -> (u64, usize) {
-        let owner = u64::from(client.to_bits()) << 32 | u64::from(service.0) << 1 | 1;
-        let hash = self.hasher.hash_address(client) ^ u64::from(service.0);
-        let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        (owner, ((mixed * u64::from(self.buckets)) >> 32) as usize)
     }
 }
 

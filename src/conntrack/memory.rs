@@ -6,14 +6,14 @@
 
 use std::net::Ipv4Addr;
 
-use super::lines::LazyLines;
+use super::lines::{LazyLines, Line};
 use crate::arch;
 use crate::flow::FlowHasher;
 use crate::id::{BackendId, ServiceId};
 use crate::time::Tick;
 
 /// Entries in a bucket; each is two words of its line.
-const SLOTS: usize = 4;
+pub(super) const SLOTS: usize = 4;
 /// Half the circle of ticks: what lies further ahead counts as past.
 const LONGEST: u32 = 1 << 31;
 
@@ -57,11 +57,7 @@ impl Persistence {
     }
 
     fn key(&self, service: ServiceId, client: Ipv4Addr) -> Key {
-        Key {
-            // Never 0, which marks a vacant entry.
-            owner: u64::from(client.to_bits()) << 32 | u64::from(service.0) << 1 | 1,
-            hash: self.hasher.hash_address(client) ^ u64::from(service.0),
-        }
+        Key::of_client(&self.hasher, service, client)
     }
 }
 
@@ -89,12 +85,33 @@ impl FlowMemory {
 
 /// Whose an entry is, and where to look for it.
 #[derive(Clone, Copy)]
-struct Key {
-    owner: u64,
+pub(super) struct Key {
+    /// Never 0, which marks a vacant entry.
+    pub(super) owner: u64,
     hash: u64,
 }
 
 impl Key {
+    /// A client's, in one service.
+    pub(super) fn of_client(hasher: &FlowHasher, service: ServiceId, client: Ipv4Addr) -> Self {
+        Self {
+            owner: u64::from(client.to_bits()) << 32 | u64::from(service.0) << 1 | 1,
+            hash: hasher.hash_address(client) ^ u64::from(service.0),
+        }
+    }
+
+    /// Its bucket, of so many.
+    #[inline]
+    pub(super) fn bucket(self, buckets: u32) -> usize {
+        let mixed = self.hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        ((mixed * u64::from(buckets)) >> 32) as usize
+    }
+
+    /// Its slot in the line of its bucket, if it has one.
+    pub(super) fn slot(self, line: &Line) -> Option<usize> {
+        (0..SLOTS).find(|&slot| line[2 * slot] == self.owner)
+    }
+
     const fn of_flow(hash: u64) -> Self {
         Self { owner: hash | 1, hash }
     }
@@ -122,19 +139,19 @@ impl Table {
     }
 
     fn find(&self, key: Key, now: Tick) -> Option<BackendId> {
-        let line = self.lines.line(self.bucket(key.hash));
-        let slot = (0..SLOTS).find(|&slot| line[2 * slot] == key.owner)?;
+        let line = self.lines.line(key.bucket(self.buckets));
+        let slot = key.slot(line)?;
         let entry = Entry::read(line, slot);
         entry.is_alive(now).then_some(entry.backend)
     }
 
     #[inline]
     fn prefetch(&self, key: Key) {
-        arch::prefetch_read(self.lines.line(self.bucket(key.hash)));
+        arch::prefetch_read(self.lines.line(key.bucket(self.buckets)));
     }
 
     fn insert(&mut self, key: Key, backend: BackendId, idle: u32, now: Tick) {
-        let (bucket, owner) = (self.bucket(key.hash), key.owner);
+        let (bucket, owner) = (key.bucket(self.buckets), key.owner);
         let line = self.lines.line_mut(bucket);
         let place = |slot: &usize| {
             let entry = Entry::read(line, *slot);
@@ -147,19 +164,13 @@ impl Table {
     }
 
     fn touch(&mut self, key: Key, idle: u32, now: Tick) {
-        let bucket = self.bucket(key.hash);
+        let bucket = key.bucket(self.buckets);
         let line = self.lines.line_mut(bucket);
-        let Some(slot) = (0..SLOTS).find(|&slot| line[2 * slot] == key.owner) else { return };
+        let Some(slot) = key.slot(line) else { return };
         let entry = Entry::read(line, slot);
         if entry.is_alive(now) {
             Entry { expires: expiry(idle, now), ..entry }.write(line, slot);
         }
-    }
-
-    #[inline]
-    fn bucket(&self, hash: u64) -> usize {
-        let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        ((mixed * u64::from(self.buckets)) >> 32) as usize
     }
 }
 

@@ -26,7 +26,7 @@ mod track;
 
 pub use adjustment::{Adjustment, Errand};
 pub use connection::{ClientLink, Connection, ConnectionIndex, Path};
-pub use loads::{ClientLimits, ClientLoads, RATE_WINDOW, Reached};
+pub use loads::{ClientLimits, ClientLoads, Reached};
 pub use memory::{FlowMemory, Persistence};
 pub use open::{Opening, Source};
 pub use ports::PoolKey;

@@ -51,13 +51,7 @@ pub(super) fn interfaces<'a>(
 ) -> Result<Vec<(&'a config::Interface, PortId)>, PublishError> {
     let mut found: Vec<(_, PortId)> = Vec::new();
     for interface in &config.interfaces {
-        let port = ports.iter().find(|port| {
-            let is_device = match &interface.port {
-                PortName::Name(name) => *name == device_name(port),
-                PortName::Number(number) => *number == port.device().0,
-            };
-            is_device && interface.vlan == port.vlan.map(|vlan| vlan.tag)
-        });
+        let port = ports.iter().find(|port| is_on(interface, port) && interface.vlan == port.vlan.map(|vlan| vlan.tag));
         let name = match interface.vlan {
             Some(tag) => vlan_name(&interface.port.to_string(), tag),
             None => interface.port.to_string(),
@@ -80,16 +74,21 @@ fn vlan_name(device: &str, tag: u16) -> String {
     format!("{device}.{tag}")
 }
 
-/// DPDK's name of the device behind a port.
-fn device_name(port: &Port) -> &str {
-    let with_tag = port.vlan.and_then(|vlan| port.name.strip_suffix(&format!(".{}", vlan.tag)));
-    with_tag.unwrap_or(&port.name)
+/// Whether the device behind `port` is that of `interface`.
+fn is_on(interface: &config::Interface, port: &Port) -> bool {
+    match &interface.port {
+        PortName::Name(name) => match port.vlan {
+            Some(vlan) => vlan_name(name, vlan.tag) == port.name,
+            None => *name == port.name,
+        },
+        PortName::Number(number) => *number == port.device().0,
+    }
 }
 
 /// The first number of a VLAN's port: DPDK has no more than 32 ports of its own.
 const FIRST_VLAN: u16 = 64;
 
-/// Adds to `devices` the VLANs on them that `config` names. A device that is not there is for [`wanted_ports`] to complain about.
+/// Adds to `ports`, which are devices, the VLANs on them that `config` names. A device that is not there is for [`wanted_ports`] to complain about.
 ///
 /// # Errors
 ///
@@ -97,13 +96,7 @@ const FIRST_VLAN: u16 = 64;
 pub fn add_vlans(config: &Config, ports: &mut Vec<Port>) -> Result<(), PublishError> {
     for interface in &config.interfaces {
         let Some(tag) = interface.vlan else { continue };
-        let is_device = |port: &&Port| {
-            port.vlan.is_none()
-                && match &interface.port {
-                    PortName::Name(name) => *name == port.name,
-                    PortName::Number(number) => *number == port.id.0,
-                }
-        };
+        let is_device = |port: &&Port| port.vlan.is_none() && is_on(interface, port);
         let Some(device) = ports.iter().find(is_device).cloned() else { continue };
         let vlan = Some(Vlan { tag, device: device.id });
         if ports.iter().any(|port| port.vlan == vlan) {

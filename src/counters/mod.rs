@@ -118,7 +118,7 @@ pub struct ServiceCounters {
     pub window: Window,
 }
 
-/// A span of time in which something is counted over all workers, as one of them sees it. It is that worker's alone.
+/// A second in which something is counted over all workers, as one of them sees it. It is that worker's alone.
 #[derive(Debug, Default)]
 pub struct Window {
     /// The tick in which it began.
@@ -128,9 +128,9 @@ pub struct Window {
 }
 
 impl Window {
-    /// Whether fewer than `most` were counted within the last `ticks`, when `counted` is the count of all workers now.
-    pub fn has_room(&self, most: u32, ticks: u32, counted: u64, now: Tick) -> bool {
-        if now.since(Tick(self.since.value() as u32)) >= ticks {
+    /// Whether fewer than `most` were counted within this second, when `counted` is the count of all workers now.
+    pub fn has_room(&self, most: u32, counted: u64, now: Tick) -> bool {
+        if now.since(Tick(self.since.value() as u32)) >= Tick::PER_SECOND {
             self.since.set(now.0.into());
             self.before.set(counted);
         }

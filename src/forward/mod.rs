@@ -88,6 +88,24 @@ pub fn address(frame: &mut [u8], hop: Hop, from: MacAddr) {
     }
 }
 
+/// An independent judge of what is written.
+#[cfg(test)]
+pub(crate) mod judge {
+    use etherparse::{Ipv4Header, NetSlice, SlicedPacket, TcpSlice, TransportSlice};
+
+    /// What `look` sees of the TCP segment in `frame`, whose checksums etherparse finds right.
+    pub(crate) fn see<T>(frame: &[u8], look: impl FnOnce(&Ipv4Header, &TcpSlice<'_>) -> T) -> T {
+        let packet = SlicedPacket::from_ethernet(frame).unwrap();
+        let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Tcp(tcp))) = (&packet.net, &packet.transport) else {
+            panic!("{packet:?}")
+        };
+        let header = ip.header().to_header();
+        assert_eq!(header.header_checksum, header.calc_header_checksum());
+        assert_eq!(tcp.checksum(), tcp.calc_checksum_ipv4(header.source, header.destination).unwrap());
+        look(&header, tcp)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use super::classify::Headers;
 use super::syn_proxy::MOST_TRIES;
 use super::{Context, Flow, Pipeline, Tracer, ipv4_of};
-use crate::conntrack::{Adjustment, ConnectionIndex, Direction, Errand};
+use crate::conntrack::{Adjustment, ConnectionIndex, Errand};
 use crate::counters::DropReason;
 use crate::forward::{self, CLIENT_ADDRESS_LEN, LONGEST_PROXY_HEADER, LONGEST_SEGMENT, Segment, Shift};
 use crate::io::{Output, Packet};
@@ -189,7 +189,7 @@ impl<P: Packet> Pipeline<P> {
         let len = forward::proxy_header(version, &connection.original_key(), &mut header);
         let timestamps = adjustment.timestamps.map(|(value, echo)| adjustment.timestamps_for_backend(value, echo));
         let segment = Segment {
-            key: connection.key(Direction::Reply).unpack().reversed(),
+            key: connection.reply_key().reversed(),
             sequence: adjustment.first.wrapping_add(adjustment.original_sequence),
             acknowledgment: adjustment.acknowledgment.wrapping_sub(adjustment.reply_sequence),
             flags: tcp::Flags::ACK.or(tcp::Flags::PSH),
@@ -261,7 +261,9 @@ impl<P: Packet> Pipeline<P> {
             return;
         }
         match adjustment.errand {
-            Errand::Open if adjustment.tries >= MOST_TRIES => return self.give_up(index, &adjustment, context),
+            Errand::Open if adjustment.tries >= MOST_TRIES => {
+                return self.give_up(index, &adjustment, backend, context);
+            }
             Errand::Open => self.request(index, &mut adjustment, backend, context),
             Errand::Introduce => self.introduce(index, &mut adjustment, backend, context),
             Errand::None => {}

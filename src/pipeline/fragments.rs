@@ -278,14 +278,13 @@ impl<P: Packet> Pipeline<P> {
         }
         let was_opening = self.conntrack.connection(lead.index).state().is_opening();
         let change = self.conntrack.track(lead.index, lead.direction, Some(&segment), context.now.tick()).change;
-        let connection = self.conntrack.connection(lead.index);
-        let has_opened = was_opening && !connection.state().is_opening();
-        let Some(backend) = context.snapshot.backend(connection.backend()) else { return };
+        let backend = context.snapshot.backend(self.conntrack.connection(lead.index).backend());
+        let Some(backend) = backend else { return };
         if let Some(change) = change {
             self.count_change(lead.index, backend, change, context.snapshot);
         }
-        if has_opened {
-            self.guard(backend.service).half_open -= 1;
+        if was_opening {
+            self.note_opened(lead.index, backend);
         }
     }
 }

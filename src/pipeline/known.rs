@@ -58,7 +58,6 @@ impl<P: Packet> Pipeline<P> {
         };
         let tracked = met.track(direction, segment(&packet, flow.headers).as_ref(), tick);
         let connection = met.connection();
-        let has_opened = was_opening && !connection.state().is_opening();
         let (to, link) = (connection.key(direction.opposite()).reversed(), connection.link());
         if let Some(change) = tracked.change {
             self.conntrack.settle(index, change);
@@ -67,8 +66,8 @@ impl<P: Packet> Pipeline<P> {
             }
             self.count_change(index, backend, change, snapshot);
         }
-        if has_opened {
-            self.guard(backend.service).half_open -= 1;
+        if was_opening {
+            self.note_opened(index, backend);
         }
         if T::ENABLED {
             self.tell(index, direction, backend, tracked.in_window, context);

@@ -17,13 +17,13 @@
 use super::classify::Headers;
 use super::known::link;
 use super::{Context, Note, Pipeline, Tracer, hop};
-use crate::conntrack::{Adjustment, Change, ConnectionIndex, Direction, Errand, Segment as Tracked};
+use crate::conntrack::{Adjustment, ConnectionIndex, Direction, Errand, Segment as Tracked};
 use crate::counters::DropReason;
 use crate::flow::FlowKey;
 use crate::forward::{self, CLIENT_ADDRESS_LEN, LONGEST_SEGMENT, Segment};
 use crate::id::ServiceId;
 use crate::io::{Output, Packet};
-use crate::service::{Backend, Service, Snapshot, SynProxy};
+use crate::service::{Backend, ClientAddress, Service, Snapshot, SynProxy};
 use crate::syncookie::Offer;
 use crate::wire::tcp_options::{self, Options};
 use crate::wire::{ipv4, tcp};
@@ -83,6 +83,13 @@ impl<P> Pipeline<P> {
     /// What this worker knows of attacks on a service that there is.
     pub(super) fn guard(&mut self, service: ServiceId) -> &mut Guard {
         &mut self.guards[service.index()]
+    }
+
+    /// Takes the connection at `index`, which was opening, out of the count of those, if it is so no longer.
+    pub(super) fn note_opened(&mut self, index: ConnectionIndex, backend: &Backend) {
+        if !self.conntrack.connection(index).state().is_opening() {
+            self.guard(backend.service).half_open -= 1;
+        }
     }
 }
 
@@ -205,10 +212,7 @@ impl<P: Packet> Pipeline<P> {
         let tick = context.now.tick();
         self.conntrack.track(index, Direction::Reply, Some(&handshake.answer), tick);
         self.conntrack.track(index, Direction::Original, Some(&handshake.completion), tick);
-        // Its client has proved to be there.
-        if !self.conntrack.connection(index).state().is_opening() {
-            self.guard(backend.service).half_open -= 1;
-        }
+        self.note_opened(index, backend);
         let mut adjustment = self.conntrack.adjustment(index);
         self.request(index, &mut adjustment, backend, context);
         self.renew(index, &adjustment);
@@ -229,7 +233,7 @@ impl<P: Packet> Pipeline<P> {
         let timestamps = adjustment.timestamps.filter(|_| !adjustment.without_timestamps);
         let timestamps = timestamps.map(|(value, _)| adjustment.timestamps_for_backend(value, 0));
         let segment = Segment {
-            key: connection.key(Direction::Reply).unpack().reversed(),
+            key: connection.reply_key().reversed(),
             sequence: adjustment.first.wrapping_sub(1).wrapping_add(adjustment.original_sequence),
             acknowledgment: 0,
             flags: tcp::Flags::SYN,
@@ -266,7 +270,7 @@ impl<P: Packet> Pipeline<P> {
             let expected = adjustment.first.wrapping_add(adjustment.original_sequence);
             let is_answer = flags.contains(tcp::Flags::ACK) && header.acknowledgment() == expected;
             if is_answer && flags.contains(tcp::Flags::RST) {
-                self.give_up(index, &adjustment, context);
+                self.give_up(index, &adjustment, backend, context);
             } else if is_answer && flags.contains(tcp::Flags::SYN) {
                 let options = tcp_options::of(message);
                 self.connect(index, &mut adjustment, header.sequence(), header.window(), &options, backend, context);
@@ -312,7 +316,7 @@ impl<P: Packet> Pipeline<P> {
         });
         (adjustment.errand, adjustment.tries) = (Errand::None, 0);
         let to_backend = Segment {
-            key: connection.key(Direction::Reply).unpack().reversed(),
+            key: connection.reply_key().reversed(),
             sequence: adjustment.first.wrapping_add(adjustment.original_sequence),
             acknowledgment: sequence.wrapping_add(1),
             flags: tcp::Flags::ACK,
@@ -340,17 +344,8 @@ impl<P: Packet> Pipeline<P> {
             },
             payload: &[],
         };
-        let tracked = Tracked {
-            flags: Tracked::ACK,
-            seq: to_client.sequence,
-            ack: to_client.acknowledgment,
-            window: to_client.window,
-            payload_len: 0,
-            window_scale: None,
-        };
-        self.conntrack.track(index, Direction::Reply, Some(&tracked), context.now.tick());
         self.renew(index, adjustment);
-        self.say_to_client(&to_client, index, context);
+        self.say_to_client(&to_client, index, backend, context);
     }
 
     /// The backend does not open the connection at `index`: its client hears so.
@@ -359,11 +354,11 @@ impl<P: Packet> Pipeline<P> {
         &mut self,
         index: ConnectionIndex,
         adjustment: &Adjustment,
+        backend: &Backend,
         context: &mut Context<'_, O, T>,
     ) {
-        let connection = *self.conntrack.connection(index);
         let segment = Segment {
-            key: connection.original_key().reversed(),
+            key: self.conntrack.connection(index).original_key().reversed(),
             sequence: adjustment.reply_sequence.wrapping_add(1),
             acknowledgment: adjustment.first,
             flags: tcp::Flags::RST.or(tcp::Flags::ACK),
@@ -371,30 +366,30 @@ impl<P: Packet> Pipeline<P> {
             options: Options::default(),
             payload: &[],
         };
-        let tracked = Tracked {
-            flags: segment.flags.0,
-            seq: segment.sequence,
-            ack: segment.acknowledgment,
-            window: 0,
-            payload_len: 0,
-            window_scale: None,
-        };
-        let change = self.conntrack.track(index, Direction::Reply, Some(&tracked), context.now.tick()).change;
-        if let (Some(change @ Change::Closed), Some(backend)) = (change, context.snapshot.backend(connection.backend()))
-        {
-            self.count_change(index, backend, change, context.snapshot);
-        }
         self.renew(index, &Adjustment { errand: Errand::None, ..*adjustment });
-        self.say_to_client(&segment, index, context);
+        self.say_to_client(&segment, index, backend, context);
     }
 
-    /// Sends a segment of leat's own to the client of the connection at `index`.
+    /// Sends a segment of leat's own, in the name of `backend`, to the client of the connection at `index`.
     fn say_to_client<O: Output<P>, T: Tracer>(
         &mut self,
         segment: &Segment<'_>,
         index: ConnectionIndex,
+        backend: &Backend,
         context: &mut Context<'_, O, T>,
     ) {
+        let tracked = Tracked {
+            flags: segment.flags.0,
+            seq: segment.sequence,
+            ack: segment.acknowledgment,
+            window: segment.window,
+            payload_len: 0,
+            window_scale: None,
+        };
+        let change = self.conntrack.track(index, Direction::Reply, Some(&tracked), context.now.tick()).change;
+        if let Some(change) = change {
+            self.count_change(index, backend, change, context.snapshot);
+        }
         let Some(packet) = self.write_segment(segment, context) else { return };
         let way = hop(self.conntrack.connection(index).link());
         let router = context.snapshot.route(segment.key.dst);
@@ -407,7 +402,7 @@ fn announced_mss<P: Packet>(packet: &P, service: &Service, snapshot: &Snapshot) 
     const HEADERS: u16 = (ipv4::HEADER_LEN + tcp::HEADER_LEN) as u16;
     let mtu = snapshot.port(packet.ingress()).map_or(576, |port| port.mtu);
     let option = match service.client_address {
-        crate::service::ClientAddress::Option(_) => CLIENT_ADDRESS_LEN as u16,
+        ClientAddress::Option(_) => CLIENT_ADDRESS_LEN as u16,
         _ => 0,
     };
     let most = service.backends.first().and_then(|id| snapshot.backend(*id)).and_then(|backend| backend.mss_clamp);

@@ -124,8 +124,8 @@ impl<P: Packet> Pipeline<P> {
             return self.drop(packet, reason, context);
         };
         let is_one_packet = service.one_packet && headers.kind == Kind::Udp;
-        let is_fragment = ipv4_of(&packet).is_some_and(|ip| ip.is_fragment());
-        if is_one_packet && service.mode.is_one_way() && !is_fragment {
+        let is_whole = || ipv4_of(&packet).is_some_and(|ip| !ip.is_fragment());
+        if is_one_packet && service.mode.is_one_way() && is_whole() {
             // Nothing of it will be needed again. Other fragments would follow the first.
             backend.counters[self.id.index()].opened.add(1);
             service.counters[self.id.index()].opened.add(1);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 
-use crate::conntrack::{ClientLimits, RATE_WINDOW};
+use crate::conntrack::ClientLimits;
 use crate::counters::{BackendCounters, Counter, DropReason, PerWorker, ServiceCounters};
 use crate::flow::Protocol;
 use crate::id::{BackendId, ServiceId, WorkerId};
@@ -146,7 +146,7 @@ impl Service {
             return Some(DropReason::ServiceFull);
         }
         let window = &self.counters[worker.index()].window;
-        let has_room = |most| window.has_room(most, RATE_WINDOW, sum(|it| &it.opened), now);
+        let has_room = |most| window.has_room(most, sum(|it| &it.opened), now);
         self.max_rate.is_some_and(|most| !has_room(most)).then_some(DropReason::ServiceRate)
     }
 
@@ -182,7 +182,7 @@ impl Backend {
         let opened = || self.counters.iter().map(|counters| counters.opened.value()).fold(0, u64::wrapping_add);
         let window = &self.counters[worker.index()].window;
         self.max_connections.is_some_and(|most| self.open() >= u64::from(most))
-            || self.max_rate.is_some_and(|most| !window.has_room(most, RATE_WINDOW, opened(), now))
+            || self.max_rate.is_some_and(|most| !window.has_room(most, opened(), now))
     }
 
     /// Connections that are open now, over all workers.

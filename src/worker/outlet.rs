@@ -60,7 +60,7 @@ impl Outlet {
     }
 
     /// Puts `packet` into the buffer of `port`, or on its way to the worker that has one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn transmit(&mut self, lcore: Lcore, packet: Mbuf, port: PortId) {
         match self.ways.get_mut(port.index()) {
             Some(Some(Way::Queue(queue, buffer))) => {
@@ -89,6 +89,7 @@ impl Outlet {
     }
 
     /// Puts the tag of `vlan` into `packet` and sends it from there.
+    #[inline(never)]
     fn transmit_tagged(&mut self, lcore: Lcore, mut packet: Mbuf, vlan: Vlan) {
         if vlan::tag(&mut packet, vlan.tag) {
             self.transmit(lcore, packet, vlan.device);

@@ -22,29 +22,24 @@ pub(super) struct Said {
 }
 
 pub(super) fn said(frame: &[u8]) -> Said {
-    let packet = SlicedPacket::from_ethernet(frame).unwrap();
-    let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Tcp(tcp))) = (&packet.net, &packet.transport) else {
-        panic!("{packet:?}")
-    };
-    let header = ip.header().to_header();
-    assert_eq!(header.header_checksum, header.calc_header_checksum());
-    assert_eq!(tcp.checksum(), tcp.calc_checksum_ipv4(header.source, header.destination).unwrap());
-    let bits = [(tcp.fin(), FIN), (tcp.syn(), SYN), (tcp.rst(), RST), (tcp.ack(), ACK)];
-    Said {
-        from: format!("{}:{}", ip.header().source_addr(), tcp.source_port()),
-        to: format!("{}:{}", ip.header().destination_addr(), tcp.destination_port()),
-        flags: bits.into_iter().filter(|(is_set, _)| *is_set).map(|(_, bit)| bit).sum(),
-        seq: tcp.sequence_number(),
-        ack: tcp.acknowledgment_number(),
-        window: tcp.window_size(),
-        // An option of an unknown kind ends the reading.
-        options: tcp
-            .options_iterator()
-            .map_while(Result::ok)
-            .filter(|option| *option != TcpOptionElement::Noop)
-            .collect(),
-        data: tcp.payload().to_vec(),
-    }
+    forward::judge::see(frame, |ip, tcp| {
+        let bits = [(tcp.fin(), FIN), (tcp.syn(), SYN), (tcp.rst(), RST), (tcp.ack(), ACK)];
+        Said {
+            from: format!("{}:{}", Ipv4Addr::from(ip.source), tcp.source_port()),
+            to: format!("{}:{}", Ipv4Addr::from(ip.destination), tcp.destination_port()),
+            flags: bits.into_iter().filter(|(is_set, _)| *is_set).map(|(_, bit)| bit).sum(),
+            seq: tcp.sequence_number(),
+            ack: tcp.acknowledgment_number(),
+            window: tcp.window_size(),
+            // An option of an unknown kind ends the reading.
+            options: tcp
+                .options_iterator()
+                .map_while(Result::ok)
+                .filter(|option| *option != TcpOptionElement::Noop)
+                .collect(),
+            data: tcp.payload().to_vec(),
+        }
+    })
 }
 
 /// The options of the segment in a frame without IPv4 options.
