@@ -80,6 +80,27 @@ impl Adjustment {
             || self.errand != Errand::None
     }
 
+    /// The client's number for what the backend counts as `number` in the client's direction. What stands before the client's
+    /// first byte, and is not acknowledged yet, is that byte to the client.
+    pub fn as_client_counts(&self, number: u32) -> u32 {
+        let number = number.wrapping_sub(self.original_sequence);
+        let from_first = number.wrapping_sub(self.first).cast_signed();
+        if self.inserted == 0 || from_first <= 0 {
+            number
+        } else if from_first < self.inserted.into() {
+            self.first
+        } else {
+            number.wrapping_sub(self.inserted.into())
+        }
+    }
+
+    /// The backend's number for what the client counts as `number` in its own direction.
+    pub fn as_backend_counts(&self, number: u32) -> u32 {
+        let is_before = number.wrapping_sub(self.first).cast_signed() < 0;
+        let inserted = if self.inserted == 0 || is_before { 0 } else { self.inserted };
+        number.wrapping_add(self.original_sequence).wrapping_add(inserted.into())
+    }
+
     const HAS_LATEST: u64 = 1;
     const HAS_TIMESTAMPS: u64 = 2;
     const WITHOUT_TIMESTAMPS: u64 = 4;

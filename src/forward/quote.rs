@@ -45,12 +45,18 @@ fn split(message: &[u8]) -> Option<(ipv4::Header<'_>, &[u8])> {
 /// Passes on the ICMP error at `message` of `frame`, as if it were about a packet with the 5-tuple `about`: it goes to the sender
 /// of that, comes from `source`, and has one hop less to live. A checksum in the quote is adjusted if it is there, and stays as
 /// wrong as it was; so does the error's own. The sequence number of a quoted TCP segment, by which its sender knows it again
-/// (RFC 5927 §4.1), has `sequence` added to it.
+/// (RFC 5927 §4.1), becomes what `recount` makes of it.
 ///
 /// The quote was read before by [`quoted`]: one that is not there is left alone.
-pub fn translate_error(frame: &mut [u8], message: usize, source: Ipv4Addr, about: &FlowKey, sequence: u32) {
+pub fn translate_error(
+    frame: &mut [u8],
+    message: usize,
+    source: Ipv4Addr,
+    about: &FlowKey,
+    recount: impl Fn(u32) -> u32,
+) {
     let Some((head, message)) = frame.split_at_mut_checked(message) else { return };
-    let Some(change) = translate_quote(message, &about.pack(), sequence) else { return };
+    let Some(change) = translate_quote(message, &about.pack(), recount) else { return };
     if let Some(mut header) = icmp::HeaderMut::new(message) {
         header.adjust(change);
     }
@@ -61,7 +67,7 @@ pub fn translate_error(frame: &mut [u8], message: usize, source: Ipv4Addr, about
 }
 
 /// Gives the packet that `message` quotes the 5-tuple `about`. Returns what that does to a checksum over the quote.
-fn translate_quote(message: &mut [u8], about: &PackedKey, sequence: u32) -> Option<Delta> {
+fn translate_quote(message: &mut [u8], about: &PackedKey, recount: impl Fn(u32) -> u32) -> Option<Delta> {
     let (ip, _) = split(message)?;
     let header_len = ip.header_len();
     let (packet, transport) = message.get_mut(icmp::HEADER_LEN..)?.split_at_mut_checked(header_len)?;
@@ -76,7 +82,7 @@ fn translate_quote(message: &mut [u8], about: &PackedKey, sequence: u32) -> Opti
                 in_transport.and(replace(transport, 0, key.src_port)?).and(replace(transport, 2, key.dst_port)?);
             if key.protocol == Protocol::Tcp {
                 let old = u32::from(word(transport, 4)?) << 16 | u32::from(word(transport, 6)?);
-                let new = old.wrapping_add(sequence);
+                let new = recount(old);
                 in_transport = in_transport.and(replace(transport, 4, (new >> 16) as u16)?);
                 in_transport = in_transport.and(replace(transport, 6, new as u16)?);
                 TCP_CHECKSUM
@@ -183,7 +189,7 @@ mod tests {
             let quoted_len = quoted_len.min(whole.len());
             let mut frame = error(3, 4, sent.src, &whole[..quoted_len]);
             prop_assert_eq!(quoted(&frame[34..]), Some(sent));
-            translate_error(&mut frame, 34, about.dst, &about, 0);
+            translate_error(&mut frame, 34, about.dst, &about, |number| number);
 
             let (outer, message) = Ipv4Header::from_slice(&frame[14..]).unwrap();
             prop_assert_eq!(outer.header_checksum, outer.calc_header_checksum());
@@ -211,7 +217,7 @@ mod tests {
             let _ = quoted(&message);
             let mut frame = vec![0x45; 34];
             frame.extend_from_slice(&message);
-            translate_error(&mut frame, 34, ROUTER, &about, 0);
+            translate_error(&mut frame, 34, ROUTER, &about, |number| number);
             prop_assert_eq!(frame.len(), 34 + message.len());
         }
     }

@@ -56,18 +56,15 @@ impl<P: Packet> Pipeline<P> {
         if flags.contains(tcp::Flags::ACK) {
             let before = adjustment;
             let taken = acknowledgment.wrapping_sub(adjustment.first).wrapping_sub(adjustment.original_sequence);
-            let is_partly_taken = (0..i32::from(adjustment.inserted)).contains(&taken.cast_signed());
-            if adjustment.inserted != 0 && !is_partly_taken && taken.cast_signed() > 0 {
+            if adjustment.inserted != 0 && taken.cast_signed() >= adjustment.inserted.into() {
                 adjustment.original_sequence = adjustment.original_sequence.wrapping_add(adjustment.inserted.into());
                 (adjustment.inserted, adjustment.errand) = (0, Errand::None);
             }
-            change.acknowledgment = adjustment.original_sequence.wrapping_neg();
-            if is_partly_taken {
-                // What it acknowledges is none of the client's, who cannot have anything acknowledged behind that.
-                change.acknowledgment = adjustment.first.wrapping_sub(acknowledgment);
-                change.without_sack = true;
-            }
-            if acknowledgment.wrapping_add(change.acknowledgment).wrapping_sub(adjustment.first).cast_signed() > 0 {
+            let to_client = adjustment.as_client_counts(acknowledgment);
+            change.acknowledgment = to_client.wrapping_sub(acknowledgment);
+            // Before it has taken what stands there first, nothing of the client's can be acknowledged behind that.
+            change.without_sack = adjustment.inserted != 0;
+            if to_client.wrapping_sub(adjustment.first).cast_signed() > 0 {
                 adjustment.option = 0;
             }
             if adjustment != before {
@@ -110,14 +107,11 @@ impl<P: Packet> Pipeline<P> {
                 self.introduce(index, &mut adjustment, backend, context);
             }
         }
-        let is_syn = flags.contains(tcp::Flags::SYN);
-        if is_syn {
+        if flags.contains(tcp::Flags::SYN) {
             adjustment.first = sequence.wrapping_add(1);
         }
-        let from_first = sequence.wrapping_sub(adjustment.first).cast_signed();
-        let inserted = if is_syn || from_first < 0 { 0 } else { adjustment.inserted };
         let change = Shift {
-            sequence: adjustment.original_sequence.wrapping_add(inserted.into()),
+            sequence: adjustment.as_backend_counts(sequence).wrapping_sub(sequence),
             acknowledgment: adjustment.reply_sequence.wrapping_neg(),
             timestamp: adjustment.original_timestamp,
             echo: adjustment.reply_timestamp.wrapping_neg(),
@@ -132,7 +126,7 @@ impl<P: Packet> Pipeline<P> {
         {
             adjustment.note_timestamp(value);
         }
-        if adjustment.option != 0 && from_first == 0 && flags.only_acknowledges_or_ends() {
+        if adjustment.option != 0 && sequence == adjustment.first && flags.only_acknowledges_or_ends() {
             self.add_option(&mut packet, transport, index, adjustment.option, backend, context);
         }
         if adjustment != before {

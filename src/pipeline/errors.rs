@@ -95,13 +95,10 @@ impl<P: Packet> Pipeline<P> {
             let source = if is_nat && direction == Direction::Original { source } else { about.dst };
             // What the client sent is quoted as the backend knows it, and the other way round.
             let adjustment = self.conntrack.adjustment(index);
-            let sequence = match direction {
-                Direction::Reply => {
-                    adjustment.original_sequence.wrapping_add(adjustment.inserted.into()).wrapping_neg()
-                }
-                Direction::Original => adjustment.reply_sequence.wrapping_neg(),
-            };
-            forward::translate_error(packet.data_mut(), message.into(), source, &about, sequence);
+            forward::translate_error(packet.data_mut(), message.into(), source, &about, |number| match direction {
+                Direction::Reply => adjustment.as_client_counts(number),
+                Direction::Original => number.wrapping_sub(adjustment.reply_sequence),
+            });
         }
         self.send_along(packet, &connection, direction, backend, context);
     }

@@ -274,7 +274,7 @@ impl<P: Packet> Pipeline<P> {
         if lead.direction == Direction::Reply {
             let adjustment = self.conntrack.adjustment(lead.index);
             segment.seq = segment.seq.wrapping_add(adjustment.reply_sequence);
-            segment.ack = segment.ack.wrapping_sub(adjustment.original_sequence);
+            segment.ack = adjustment.as_client_counts(segment.ack);
         }
         let was_opening = self.conntrack.connection(lead.index).state().is_opening();
         let change = self.conntrack.track(lead.index, lead.direction, Some(&segment), context.now.tick()).change;

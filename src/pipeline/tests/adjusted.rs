@@ -260,3 +260,29 @@ fn a_half_open_connection_whose_port_is_needed_is_ended_at_its_backend_too() {
     assert!(sent[1].seq.wrapping_sub(sent[0].seq).cast_signed() > 0, "a number beyond");
     assert_eq!(leat.counters[0].half_open_evicted.value(), 1);
 }
+
+#[test]
+fn an_icmp_error_about_a_syn_or_data_around_a_proxy_header_quotes_the_clients_own_number() {
+    // Once all quotes were taken for what follows the header, and a client saw an error about a SYN that it had not sent.
+    let mut leat = Balancer::new(1, &service(1, "client_address = \"proxy_v2\""));
+    let quoted_to_client = |leat: &mut Balancer, sent: &[u8]| {
+        let mut error = Vec::new();
+        PacketBuilder::ethernet2([2, 0, 0, 0, 0, 9], LEAT.0)
+            .ipv4([10, 0, 0, 99], VIP, 64)
+            .icmpv4_raw(3, 1, [0; 4])
+            .write(&mut error, &sent[14..])
+            .unwrap();
+        let told = leat.one(error).unwrap();
+        assert_eq!(crate::wire::checksum::of(&told[34..]), 0);
+        u32::from_be_bytes(told[42 + 20 + 4..][..4].try_into().unwrap())
+    };
+    let syn = leat.one(from_client(SYN, (100, 0), &[], b"")).unwrap();
+    assert_eq!(quoted_to_client(&mut leat, &syn), 100);
+    leat.one(from_backend(CLIENT.1, SYN | ACK, (500, 101), &[], b"")).unwrap();
+    let sent = leat.take(0, vec![from_client(ACK, (101, 501), &[], b"")], 1);
+    assert_eq!(quoted_to_client(&mut leat, &sent[0]), 101, "the header, which stands before the client's first byte");
+    let data = leat.one(from_client(ACK, (106, 501), &[], b"more")).unwrap();
+    assert_eq!(quoted_to_client(&mut leat, &data), 106);
+    leat.one(from_backend(CLIENT.1, ACK, (501, 129), &[], b"")).unwrap();
+    assert_eq!(quoted_to_client(&mut leat, &data), 106, "the header is acknowledged");
+}
