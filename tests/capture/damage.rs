@@ -1,10 +1,14 @@
 //! Frames that are damaged, cut, unusual or malicious. None stops leat; each that is dropped is counted under the name
 //! of what is wrong with it; what is only the receiver's business is passed on as it is.
 
+use std::fs;
+
 use crate::support::{
+    TempDir,
     capture::render,
     frames::{
-        B2, BROADCAST, C1, Ip, Mac, Segment, VIP, arp_request, echo_request, syn, udp, with, with_ip, with_ip_options,
+        B2, BROADCAST, C1, C4, Ip, Mac, Segment, VIP, arp_request, echo_request, syn, udp, with, with_ip,
+        with_ip_options,
     },
     leat::{PcapRun, pcap_run},
     verdict::{Row, check, drops},
@@ -326,4 +330,34 @@ fn thousands_of_damaged_frames_do_no_harm() {
 fn no_buffer_is_in_use_while_nothing_comes() {
     let idle = run(&[], TCP);
     assert_eq!((&idle.status["buffers"]["in_use"], idle.unaccounted()), (&0.into(), None));
+}
+
+#[test]
+fn frames_that_came_in_several_buffers_leave_whole_or_not_at_all() {
+    // net_pcap chains as many buffers as a frame needs; each of these is longer than the MTU that leat sends with.
+    let long = |segment: Segment<'static>| segment.payload(&[7; 5000]).frame();
+    let known = Segment::new(C1, VIP, (34952, 8080), ".");
+    let frames = vec![
+        the_syn(),
+        // Passed on, it would be too long; and answered, it would be an answer with somebody's data behind it.
+        long(known),
+        long(Segment::new(C4, VIP, (40000, 8080), ".")),
+        long(Segment::new(C4, VIP, (40001, 8080), "S")),
+        udp(C1, VIP, (34952, 9999), &[7; 5000]),
+    ];
+    let directory = TempDir::new("several_buffers");
+    let file = directory.join("leat.toml");
+    for (proxy, expected) in [("off", 1), ("always", 0)] {
+        let toml = format!(
+            "mac = \"02:00:00:00:00:fe\"\n[[service]]\nvip = \"10.0.0.10\"\nport = 8080\nno_connection = \"reset\"\n\
+             syn_proxy = \"{proxy}\"\nbackend = [{{ address = \"10.0.0.2\", mac = \"02:00:00:00:00:02\" }}]\n"
+        );
+        fs::write(&file, toml).expect("a temporary directory can be written");
+        let run = pcap_run(&frames, &["-c", file.to_str().expect("a path is text")]);
+        let ours = run.frames.iter().filter(|frame| frame.bytes[12..14] == [8, 0]);
+        assert!(ours.clone().all(|frame| frame.bytes.len() <= 60), "no half of an answer: {:?}", run.lines());
+        assert_eq!(ours.clone().filter(|frame| frame.bytes[..6] == B2.mac).count(), expected, "{:?}", run.lines());
+        let drops = drops(&run.status);
+        assert!(drops.get("too_long").is_some_and(|count| *count >= 2), "{drops:?}");
+    }
 }
