@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use super::classify::Headers;
 use super::syn_proxy::MOST_TRIES;
-use super::{Context, Flow, Pipeline, Tracer, ipv4_of};
+use super::{Context, Flow, Note, Pipeline, Tracer, ipv4_of};
 use crate::conntrack::{Adjustment, ConnectionIndex, Errand};
 use crate::counters::DropReason;
 use crate::forward::{self, CLIENT_ADDRESS_LEN, LONGEST_PROXY_HEADER, LONGEST_SEGMENT, Segment, Shift};
@@ -218,7 +218,7 @@ impl<P: Packet> Pipeline<P> {
     }
 
     /// A packet with a segment of leat's own; nothing without memory for it.
-    pub(super) fn write_segment<O: Output<P>, T>(
+    pub(super) fn write_segment<O: Output<P>, T: Tracer>(
         &self,
         segment: &Segment<'_>,
         context: &mut Context<'_, O, T>,
@@ -226,6 +226,7 @@ impl<P: Packet> Pipeline<P> {
         let mut frame = [0; LONGEST_SEGMENT];
         let len = segment.write(&mut frame);
         let packet = context.output.create(&frame[..len]);
+        context.tracer.note(Note::Says(segment));
         match packet {
             Some(_) => self.count().originated.add(1),
             None => self.count().drops.add(DropReason::NoBuffer, 1),

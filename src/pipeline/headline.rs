@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::flow::{FlowKey, Protocol};
 use crate::wire::ethernet::{self, EtherType};
-use crate::wire::{arp, icmp, ipv4, tcp, udp};
+use crate::wire::{arp, icmp, ipv4, tcp, tcp_options, udp};
 
 /// The fields of a frame that leat may change, as text, and a line about it. Works on any bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +109,16 @@ fn read_ipv4(packet: &[u8], fields: &mut Vec<(&'static str, String)>) -> String 
         (6, Some(tcp), ..) => {
             fields.push(("tcp source port", tcp.source_port().to_string()));
             fields.push(("tcp destination port", tcp.destination_port().to_string()));
+            fields.push(("tcp flags", tcp.flags().to_string()));
+            fields.push(("tcp sequence number", tcp.sequence().to_string()));
+            fields.push(("tcp acknowledgment number", tcp.acknowledgment().to_string()));
+            fields.push(("tcp window", tcp.window().to_string()));
+            fields.push(("tcp header", format!("{} bytes", tcp.header_len())));
+            let options = tcp_options::of(message);
+            let or_none = |option: Option<String>| option.unwrap_or_else(|| "none".to_owned());
+            fields.push(("tcp mss", or_none(options.mss.map(|mss| mss.to_string()))));
+            let timestamps = options.timestamps.map(|(value, echo)| format!("{value} echo {echo}"));
+            fields.push(("tcp timestamps", or_none(timestamps)));
             fields.push(("tcp checksum", format!("{:#06x}", word(16))));
             let (from, to, flags) = (tcp.source_port(), tcp.destination_port(), tcp.flags());
             format!("tcp {source}:{from} > {destination}:{to} [{flags}] seq {}", tcp.sequence())

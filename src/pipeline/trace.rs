@@ -11,7 +11,7 @@ use super::headline::Headline;
 use crate::conntrack::State;
 use crate::counters::DropReason;
 use crate::flow::{Endpoint, FlowKey};
-use crate::forward::Complaint;
+use crate::forward::{Complaint, Segment};
 use crate::id::{PortId, WorkerId};
 use crate::neighbor::Hop;
 use crate::scheduler::Why;
@@ -105,6 +105,8 @@ pub enum Note<'a> {
     Arp(&'a crate::wire::arp::Message),
     /// leat answers by itself.
     Answered(&'a str),
+    /// leat sends this segment of its own, beside.
+    Says(&'a Segment<'a>),
 }
 
 /// How a packet's way through leat ended.
@@ -238,6 +240,9 @@ impl fmt::Display for Note<'_> {
             }
             Self::OutOfWindow => {
                 f.write_str("outside of the window: passed on, but it changes nothing about the connection")
+            }
+            Self::Says(Segment { key, flags, sequence, payload, .. }) => {
+                write!(f, "leat itself sends {key} [{flags}] seq {sequence}, {} bytes of data", payload.len())
             }
             Self::Reopened => f.write_str("the connection was over, and a SYN opens a new one in its place"),
             Self::Moved => f.write_str("its backend is down, so the connection goes to another"),

@@ -286,3 +286,23 @@ fn an_icmp_error_about_a_syn_or_data_around_a_proxy_header_quotes_the_clients_ow
     leat.one(from_backend(CLIENT.1, ACK, (501, 129), &[], b"")).unwrap();
     assert_eq!(quoted_to_client(&mut leat, &data), 106, "the header is acknowledged");
 }
+
+#[test]
+fn the_trace_names_every_number_that_was_changed_and_what_leat_said_itself() {
+    let more = "sequence_numbers = \"own\"\nclient_address = \"proxy_v2\"";
+    let mut leat = Balancer::new(1, &service(1, more));
+    let syn = said(&leat.one(from_client(SYN, (100, 0), &[], b"")).unwrap());
+    leat.one(from_backend(CLIENT.1, SYN | ACK, (500, syn.seq.wrapping_add(1)), &[], b"")).unwrap();
+    leat.take(0, vec![from_client(ACK, (101, 501), &[], b"")], 1);
+    let told = String::from_utf8(leat.narration).unwrap();
+    for line in [
+        format!("tcp sequence number: 100 → {}", syn.seq),
+        format!("tcp acknowledgment number: {} → 101", syn.seq.wrapping_add(1)),
+        format!(
+            "leat itself sends tcp 10.0.0.10:40000 > 10.0.0.2:8080 [P.] seq {}, 28 bytes of data",
+            syn.seq.wrapping_add(1)
+        ),
+    ] {
+        assert!(told.contains(&line), "{line}\n{told}");
+    }
+}
