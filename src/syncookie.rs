@@ -102,9 +102,11 @@ impl Cookies {
 
     fn hash(&self, key: &FlowKey, initial: u32, period: u64, offer: Option<u8>) -> u64 {
         let mut hasher = SipHasher24::new_with_keys(self.key.0, self.key.1);
-        for word in key.pack().words() {
+        let packed = key.pack();
+        for word in packed.wide_addresses() {
             hasher.write_u64(word);
         }
+        hasher.write_u64(u64::from(packed.ports()));
         hasher.write_u64(period << 32 | u64::from(initial));
         hasher.write_u16(offer.map_or(0, |offer| 0x100 | u16::from(offer)));
         hasher.finish()

@@ -115,14 +115,14 @@ impl Options {
 }
 
 fn vip(text: &str) -> Result<Ipv4Addr, String> {
-    value::host("the VIP", text)
+    value::host_v4("the VIP", text)
 }
 
 fn network(text: &str) -> Result<Ipv4Net, String> {
     if text.contains('/') {
-        value::network("the source", text)
+        value::network_v4("the source", text)
     } else {
-        value::host("the source", text).map(Into::into)
+        value::host_v4("the source", text).map(Into::into)
     }
 }
 

@@ -4,7 +4,7 @@
 //! expensive, the words, is only done for packets that somebody may want.
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -42,7 +42,7 @@ struct Facts {
     after: Option<FlowKey>,
     /// The name of its service, empty as long as that is not known. Its memory is used again for each packet.
     service: String,
-    backend: Option<(Ipv4Addr, u16)>,
+    backend: Option<(IpAddr, u16)>,
     /// Whether nothing more will be known of it.
     is_all: bool,
 }
@@ -214,7 +214,7 @@ impl Facts {
     }
 
     /// Whether it has or had an address for which `is_it` says yes.
-    fn has(&self, is_it: impl Fn(Ipv4Addr, u16) -> bool) -> bool {
+    fn has(&self, is_it: impl Fn(IpAddr, u16) -> bool) -> bool {
         [self.frame, self.original, self.after]
             .into_iter()
             .flatten()

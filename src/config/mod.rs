@@ -28,12 +28,12 @@ pub use problem::Failure;
 pub(crate) use value::show_duration;
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::conntrack::{ClientLimits, Timeouts};
 use crate::scheduler::{Algorithm, TableSize};
@@ -90,7 +90,7 @@ pub struct Config {
     /// Which clients are served. No prefix is there twice.
     pub clients: Arc<ClientLists>,
     /// Own addresses that belong to no interface in particular, each a host address with its prefix length.
-    pub addresses: Vec<Ipv4Net>,
+    pub addresses: Vec<IpNet>,
     /// What is known of single ports. Empty: every port is used, and replies mirror the request.
     pub interfaces: Vec<Interface>,
     /// The services, in the order of the file. May be empty.
@@ -127,9 +127,9 @@ pub struct Interface {
     /// Where the file says so, `leat.toml:12:8`: whether there is such a port is found out later.
     pub place: String,
     /// Own addresses on it, each a host address with its prefix length.
-    pub addresses: Vec<Ipv4Net>,
+    pub addresses: Vec<IpNet>,
     /// Next hop for what no prefix and no route covers. Lies in a prefix of `addresses`.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
     /// Static routes, each destination once.
     pub routes: Vec<Route>,
 }
@@ -148,9 +148,9 @@ pub enum PortName {
 #[non_exhaustive]
 pub struct Route {
     /// Destination, host bits zero.
-    pub to: Ipv4Net,
+    pub to: IpNet,
     /// Next hop. Lies in a prefix of the interface's addresses.
-    pub via: Ipv4Addr,
+    pub via: IpAddr,
 }
 
 /// One service: VIP, protocol and port, with its mode, scheduler and backends.
@@ -160,7 +160,7 @@ pub struct Service {
     /// Unique. When the user gave none: `tcp:10.0.0.10:8080`, `any:10.0.0.10`.
     pub name: String,
     /// The virtual address.
-    pub vip: Ipv4Addr,
+    pub vip: IpAddr,
     /// What is balanced.
     pub protocol: ServiceProtocol,
     /// Host byte order; 0 exactly when the protocol is `any`.
@@ -173,10 +173,10 @@ pub struct Service {
     pub maglev_table_size: TableSize,
     /// Sources of packets to the backends in `fullnat`. Never empty there: the VIP when nothing else was said; never the
     /// VIP in an `any`. Always empty in other modes, where the client's address stays.
-    pub local_addresses: Vec<Ipv4Addr>,
+    pub local_addresses: Vec<IpAddr>,
     /// Ranges of clients' addresses for which backends' ARP requests are answered, beside the clients that are known,
     /// and never for backends or own addresses. Host bits zero, each once. Empty in all modes but `nat`.
-    pub proxy_arp: Vec<Ipv4Net>,
+    pub proxy_arp: Vec<IpNet>,
     /// What packets travel inside: something exactly in `ipip` and `gue`, and then there is an own address that is no
     /// VIP of a one-way service.
     pub tunnel: Option<Tunnel>,
@@ -287,7 +287,7 @@ impl HealthKind {
 #[non_exhaustive]
 pub struct Backend {
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its port in host byte order; 0 exactly when the service's protocol is `any`. The service's in one-way modes.
     pub port: u16,
     /// Its share of new connections relative to the others; 0 gets none (drained).

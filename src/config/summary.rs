@@ -7,6 +7,7 @@ use super::{Config, Health, Interface, Service, eal, timeouts, value};
 use crate::conntrack::ClientLimits;
 use crate::scheduler::Algorithm;
 use crate::service::{ClientAddress, SequenceNumbers, SynProxy, Tunnel};
+use crate::wire::{ipv4, ipv6};
 
 /// A page of text for people, with a line feed at its end. `eal` are the arguments that EAL would get;
 /// `bytes_per_connection` is what one entry of the connection table takes.
@@ -160,7 +161,10 @@ fn write_mode(page: &mut String, service: &Service) -> std::fmt::Result {
         write!(page, " version {} to UDP port {}, {checksum} a checksum", gue.version.number(), gue.port)?;
     }
     if let Some(tunnel) = service.tunnel {
-        write!(page, ", {} bytes more a packet", tunnel.overhead())?;
+        // Before the backends are known, those of the VIP's family are meant.
+        let is_v6 = service.backends.first().map_or(service.vip, |backend| backend.address).is_ipv6();
+        let outer = if is_v6 { ipv6::HEADER_LEN } else { ipv4::HEADER_LEN };
+        write!(page, ", {} bytes more a packet", outer + usize::from(tunnel.between()))?;
     }
     writeln!(page)?;
     if !service.proxy_arp.is_empty() {

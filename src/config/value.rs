@@ -2,11 +2,11 @@
 //!
 //! The sentences do not say where the value stands; who asks knows.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{ApiAddress, MacSetting};
 use crate::wire::MacAddr;
@@ -21,73 +21,139 @@ const LONGEST_NAME: usize = 64;
 const LONGEST_SOCKET_PATH: usize = 107;
 
 const DAY: u64 = 24 * 60 * 60;
-const NO_IPV6: &str = "IPv6 addresses are not in this version; IPv4 addresses are";
+const NO_IPV6: &str = "IPv6 addresses are not for this program; IPv4 addresses are";
 
-/// An address that one host can have: neither a group's, nor everybody's, nor this machine's inside.
-pub(crate) fn host(field: &str, text: &str) -> Result<Ipv4Addr, String> {
-    let address = ipv4(field, text)?;
-    let kind = if address.is_unspecified() {
-        "the unspecified address"
-    } else if address.octets()[0] == 0 {
-        "in 0.0.0.0/8, which no host has"
-    } else if address.is_loopback() {
-        "a loopback address, which never leaves a machine"
-    } else if address.is_multicast() {
-        "a multicast address"
-    } else if address.is_broadcast() {
-        "the broadcast address"
-    } else {
-        return Ok(address);
+/// An address that one host can have, and be reached at through routers: neither a group's, nor everybody's, nor this machine's
+/// inside.
+pub(crate) fn host(field: &str, text: &str) -> Result<IpAddr, String> {
+    let address = address(field, text)?;
+    match address {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+            Err(format!("{field} {address} is a link-local address, which means another host on each link; write a global one"))
+        }
+        _ => one_host(field, address),
+    }
+}
+
+/// The address of a router on the link.
+pub(crate) fn next_hop(field: &str, text: &str) -> Result<IpAddr, String> {
+    one_host(field, address(field, text)?)
+}
+
+/// What [`host`] reads, where IPv4 alone will do.
+pub(crate) fn host_v4(field: &str, text: &str) -> Result<Ipv4Addr, String> {
+    match host(field, text)? {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(_) => Err(format!("{field} {text:?}: {NO_IPV6}")),
+    }
+}
+
+fn one_host(field: &str, address: IpAddr) -> Result<IpAddr, String> {
+    let kind = match address {
+        _ if address.is_unspecified() => "the unspecified address",
+        _ if address.is_loopback() => "a loopback address, which never leaves a machine",
+        _ if address.is_multicast() => "a multicast address",
+        IpAddr::V4(v4) if v4.octets()[0] == 0 => "in 0.0.0.0/8, which no host has",
+        IpAddr::V4(v4) if v4.is_broadcast() => "the broadcast address",
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => {
+                return Err(format!("{field} {address} is an IPv4 address written in IPv6's way; write {v4}"));
+            }
+            None => return Ok(address),
+        },
+        IpAddr::V4(_) => return Ok(address),
     };
     Err(format!("{field} {address} is {kind}; write the address of one host"))
 }
 
-/// An own address with the length of its prefix, such as 10.0.0.254/24.
-pub(crate) fn host_prefix(field: &str, text: &str) -> Result<Ipv4Net, String> {
+/// All addresses of the family of `hop`.
+pub(crate) const fn everywhere(hop: IpAddr) -> IpNet {
+    match hop {
+        IpAddr::V4(_) => IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)),
+        IpAddr::V6(_) => IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0)),
+    }
+}
+
+/// The usual length of the prefix of one link.
+const fn usual_length(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => 24,
+        IpAddr::V6(_) => 64,
+    }
+}
+
+/// An own address with the length of its prefix, such as 10.0.0.254/24 or 2001:db8::fe/64.
+pub(crate) fn host_prefix(field: &str, text: &str) -> Result<IpNet, String> {
     let Some((address, length)) = text.split_once('/') else {
         let address = host(field, text)?;
-        return Err(format!("{field} {address} has no prefix length; write it as {address}/24"));
+        let usual = usual_length(address);
+        return Err(format!("{field} {address} has no prefix length; write it as {address}/{usual}"));
     };
     let address = host(field, address)?;
     let prefix = prefix(field, address, length)?;
-    if prefix.prefix_len() < 31 && address == prefix.network() {
+    // In the last two lengths every address is a host's (RFC 3021, RFC 6164).
+    if prefix.prefix_len() + 1 < prefix.max_prefix_len() && address == prefix.network() {
         return Err(format!("{field} {prefix} is the address of the network itself; write a host's address in it"));
     }
-    if prefix.prefix_len() < 31 && address == prefix.broadcast() {
+    if is_broadcast(&prefix, address) {
         return Err(format!("{field} {prefix} is the broadcast address of its network; write a host's address in it"));
     }
     Ok(prefix)
 }
 
-/// The destination of a route, such as 192.0.2.0/24.
-pub(crate) fn network(field: &str, text: &str) -> Result<Ipv4Net, String> {
-    let Some((address, length)) = text.split_once('/') else {
-        let address = ipv4(field, text)?;
-        return Err(format!("{field} {address} has no prefix length; write {address}/32 for this one host"));
+/// Whether `address` is the one that means everybody in `prefix`. In IPv6 there is none.
+pub(super) fn is_broadcast(prefix: &IpNet, address: IpAddr) -> bool {
+    matches!(prefix, IpNet::V4(prefix) if prefix.prefix_len() < 31 && address == prefix.broadcast())
+}
+
+/// The destination of a route, such as 192.0.2.0/24 or 2001:db8:1::/48.
+pub(crate) fn network(field: &str, text: &str) -> Result<IpNet, String> {
+    let Some((network, length)) = text.split_once('/') else {
+        let address = address(field, text)?;
+        let whole = IpNet::from(address);
+        return Err(format!("{field} {address} has no prefix length; write {whole} for this one host"));
     };
-    let prefix = prefix(field, ipv4(field, address)?, length)?;
+    let prefix = prefix(field, address(field, network)?, length)?;
     if prefix.trunc() != prefix {
         return Err(format!("{field} {prefix} has bits set beyond its prefix; write {}", prefix.trunc()));
     }
     Ok(prefix)
 }
 
-fn prefix(field: &str, address: Ipv4Addr, length: &str) -> Result<Ipv4Net, String> {
-    let digits = !length.is_empty() && length.len() <= 2 && length.bytes().all(|byte| byte.is_ascii_digit());
-    let length: Option<u8> = if digits { length.parse().ok() } else { None };
-    length
-        .and_then(|length| Ipv4Net::new(address, length).ok())
-        .ok_or_else(|| format!("{field} has a prefix length that is not 0 to 32; write it as {address}/24"))
+/// What [`network`] reads, where IPv4 alone will do.
+pub(crate) fn network_v4(field: &str, text: &str) -> Result<Ipv4Net, String> {
+    match network(field, text)? {
+        IpNet::V4(prefix) => Ok(prefix),
+        IpNet::V6(_) => Err(format!("{field} {text:?}: {NO_IPV6}")),
+    }
 }
 
-fn ipv4(field: &str, text: &str) -> Result<Ipv4Addr, String> {
+fn prefix(field: &str, address: IpAddr, length: &str) -> Result<IpNet, String> {
+    let digits = !length.is_empty() && length.len() <= 3 && length.bytes().all(|byte| byte.is_ascii_digit());
+    let length: Option<u8> = if digits { length.parse().ok() } else { None };
+    length.and_then(|length| IpNet::new(address, length).ok()).ok_or_else(|| {
+        let (longest, usual) = (IpNet::from(address).max_prefix_len(), usual_length(address));
+        format!("{field} has a prefix length that is not 0 to {longest}; write it as {address}/{usual}")
+    })
+}
+
+fn address(field: &str, text: &str) -> Result<IpAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
-    if is_ipv6(text) {
-        return Err(format!("{field} {text:?}: {NO_IPV6}"));
+    if let Some(inside) = text.strip_prefix('[').and_then(|text| text.split_once(']')).map(|(inside, _)| inside)
+        && inside.parse::<Ipv6Addr>().is_ok()
+    {
+        return Err(format!("{field} {text:?} has brackets or a port, which do not belong here; write {inside}"));
     }
-    let begins_well = |separator| text.split_once(separator).is_some_and(|(a, _)| a.parse::<Ipv4Addr>().is_ok());
+    if let Some((address, _)) = text.split_once('%')
+        && address.trim_start_matches('[').parse::<Ipv6Addr>().is_ok()
+    {
+        return Err(format!(
+            "{field} {text:?} has a zone, which means something on one machine only; write the address without it"
+        ));
+    }
+    let begins_well = |separator| text.split_once(separator).is_some_and(|(a, _)| a.parse::<IpAddr>().is_ok());
     if begins_well(':') {
         return Err(format!("{field} {text:?} has a port, which does not belong here; write the address only"));
     }
@@ -96,25 +162,28 @@ fn ipv4(field: &str, text: &str) -> Result<Ipv4Addr, String> {
             "{field} {text:?} has a prefix length, which does not belong here; write the address only"
         ));
     }
-    let names = if text.bytes().any(|byte| byte.is_ascii_alphabetic()) { ", and names are not looked up" } else { "" };
-    Err(format!("{field} {text:?} is not an IPv4 address{names}; write four numbers of 0 to 255, as in 10.0.0.1"))
+    let letters = |byte: u8| byte.is_ascii_alphabetic() && !text.contains(':');
+    let names = if text.bytes().any(letters) { ", and names are not looked up" } else { "" };
+    Err(format!("{field} {text:?} is not an IP address{names}; write it as 10.0.0.1 or 2001:db8::1"))
 }
 
-fn is_ipv6(text: &str) -> bool {
-    let bare = text.strip_prefix('[').and_then(|text| text.split(']').next()).unwrap_or(text);
-    let bare = bare.split(['%', '/']).next().unwrap_or(bare);
-    bare.parse::<Ipv6Addr>().is_ok()
-}
-
-/// Takes `ADDR[:PORT]` apart, without looking at the address.
+/// Takes `ADDR[:PORT]` apart, without looking at the address. One of IPv6 stands in brackets, or alone.
 pub(crate) fn endpoint(text: &str) -> Result<(&str, Option<i128>), String> {
-    if text.starts_with('[') || is_ipv6(text) {
-        // Brackets around anything else are no address either, and get the message that fits.
-        return ipv4("address", text).map(|_| (text, None));
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Ok((text, None));
     }
+    if let Some((inside, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        return match rest.strip_prefix(':') {
+            _ if rest.is_empty() => Ok((inside, None)),
+            Some(port) => Ok((inside, Some(number("port", port)?))),
+            // The complaint about the whole is the one that helps.
+            None => Ok((text, None)),
+        };
+    }
+    // More than one colon is an attempt at IPv6, and its last part no port.
     match text.split_once(':') {
-        None => Ok((text, None)),
-        Some((address, port)) => Ok((address, Some(number("port", port)?))),
+        Some((address, port)) if !port.contains(':') => Ok((address, Some(number("port", port)?))),
+        _ => Ok((text, None)),
     }
 }
 
@@ -143,11 +212,11 @@ where
 
 /// A name that a service may have.
 pub(crate) fn service_name(text: &str) -> Result<(), String> {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-[]".contains(&byte);
     if (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(legal) {
         return Ok(());
     }
-    Err(format!("name {text:?} cannot be used; write 1 to {LONGEST_NAME} letters, digits, '.', '_', ':' or '-'"))
+    Err(format!("name {text:?} cannot be used; write 1 to {LONGEST_NAME} letters, digits, '.', '_', ':', '-' or brackets"))
 }
 
 /// A port of TCP or UDP.

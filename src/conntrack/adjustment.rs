@@ -41,6 +41,8 @@ pub struct Adjustment {
     /// How many bytes the backend gets before the client's first and has not acknowledged. Once it has, they are counted in
     /// [`Self::original_sequence`].
     pub inserted: u16,
+    /// Whether they are the binary form of the PROXY protocol's header.
+    pub introduces_in_binary: bool,
     /// The kind of the option that holds the client's address in segments that begin with its first byte, or 0.
     pub option: u8,
     /// By how many bits the client's windows are shifted for the backend.
@@ -106,6 +108,7 @@ impl Adjustment {
     const WITHOUT_TIMESTAMPS: u64 = 4;
     const SACK_PERMITTED: u64 = 8;
     const REMEMBERS_TIMESTAMPS: u64 = 16;
+    const INTRODUCES_IN_BINARY: u64 = 32;
 
     fn write(&self, line: &mut Line) {
         let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
@@ -116,6 +119,7 @@ impl Adjustment {
             (Self::WITHOUT_TIMESTAMPS, self.without_timestamps),
             (Self::SACK_PERMITTED, self.sack_permitted),
             (Self::REMEMBERS_TIMESTAMPS, self.remembers_timestamps),
+            (Self::INTRODUCES_IN_BINARY, self.introduces_in_binary),
         ];
         let flags = flags.into_iter().filter(|(_, is_set)| *is_set).fold(0, |all, (bit, _)| all | bit);
         let bytes = [
@@ -170,6 +174,7 @@ impl Adjustment {
             mss: (shorts >> 32) as u16,
             sack_permitted: has(Self::SACK_PERMITTED),
             remembers_timestamps: has(Self::REMEMBERS_TIMESTAMPS),
+            introduces_in_binary: has(Self::INTRODUCES_IN_BINARY),
         }
     }
 }
@@ -203,7 +208,7 @@ mod tests {
         #[test]
         fn what_is_put_away_is_found_again(
             numbers in any::<[u32; 8]>(), shorts in any::<[u16; 3]>(), bytes in any::<(u8, i8, i8, u8)>(),
-            latest_timestamp in any::<Option<u32>>(), timestamps in any::<Option<(u32, u32)>>(), bits in any::<[bool; 3]>(),
+            latest_timestamp in any::<Option<u32>>(), timestamps in any::<Option<(u32, u32)>>(), bits in any::<[bool; 4]>(),
             errand in prop_oneof![Just(Errand::None), Just(Errand::Open), Just(Errand::Introduce)],
         ) {
             let adjustment = Adjustment {
@@ -227,6 +232,7 @@ mod tests {
                 mss: shorts[2],
                 sack_permitted: bits[1],
                 remembers_timestamps: bits[2],
+                introduces_in_binary: bits[3],
             };
             let mut adjustments = Adjustments::new(3);
             adjustments.set(1, &adjustment);

@@ -1,11 +1,14 @@
-//! The record of one connection: one cache line.
+//! The record of one connection: one cache line, and in IPv6 a second one.
+
+use std::ops::Deref;
 
 use super::Tracked;
+use super::lines::Line;
 use super::ports::PoolKey;
 use super::tcp::Segment;
 use super::timeouts::TimeoutTicks;
 use super::track::{Change, Direction, Observed, State, Track};
-use crate::flow::{FlowKey, PackedKey, Protocol};
+use crate::flow::{Addresses6, FlowKey, Packed, PackedKey, PackedKey4, PackedKey6, Protocol};
 use crate::id::BackendId;
 use crate::time::Tick;
 use crate::wire::MacAddr;
@@ -82,9 +85,27 @@ impl Path {
 /// The client sends `C:c → V:v`, the backend gets `L:l → B:b`; answers go the opposite way. Where the backend knows the
 /// client itself, `L:l` is `C:c`.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
 pub struct Connection {
-    /// By [`Direction`], source and destination of arriving packets, as they lie in a [`PackedKey`]: `C`, `V`; `B`, `L`.
+    record: Record,
+    /// Means nothing unless the record is wide.
+    wide: Line,
+}
+
+impl Deref for Connection {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.record
+    }
+}
+
+/// What is known of one connection, but for IPv6 addresses: those stand in a line of their own, the *wide* one, under the same
+/// number.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Record {
+    /// By [`Direction`], source and destination of arriving packets, as they lie in a [`PackedKey4`]: `C`, `V`; `B`, `L`. 0 in
+    /// a wide connection.
     addresses: [u64; 2],
     /// By [`Direction`], source and destination of arriving packets, as they lie in a [`PackedKey`]: `c`, `v`; `b`, `l`.
     ports: [u32; 2],
@@ -98,6 +119,8 @@ pub struct Connection {
 /// The place of the [`Path`] in the word of the way.
 const PATH_SHIFT: u32 = 56;
 const PATH_MASK: u64 = 3;
+/// Its addresses are in the wide line.
+const IS_WIDE: u64 = 1 << 60;
 /// The client's next packet does not belong to it: only answers do.
 const IS_ONE_PACKET: u64 = 1 << 61;
 /// There is an [`Adjustment`](super::Adjustment) for the connection.
@@ -105,7 +128,7 @@ const IS_ADJUSTED: u64 = 1 << 62;
 /// There is an [`Errand`](super::Errand) to be done for it.
 const HAS_ERRAND: u64 = 1 << 63;
 
-const _: () = assert!(size_of::<Connection>() == 64);
+const _: () = assert!(size_of::<Record>() == 64);
 
 /// What a connection is besides its keys.
 #[derive(Clone, Copy, Debug)]
@@ -118,31 +141,97 @@ pub(super) struct Standing {
     pub(super) is_one_packet: bool,
 }
 
+/// A key as a record is compared with, by family.
+pub trait Family: Packed {
+    /// The bits of the way that stand so in a connection of this family's that needs nothing but to be passed on.
+    const PLAIN: u64;
+
+    /// The key of arriving packets in `direction` of such a connection.
+    fn read(record: &Record, wide: &Line, direction: Direction) -> Self;
+
+    /// The same as an answer to such packets has it.
+    fn reversed(self) -> Self;
+
+    /// Of either family.
+    fn pack(self) -> PackedKey;
+}
+
+impl Family for PackedKey4 {
+    const PLAIN: u64 = 0;
+
+    #[inline(always)]
+    fn read(record: &Record, _: &Line, direction: Direction) -> Self {
+        record.key4(direction)
+    }
+
+    #[inline(always)]
+    fn reversed(self) -> Self {
+        Self::reversed(self)
+    }
+
+    #[inline(always)]
+    fn pack(self) -> PackedKey {
+        PackedKey::V4(self)
+    }
+}
+
+impl Family for PackedKey6 {
+    const PLAIN: u64 = IS_WIDE;
+
+    #[inline(always)]
+    fn read(record: &Record, wide: &Line, direction: Direction) -> Self {
+        let ports = record.ports[direction as usize];
+        Self::from_memory(wide_addresses(wide, direction), ports, record.track.protocol)
+    }
+
+    #[inline(always)]
+    fn reversed(self) -> Self {
+        Self::reversed(self)
+    }
+
+    #[inline(always)]
+    fn pack(self) -> PackedKey {
+        PackedKey::V6(self)
+    }
+}
+
+/// The addresses of arriving packets in `direction`.
+#[inline(always)]
+const fn wide_addresses(wide: &Line, direction: Direction) -> Addresses6 {
+    let [a, b, c, d, e, f, g, h] = *wide;
+    match direction {
+        Direction::Original => [a, b, c, d],
+        Direction::Reply => [e, f, g, h],
+    }
+}
+
+/// The wide line of a connection that has none.
+pub(super) const NOT_WIDE: Line = [0; 8];
+
 impl Connection {
     /// The connection with these keys; the protocol is that of its track.
     pub(super) const fn new(original: &FlowKey, reply: &FlowKey, standing: Standing) -> Self {
         let (original, reply) = (original.pack(), reply.pack());
         let Standing { track, last_seen, backend, link, path, is_one_packet } = standing;
-        Self {
-            addresses: [original.addresses(), reply.addresses()],
-            ports: [original.ports(), reply.ports()],
-            track,
-            last_seen,
-            backend,
-            way: link.0 | (path as u64) << PATH_SHIFT | if is_one_packet { IS_ONE_PACKET } else { 0 },
+        let way = link.0 | (path as u64) << PATH_SHIFT | if is_one_packet { IS_ONE_PACKET } else { 0 };
+        let ports = [original.ports(), reply.ports()];
+        if let (PackedKey::V4(original), PackedKey::V4(reply)) = (original, reply) {
+            let addresses = [original.addresses(), reply.addresses()];
+            return Self { record: Record { addresses, ports, track, last_seen, backend, way }, wide: NOT_WIDE };
         }
+        let record = Record { addresses: [0; 2], ports, track, last_seen, backend, way: way | IS_WIDE };
+        let ([a, b, c, d], [e, f, g, h]) = (original.wide_addresses(), reply.wide_addresses());
+        Self { record, wide: [a, b, c, d, e, f, g, h] }
     }
 
-    /// A record without a connection; `next` is the free list's.
-    pub(super) const fn vacant(next: u32) -> Self {
-        Self {
-            addresses: [0; 2],
-            ports: [0; 2],
-            track: Track::blank(Protocol::Tcp, State::Vacant),
-            last_seen: Tick(0),
-            backend: BackendId(next),
-            way: (Path::OneWay as u64) << PATH_SHIFT,
-        }
+    /// The connection of a record with its wide line, if it has one.
+    pub(super) const fn of(record: &Record, wide: &Line) -> Self {
+        Self { record: *record, wide: *wide }
+    }
+
+    /// Its two parts.
+    pub(super) const fn parts(&self) -> (&Record, &Line) {
+        (&self.record, &self.wide)
     }
 
     /// The 5-tuple of the client's packets: `C:c → V:v`.
@@ -160,21 +249,68 @@ impl Connection {
     /// The 5-tuple of arriving packets in `direction`.
     #[inline(always)]
     pub const fn key(&self, direction: Direction) -> PackedKey {
-        let at = direction as usize;
-        PackedKey::from_memory(self.addresses[at], self.ports[at], self.track.protocol)
-    }
-
-    /// Whether packets with `key` belong to this connection, in `direction`.
-    #[inline(always)]
-    pub(super) fn is(&self, direction: Direction, key: &PackedKey) -> bool {
-        // A vacant record has ports of 0, which no TCP segment that is looked for has.
-        self.key(direction) == *key
+        self.record.key(&self.wide, direction)
     }
 
     /// The source port towards the backend.
     #[inline]
     pub(super) const fn local_port(&self) -> u16 {
         self.reply_key().dst_port
+    }
+
+    /// The pool that its source port belongs to, if it is from one.
+    pub(super) const fn pool(&self) -> Option<PoolKey> {
+        let answers = self.reply_key();
+        let backend_port = match self.record.path() {
+            Path::Local => answers.src_port,
+            Path::LocalToAnyPort => 0,
+            Path::Client | Path::OneWay => return None,
+        };
+        Some(PoolKey { local: answers.dst, protocol: answers.protocol, backend: answers.src, backend_port })
+    }
+}
+
+impl Record {
+    /// A record without a connection; `next` is the free list's.
+    pub(super) const fn vacant(next: u32) -> Self {
+        Self {
+            addresses: [0; 2],
+            ports: [0; 2],
+            track: Track::blank(Protocol::Tcp, State::Vacant),
+            last_seen: Tick(0),
+            backend: BackendId(next),
+            way: (Path::OneWay as u64) << PATH_SHIFT,
+        }
+    }
+
+    /// The 5-tuple of arriving packets in `direction`, of one that is not wide.
+    #[inline(always)]
+    const fn key4(&self, direction: Direction) -> PackedKey4 {
+        let at = direction as usize;
+        PackedKey4::from_memory(self.addresses[at], self.ports[at], self.track.protocol)
+    }
+
+    /// The 5-tuple of arriving packets in `direction`.
+    #[inline(always)]
+    pub(super) const fn key(&self, wide: &Line, direction: Direction) -> PackedKey {
+        if self.is_wide() {
+            let ports = self.ports[direction as usize];
+            PackedKey::from_wide(wide_addresses(wide, direction), ports, self.track.protocol)
+        } else {
+            PackedKey::V4(self.key4(direction))
+        }
+    }
+
+    /// Whether its addresses are in the wide line.
+    #[inline(always)]
+    pub const fn is_wide(&self) -> bool {
+        self.way & IS_WIDE != 0
+    }
+
+    /// Whether it is of this family, and nothing of its segments is changed but addresses and ports.
+    #[inline(always)]
+    pub(super) const fn is_plain<K: Family>(&self) -> bool {
+        self.way & (IS_WIDE | IS_ADJUSTED) == K::PLAIN
     }
 
     /// Whether its backend may have it in TIME-WAIT.
@@ -305,16 +441,5 @@ impl Connection {
             self.track.pass_segment(direction, segment);
         }
         self.last_seen = now;
-    }
-
-    /// The pool that its source port belongs to, if it is from one.
-    pub(super) const fn pool(&self) -> Option<PoolKey> {
-        let answers = self.reply_key();
-        let backend_port = match self.path() {
-            Path::Local => answers.src_port,
-            Path::LocalToAnyPort => 0,
-            Path::Client | Path::OneWay => return None,
-        };
-        Some(PoolKey { local: answers.dst, protocol: answers.protocol, backend: answers.src, backend_port })
     }
 }

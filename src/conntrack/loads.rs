@@ -3,7 +3,7 @@
 //! A table of fixed size, one line of four entries a bucket. A bucket that is full gives up an entry of a client that has no
 //! connection open before one that has, so that no flood of addresses makes those forget who have many.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::lines::LazyLines;
 use super::memory::{Key, SLOTS};
@@ -81,7 +81,7 @@ impl ClientLoads {
     /// # Errors
     ///
     /// The limit that it has reached.
-    pub fn admits(&self, service: ServiceId, client: Ipv4Addr, limits: ClientLimits, now: Tick) -> Result<(), Reached> {
+    pub fn admits(&self, service: ServiceId, client: IpAddr, limits: ClientLimits, now: Tick) -> Result<(), Reached> {
         let key = Key::of_client(&self.hasher, service, client);
         let line = self.lines.line(key.bucket(self.buckets));
         let Some(slot) = key.slot(line) else { return Ok(()) };
@@ -96,7 +96,7 @@ impl ClientLoads {
     }
 
     /// Notes that `client` has opened a connection to `service`.
-    pub fn opened(&mut self, service: ServiceId, client: Ipv4Addr, now: Tick) {
+    pub fn opened(&mut self, service: ServiceId, client: IpAddr, now: Tick) {
         self.is_used = true;
         let key = Key::of_client(&self.hasher, service, client);
         let (owner, line) = (key.owner, self.lines.line_mut(key.bucket(self.buckets)));
@@ -117,17 +117,17 @@ impl ClientLoads {
     }
 
     /// Notes that a connection of `client` to `service` is open again.
-    pub fn restored(&mut self, service: ServiceId, client: Ipv4Addr) {
+    pub fn restored(&mut self, service: ServiceId, client: IpAddr) {
         self.change(service, client, |load| Load { open: load.open.saturating_add(1), ..load });
     }
 
     /// Notes that a connection of `client` to `service` is open no longer. One whose opening was not noted, or is forgotten,
     /// changes nothing.
-    pub fn closed(&mut self, service: ServiceId, client: Ipv4Addr) {
+    pub fn closed(&mut self, service: ServiceId, client: IpAddr) {
         self.change(service, client, |load| Load { open: load.open.saturating_sub(1), ..load });
     }
 
-    fn change(&mut self, service: ServiceId, client: Ipv4Addr, change: impl Fn(Load) -> Load) {
+    fn change(&mut self, service: ServiceId, client: IpAddr, change: impl Fn(Load) -> Load) {
         if !self.is_used {
             return;
         }
@@ -150,8 +150,8 @@ mod tests {
         ClientLoads::new(entries, FlowHasher::with_key((1, 2)))
     }
 
-    fn client(number: u32) -> Ipv4Addr {
-        (0x0a00_0000 + number).into()
+    fn client(number: u32) -> IpAddr {
+        (0x0a00_0000 + number).to_be_bytes().into()
     }
 
     #[test]

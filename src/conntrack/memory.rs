@@ -4,7 +4,7 @@
 //! tables of fixed size, one line of four entries a bucket. A bucket that is full gives up the entry that would be
 //! forgotten first: one whose time is over, else the one that was unused longest, as far as the times agree.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::lines::{LazyLines, Line};
 use crate::arch;
@@ -36,27 +36,27 @@ impl Persistence {
     }
 
     /// The backend of `client` in `service`, unless it has been silent for too long.
-    pub fn find(&self, service: ServiceId, client: Ipv4Addr, now: Tick) -> Option<BackendId> {
+    pub fn find(&self, service: ServiceId, client: IpAddr, now: Tick) -> Option<BackendId> {
         self.table.find(self.key(service, client), now)
     }
 
     /// Fetches what [`Self::find`] will read.
     #[inline]
-    pub fn prefetch(&self, service: ServiceId, client: Ipv4Addr) {
+    pub fn prefetch(&self, service: ServiceId, client: IpAddr) {
         self.table.prefetch(self.key(service, client));
     }
 
     /// Gives `client` the backend `backend` in `service`, until it has been silent for `idle` ticks from `now`.
-    pub fn insert(&mut self, service: ServiceId, client: Ipv4Addr, backend: BackendId, idle: u32, now: Tick) {
+    pub fn insert(&mut self, service: ServiceId, client: IpAddr, backend: BackendId, idle: u32, now: Tick) {
         self.table.insert(self.key(service, client), backend, idle, now);
     }
 
     /// Notes a packet of `client` in `service`: an entry that is still alive lives for `idle` ticks from `now`.
-    pub fn touch(&mut self, service: ServiceId, client: Ipv4Addr, idle: u32, now: Tick) {
+    pub fn touch(&mut self, service: ServiceId, client: IpAddr, idle: u32, now: Tick) {
         self.table.touch(self.key(service, client), idle, now);
     }
 
-    fn key(&self, service: ServiceId, client: Ipv4Addr) -> Key {
+    fn key(&self, service: ServiceId, client: IpAddr) -> Key {
         Key::of_client(&self.hasher, service, client)
     }
 }
@@ -93,11 +93,15 @@ pub(super) struct Key {
 
 impl Key {
     /// A client's, in one service.
-    pub(super) fn of_client(hasher: &FlowHasher, service: ServiceId, client: Ipv4Addr) -> Self {
-        Self {
-            owner: u64::from(client.to_bits()) << 32 | u64::from(service.0) << 1 | 1,
-            hash: hasher.hash_address(client) ^ u64::from(service.0),
-        }
+    ///
+    /// An IPv6 address does not fit, so such a client is told by its keyed hash: another one has the same once in 2⁴⁶.
+    pub(super) fn of_client(hasher: &FlowHasher, service: ServiceId, client: IpAddr) -> Self {
+        let hash = hasher.hash_address(client);
+        let owner = match client {
+            IpAddr::V4(client) => u64::from(client.to_bits()) << 32,
+            IpAddr::V6(_) => hash << 18 | 1 << 17,
+        };
+        Self { owner: owner | u64::from(service.0) << 1 | 1, hash: hash ^ u64::from(service.0) }
     }
 
     /// Its bucket, of so many.
@@ -210,8 +214,8 @@ mod tests {
         Tick(NOW.0.wrapping_add(ticks))
     }
 
-    fn client(number: u32) -> Ipv4Addr {
-        Ipv4Addr::from_bits(0x0a00_0000 + number)
+    fn client(number: u32) -> IpAddr {
+        (0x0a00_0000 + number).to_be_bytes().into()
     }
 
     fn table(entries: usize) -> Persistence {

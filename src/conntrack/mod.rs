@@ -25,7 +25,7 @@ mod timeouts;
 mod track;
 
 pub use adjustment::{Adjustment, Errand};
-pub use connection::{ClientLink, Connection, ConnectionIndex, Path};
+pub use connection::{ClientLink, Connection, ConnectionIndex, Family, Path, Record};
 pub use loads::{ClientLimits, ClientLoads, Reached};
 pub use memory::{FlowMemory, Persistence};
 pub use open::{Opening, Source};
@@ -43,6 +43,8 @@ use crate::flow::{FlowHasher, FlowKey, PackedKey};
 use crate::steering::PortShare;
 use crate::time::Tick;
 use adjustment::Adjustments;
+use connection::NOT_WIDE;
+use lines::LazyLines;
 use open::Choice;
 use ports::{PoolMut, Pools};
 use table::Table;
@@ -101,15 +103,31 @@ pub struct Tracked {
 /// A connection that a packet has come for.
 #[derive(Debug)]
 pub struct Met<'a> {
-    connection: &'a mut Connection,
+    connection: &'a mut Record,
+    wide: &'a LazyLines,
+    index: ConnectionIndex,
     timeouts: &'a TimeoutTicks,
 }
 
 impl Met<'_> {
-    /// The connection.
+    /// What is known of the connection.
     #[inline(always)]
-    pub const fn connection(&self) -> &Connection {
+    pub const fn connection(&self) -> &Record {
         self.connection
+    }
+
+    /// The 5-tuple that its packets in `direction` leave with, of one of this family.
+    #[inline(always)]
+    pub fn leaving<K: Family>(&self, direction: Direction) -> K {
+        let wide = if K::PLAIN == 0 { &NOT_WIDE } else { self.wide.line(self.index.at()) };
+        K::read(self.connection, wide, direction.opposite()).reversed()
+    }
+
+    /// The 5-tuple that its packets in `direction` leave with.
+    #[inline(always)]
+    pub fn leaving_either(&self, direction: Direction) -> PackedKey {
+        let wide = if self.connection.is_wide() { self.wide.line(self.index.at()) } else { &NOT_WIDE };
+        self.connection.key(wide, direction.opposite()).reversed()
     }
 
     /// Whether its time is over: see [`Conntrack::is_over`].
@@ -252,11 +270,12 @@ impl Conntrack {
         self.table.verify(candidate, key, hash)
     }
 
-    /// Third pass, for most packets: the connection that the candidate points to, if it has `key`.
+    /// Third pass, for most packets: the connection that the candidate points to, if it has `key` and its packets need nothing
+    /// but to be passed on.
     #[inline(always)]
-    pub fn expect(&mut self, candidate: Candidate, key: &PackedKey) -> Option<(Met<'_>, Direction)> {
-        let (connection, direction) = self.table.expect(candidate, key)?;
-        Some((Met { connection, timeouts: &self.timeouts }, direction))
+    pub fn expect<K: Family>(&mut self, candidate: Candidate, key: &K) -> Option<(Met<'_>, Direction)> {
+        let (connection, wide, index, direction) = self.table.expect(candidate, key)?;
+        Some((Met { connection, wide, index, timeouts: &self.timeouts }, direction))
     }
 
     /// The connection that has `key`, whose hash is `hash`, in either direction, and which direction that is.
@@ -273,21 +292,34 @@ impl Conntrack {
 
     /// The connection at `index`; one with [`State::Vacant`] if it has ended.
     #[inline(always)]
-    pub fn connection(&self, index: ConnectionIndex) -> &Connection {
+    pub fn connection(&self, index: ConnectionIndex) -> Connection {
+        self.table.connection(index)
+    }
+
+    /// What is known of it, but for its addresses.
+    #[inline(always)]
+    pub fn record(&self, index: ConnectionIndex) -> &Record {
         self.table.record(index)
+    }
+
+    /// Second pass, for IPv6: fetches what [`Self::find_candidate`] did not.
+    #[inline]
+    pub fn prefetch_wide(&self, candidate: Candidate) {
+        self.table.prefetch_wide(candidate);
     }
 
     /// Whether the time of `connection` is over. [`Self::sweep`] ends it sooner or later; a packet that comes before may
     /// find it still there.
     #[inline(always)]
-    pub const fn is_over(&self, connection: &Connection, now: Tick) -> bool {
+    pub const fn is_over(&self, connection: &Record, now: Tick) -> bool {
         connection.is_over(&self.timeouts, now)
     }
 
     /// The connection at `index`, for one of its packets.
     #[inline(always)]
     pub fn meet(&mut self, index: ConnectionIndex) -> Met<'_> {
-        Met { connection: self.table.record_mut(index), timeouts: &self.timeouts }
+        let (connection, wide) = self.table.meet(index);
+        Met { connection, wide, index, timeouts: &self.timeouts }
     }
 
     /// Opens a connection and gives it a source port. A full table makes room by forgetting a connection that rests or
@@ -382,7 +414,7 @@ impl Conntrack {
     /// Does to the ports what `change` of the connection at `index` means for its own.
     #[cold]
     pub fn settle(&mut self, index: ConnectionIndex, change: Change) {
-        let connection = *self.table.record(index);
+        let connection = self.table.connection(index);
         match change {
             Change::Closed => self.rest(&connection),
             Change::Restored => {
@@ -403,7 +435,7 @@ impl Conntrack {
 
     /// Ends the connection at `index`, which must exist, gives its port back, and returns what it was.
     pub fn end(&mut self, index: ConnectionIndex) -> Connection {
-        let connection = self.table.record(index);
+        let connection = self.table.connection(index);
         let original = self.hasher.hash(&connection.original_key());
         let reply = connection.has_replies().then(|| self.hasher.hash(&connection.reply_key()));
         let connection = self.table.remove(index, original, reply);
@@ -447,11 +479,11 @@ impl Conntrack {
     }
 
     /// The connections among `count` records from record `from` on; all are among the first [`Self::used`].
-    pub fn records(&self, from: usize, count: usize) -> impl Iterator<Item = (ConnectionIndex, &Connection)> {
+    pub fn records(&self, from: usize, count: usize) -> impl Iterator<Item = (ConnectionIndex, Connection)> {
         let end = self.table.used().min(from.saturating_add(count));
         (from..end).map(|at| ConnectionIndex(at as u32)).filter_map(|index| {
-            let connection = self.table.record(index);
-            (connection.state() != State::Vacant).then_some((index, connection))
+            let is_vacant = self.table.record(index).state() == State::Vacant;
+            (!is_vacant).then(|| (index, self.table.connection(index)))
         })
     }
 

@@ -3,7 +3,7 @@
 //! In `fullnat` that takes a source port of a local address, in `nat` it is the client's own tuple, and in the one-way
 //! modes the backend gets the packet as it is and its answers never come by.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::connection::{ClientLink, Connection, Path, Standing};
 use super::ports::PoolKey;
@@ -28,7 +28,7 @@ pub struct Opening<'a> {
     /// The backend that was chosen.
     pub backend: BackendId,
     /// Its address.
-    pub backend_address: Ipv4Addr,
+    pub backend_address: IpAddr,
     /// Its port; 0 to keep the packet's destination port.
     pub backend_port: u16,
     /// Whom the backend sees.
@@ -64,7 +64,7 @@ pub enum Source<'a> {
     /// `fullnat`: one of leat's local addresses.
     Local {
         /// The addresses to choose from. Each has a pool for this backend, made at its first connection.
-        addresses: &'a [Ipv4Addr],
+        addresses: &'a [IpAddr],
         /// The port to have where it is free: the client's own. `None`: the port that rested longest. A port that rests
         /// after another connection is not free for this.
         preferred_port: Option<u16>,
@@ -136,12 +136,12 @@ impl Conntrack {
     }
 
     /// Takes a port of the first local address that has one, beginning with an address that the hash chooses.
-    fn choose_port(&mut self, opening: &Opening<'_>, addresses: &[Ipv4Addr], preferred: Option<u16>) -> Option<Choice> {
+    fn choose_port(&mut self, opening: &Opening<'_>, addresses: &[IpAddr], preferred: Option<u16>) -> Option<Choice> {
         let (before, after) = addresses.split_at(spread(opening.hash, addresses.len()));
         after.iter().chain(before).find_map(|&local| self.choose_port_at(opening, local, preferred))
     }
 
-    fn choose_port_at(&mut self, opening: &Opening<'_>, local: Ipv4Addr, preferred: Option<u16>) -> Option<Choice> {
+    fn choose_port_at(&mut self, opening: &Opening<'_>, local: IpAddr, preferred: Option<u16>) -> Option<Choice> {
         let protocol = opening.original.protocol;
         let key = PoolKey {
             local,

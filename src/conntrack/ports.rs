@@ -18,7 +18,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::reserved::ReservedPorts;
 use crate::arch;
@@ -29,11 +29,11 @@ use crate::steering::{Base, PortShare};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolKey {
     /// The source address.
-    pub local: Ipv4Addr,
+    pub local: IpAddr,
     /// The protocol; for ICMP the pool is of echo identifiers.
     pub protocol: Protocol,
     /// The backend's address.
-    pub backend: Ipv4Addr,
+    pub backend: IpAddr,
     /// The backend's port, in host byte order; 0 where the client's destination port is kept (`any`), and for ICMP.
     pub backend_port: u16,
 }
@@ -53,7 +53,21 @@ impl PoolKey {
 
 impl Hash for PoolKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(u64::from(self.local.to_bits()) << 32 | u64::from(self.backend.to_bits()));
+        match (self.local, self.backend) {
+            (IpAddr::V4(local), IpAddr::V4(backend)) => {
+                state.write_u64(u64::from(local.to_bits()) << 32 | u64::from(backend.to_bits()));
+            }
+            (local, backend) => {
+                for address in [local, backend] {
+                    let bits = match address {
+                        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+                        IpAddr::V6(address) => address.to_bits(),
+                    };
+                    state.write_u64((bits >> 64) as u64);
+                    state.write_u64(bits as u64);
+                }
+            }
+        }
         state.write_u64(u64::from(self.backend_port) << 8 | u64::from(self.protocol.number()));
     }
 }

@@ -1,7 +1,7 @@
 //! The ports of local addresses that are nobody's source port, because services listen on them.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -10,7 +10,7 @@ use crate::flow::Protocol;
 /// Which ports of which addresses are reserved, in host byte order. Immutable; a configuration has one.
 #[derive(Debug)]
 pub struct ReservedPorts {
-    ports: HashMap<(Ipv4Addr, Protocol), Vec<u16>>,
+    ports: HashMap<(IpAddr, Protocol), Vec<u16>>,
     edition: u64,
 }
 
@@ -22,7 +22,7 @@ impl Default for ReservedPorts {
 
 impl ReservedPorts {
     /// These ranges, in any order; they may overlap.
-    pub fn new(ranges: impl IntoIterator<Item = (Ipv4Addr, Protocol, RangeInclusive<u16>)>) -> Self {
+    pub fn new(ranges: impl IntoIterator<Item = (IpAddr, Protocol, RangeInclusive<u16>)>) -> Self {
         static EDITIONS: AtomicU64 = AtomicU64::new(1);
         let mut by_address: HashMap<_, Vec<_>> = HashMap::new();
         for (address, protocol, ports) in ranges {
@@ -36,7 +36,7 @@ impl ReservedPorts {
     }
 
     /// Those of `address`, ascending, each once.
-    pub fn of(&self, address: Ipv4Addr, protocol: Protocol) -> &[u16] {
+    pub fn of(&self, address: IpAddr, protocol: Protocol) -> &[u16] {
         self.ports.get(&(address, protocol)).map_or(&[], Vec::as_slice)
     }
 

@@ -6,7 +6,7 @@
 //! A search goes on where the last one stopped, over records that lie side by side, and its length is bounded.
 
 use super::open::Opening;
-use super::{Connection, ConnectionIndex, Conntrack, Predecessor};
+use super::{Connection, ConnectionIndex, Conntrack, Predecessor, Record};
 use crate::time::Tick;
 
 /// How many records a full table is searched for a connection that is over, each time that one is to be opened…
@@ -54,7 +54,7 @@ impl Conntrack {
             let index = self.next_for_room();
             let connection = self.table.record(index);
             if connection.state().is_half_open()
-                && connection.pool().is_some_and(|pool| opening.can_use(&pool))
+                && self.table.connection(index).pool().is_some_and(|pool| opening.can_use(&pool))
                 && half_open.considered < HALF_OPEN_TRIES
             {
                 half_open.consider(index, connection, opening.now);
@@ -77,7 +77,7 @@ impl Conntrack {
     pub(super) fn prepare_room(&self) {
         let [next, after] = [self.room_at, self.room_at + 1].map(|at| ConnectionIndex((at % self.table.used()) as u32));
         self.table.prefetch_record(after);
-        let connection = self.table.record(next);
+        let connection = self.table.connection(next);
         self.table.prefetch_entry(self.hasher.hash(&connection.original_key()));
         if connection.has_replies() {
             self.table.prefetch_entry(self.hasher.hash(&connection.reply_key()));
@@ -94,7 +94,7 @@ struct Oldest {
 }
 
 impl Oldest {
-    fn consider(&mut self, index: ConnectionIndex, connection: &Connection, now: Tick) {
+    fn consider(&mut self, index: ConnectionIndex, connection: &Record, now: Tick) {
         self.considered += 1;
         let age = now.since(connection.last_seen());
         if self.index.is_none() || age > self.age {

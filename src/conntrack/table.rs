@@ -3,8 +3,9 @@
 //! All of it is allocated and committed once. Records are used from the front, and a freed one, whose line is likely to
 //! be in the cache still, is the next to be used again.
 
-use super::connection::{Connection, ConnectionIndex};
+use super::connection::{Connection, ConnectionIndex, Family, NOT_WIDE, Record};
 use super::index::{Hint, Index};
+use super::lines::{LazyLines, Line};
 use super::track::{Direction, State};
 use crate::arch;
 use crate::flow::PackedKey;
@@ -31,7 +32,9 @@ pub(super) struct TableFull;
 #[derive(Debug)]
 pub(super) struct Table {
     index: Index,
-    records: Vec<Connection>,
+    records: Vec<Record>,
+    /// The addresses of those records that are wide.
+    wide: LazyLines,
     capacity: usize,
     freed: u32,
     len: usize,
@@ -43,7 +46,14 @@ impl Table {
         assert!(capacity <= 1 << 30, "an index of 30 bits");
         let mut records = Vec::with_capacity(capacity);
         arch::commit(records.spare_capacity_mut());
-        Self { index: Index::new(2 * capacity), records, capacity, freed: NONE, len: 0 }
+        Self {
+            index: Index::new(2 * capacity),
+            records,
+            wide: LazyLines::zeroed(capacity),
+            capacity,
+            freed: NONE,
+            len: 0,
+        }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -89,6 +99,15 @@ impl Table {
         self.index.prefetch_both(hash);
     }
 
+    /// Second pass, for IPv6: fetches the addresses of the record that the candidate points to as well.
+    #[inline]
+    pub(super) fn prefetch_wide(&self, candidate: Candidate) {
+        let (index, _) = unpack(candidate.0.value());
+        if (index.0 as usize) < self.capacity {
+            arch::prefetch_read(self.wide.line(index.0 as usize));
+        }
+    }
+
     /// Third pass: what [`Self::find`] says now, and quickly where the candidate is it.
     #[inline(always)]
     pub(super) fn verify(
@@ -101,12 +120,17 @@ impl Table {
         if self.value_is(value, key) { Some(unpack(value)) } else { self.find(key, hash) }
     }
 
-    /// The record that the candidate points to, if it has `key`.
+    /// The record that the candidate points to, if it has `key` and needs nothing but to have its packets passed on.
     #[inline(always)]
-    pub(super) fn expect(&mut self, candidate: Candidate, key: &PackedKey) -> Option<(&mut Connection, Direction)> {
+    pub(super) fn expect<K: Family>(
+        &mut self,
+        candidate: Candidate,
+        key: &K,
+    ) -> Option<(&mut Record, &LazyLines, ConnectionIndex, Direction)> {
         let (index, direction) = unpack(candidate.0.value());
         let record = self.records.get_mut(index.0 as usize)?;
-        record.is(direction, key).then_some((record, direction))
+        let is_it = K::read(record, wide_of::<K>(&self.wide, index), direction) == *key && record.is_plain::<K>();
+        is_it.then_some((record, &self.wide, index, direction))
     }
 
     /// The connection with `key` in either direction, and which direction that is.
@@ -118,17 +142,39 @@ impl Table {
     /// Whether packets with `key` belong to connection `index`, in `direction`.
     #[inline(always)]
     pub(super) fn is(&self, index: ConnectionIndex, direction: Direction, key: &PackedKey) -> bool {
-        self.records.get(index.0 as usize).is_some_and(|record| record.is(direction, key))
+        // A vacant record has ports of 0, which no packet that is looked for has.
+        self.records
+            .get(index.0 as usize)
+            .is_some_and(|record| record.key(self.wide_line(record, index), direction) == *key)
+    }
+
+    /// The wide line of the record at `index`, which is `record`.
+    #[inline(always)]
+    fn wide_line(&self, record: &Record, index: ConnectionIndex) -> &Line {
+        if record.is_wide() { self.wide.line(index.0 as usize) } else { &NOT_WIDE }
+    }
+
+    /// The connection at `index`, or a vacant one.
+    #[inline(always)]
+    pub(super) fn connection(&self, index: ConnectionIndex) -> Connection {
+        let record = self.record(index);
+        Connection::of(record, self.wide_line(record, index))
+    }
+
+    /// The record at `index` to be changed, and the wide lines.
+    #[inline(always)]
+    pub(super) fn meet(&mut self, index: ConnectionIndex) -> (&mut Record, &LazyLines) {
+        (&mut self.records[index.0 as usize], &self.wide)
     }
 
     /// The record at `index`, vacant or not.
     #[inline(always)]
-    pub(super) fn record(&self, index: ConnectionIndex) -> &Connection {
+    pub(super) fn record(&self, index: ConnectionIndex) -> &Record {
         &self.records[index.0 as usize]
     }
 
     #[inline(always)]
-    pub(super) fn record_mut(&mut self, index: ConnectionIndex) -> &mut Connection {
+    pub(super) fn record_mut(&mut self, index: ConnectionIndex) -> &mut Record {
         &mut self.records[index.0 as usize]
     }
 
@@ -163,12 +209,16 @@ impl Table {
             }
             return Err(TableFull);
         }
+        let (record, wide) = connection.parts();
+        if record.is_wide() {
+            *self.wide.line_mut(index.0 as usize) = *wide;
+        }
         if self.freed == NONE {
-            self.records.push(connection);
+            self.records.push(*record);
         } else {
-            let record = &mut self.records[index.0 as usize];
-            self.freed = record.backend.0;
-            *record = connection;
+            let vacant = &mut self.records[index.0 as usize];
+            self.freed = vacant.backend.0;
+            *vacant = *record;
         }
         self.len += 1;
         Ok(index)
@@ -187,7 +237,8 @@ impl Table {
         if let Some(reply) = reply {
             remove(reply, Direction::Reply);
         }
-        let connection = std::mem::replace(&mut self.records[index.0 as usize], Connection::vacant(self.freed));
+        let connection = self.connection(index);
+        self.records[index.0 as usize] = Record::vacant(self.freed);
         debug_assert_ne!(connection.state(), State::Vacant);
         self.freed = index.0;
         self.len -= 1;
@@ -199,6 +250,12 @@ impl Table {
         let (index, direction) = unpack(value);
         self.is(index, direction, key)
     }
+}
+
+/// The line in which a record of this family has its addresses.
+#[inline(always)]
+fn wide_of<K: Family>(wide: &LazyLines, index: ConnectionIndex) -> &Line {
+    if K::PLAIN == 0 { &NOT_WIDE } else { wide.line(index.0 as usize) }
 }
 
 const fn pack(index: ConnectionIndex, direction: Direction) -> u32 {

@@ -17,7 +17,7 @@ static HASHER: LazyLock<FlowHasher> = LazyLock::new(|| FlowHasher::with_key((3, 
 
 fn connection(number: u32) -> Connection {
     let original = FlowKey {
-        src: (0x0a00_0000 + number).into(),
+        src: (0x0a00_0000 + number).to_be_bytes().into(),
         dst: [10, 0, 0, 10].into(),
         src_port: number as u16,
         dst_port: 8080,
@@ -25,7 +25,7 @@ fn connection(number: u32) -> Connection {
     };
     let reply = FlowKey {
         src: [10, 0, 0, 2].into(),
-        dst: (0x0b00_0000 + number).into(),
+        dst: (0x0b00_0000 + number).to_be_bytes().into(),
         src_port: 80,
         dst_port: number as u16,
         protocol: Protocol::Udp,

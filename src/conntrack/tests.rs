@@ -5,7 +5,7 @@ mod workers;
 use super::*;
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::flow::Protocol;
@@ -13,9 +13,9 @@ use crate::id::{BackendId, WorkerId};
 use crate::steering::Steering;
 use crate::wire::MacAddr;
 
-const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
-const OTHER_LOCAL: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 11);
-const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 10));
+const OTHER_LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));
+const BACKEND: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
 const START: Tick = Tick(u32::MAX - 100); // The clock wraps within the tests.
 const LINK: ClientLink = ClientLink::new(MacAddr([2, 0, 0, 0, 0, 1]), 0);
 
@@ -47,7 +47,7 @@ fn pool(protocol: Protocol) -> PoolKey {
 /// The key of client number `client`'s packets from `port`.
 fn key(protocol: Protocol, client: u32, port: u16) -> FlowKey {
     let dst_port = if protocol == Protocol::Icmp { 0 } else { 8080 };
-    FlowKey { src: (0x0b00_0000 + client).into(), dst: VIP, src_port: port, dst_port, protocol }
+    FlowKey { src: (0x0b00_0000 + client).to_be_bytes().into(), dst: VIP, src_port: port, dst_port, protocol }
 }
 
 fn opening<'a>(conntrack: &Conntrack, original: FlowKey, segment: Option<&'a Segment>) -> Opening<'a> {
@@ -368,10 +368,10 @@ fn timeouts_change_for_connections_that_exist() {
     let mut conntrack = worker(0, 1, 50);
     let index = open_unanswered(&mut conntrack, 1, 40_000).unwrap().index;
     let later = after(Duration::from_secs(30));
-    assert!(!conntrack.is_over(conntrack.connection(index), later));
+    assert!(!conntrack.is_over(conntrack.record(index), later));
     let timeouts = Timeouts { udp_unreplied: Duration::from_secs(20), ..Timeouts::default() };
     conntrack.adopt(&Arc::new(ReservedPorts::default()), &timeouts);
-    assert!(conntrack.is_over(conntrack.connection(index), later));
+    assert!(conntrack.is_over(conntrack.record(index), later));
 }
 
 #[test]
@@ -499,10 +499,10 @@ fn silent_connections_end_by_the_timeout_of_their_state() {
         let index = prepare(&mut conntrack);
         assert_eq!(conntrack.connection(index).state(), state);
         let last = after(Duration::from_secs(seconds));
-        assert!(!conntrack.is_over(conntrack.connection(index), last), "{state:?}");
+        assert!(!conntrack.is_over(conntrack.record(index), last), "{state:?}");
         assert_eq!(conntrack.sweep(last, 10, |_| panic!("{state:?} too early")), 0);
         let over = Tick(last.0.wrapping_add(1));
-        assert!(conntrack.is_over(conntrack.connection(index), over));
+        assert!(conntrack.is_over(conntrack.record(index), over));
         let mut ended = None;
         assert_eq!(conntrack.sweep(over, 10, |connection| ended = Some(*connection)), 1);
         assert_eq!(ended.unwrap().state(), state);

@@ -8,7 +8,7 @@
 //! The control thread alone changes what runs, one request after the other. A client that has gone away meanwhile misses its
 //! answer, and holds up nobody.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use tokio::sync::oneshot;
@@ -35,7 +35,7 @@ pub enum Request {
     /// That a VIP, or all of them if none is named, is announced or withdrawn.
     SetAnnounced {
         /// Which.
-        vip: Option<Ipv4Addr>,
+        vip: Option<IpAddr>,
         /// Whether it shall be announced.
         announced: bool,
     },
@@ -155,7 +155,7 @@ fn make(running: &mut Running, editor: &mut Editor, edit: &Edit, now: Instant) -
 
 fn set_announced(
     running: &mut Running,
-    vip: Option<Ipv4Addr>,
+    vip: Option<IpAddr>,
     announced: bool,
     now: Instant,
 ) -> Result<Answer, Refusal> {

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde_json::Value;
@@ -20,7 +20,7 @@ const RUNNING: &str = "configuration";
 /// A backend of a service, as people name it: its address, and its port where that is not enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct BackendName {
-    address: Ipv4Addr,
+    address: IpAddr,
     port: Option<u16>,
 }
 
@@ -165,7 +165,7 @@ impl EditError {
 /// Makes edits, and knows the weights of those that were drained.
 #[derive(Debug, Default)]
 pub struct Editor {
-    drained: HashMap<(String, Ipv4Addr, u16), u16>,
+    drained: HashMap<(String, IpAddr, u16), u16>,
 }
 
 impl Editor {

@@ -9,13 +9,13 @@
 //! a worker has connections of it, and takes no new ones.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::numbers::Numbers;
 use super::ramp::STEPS;
-use super::ways::{NextHops, Tunnels, asker_by_backend, interfaces, own_addresses, probe_source, routes};
+use super::ways::{NOBODY, NextHops, Tunnels, asker_by_backend, interfaces, own_addresses, probe_source, routes};
 use crate::config::{self, Config};
 use crate::counters::per_worker;
 use crate::id::{BackendId, ServiceId};
@@ -109,7 +109,7 @@ pub struct Publisher {
     /// For how long after its last connection somebody may remember a backend of each service.
     memories: HashMap<ServiceId, Duration>,
     /// Addresses that leat keeps silent about.
-    silent: HashSet<Ipv4Addr>,
+    silent: HashSet<IpAddr>,
 }
 
 /// What a schedule is made of: the same makes the same.
@@ -142,7 +142,7 @@ impl Publisher {
     }
 
     /// From now on leat keeps silent about these addresses.
-    pub fn set_silent(&mut self, silent: HashSet<Ipv4Addr>) {
+    pub fn set_silent(&mut self, silent: HashSet<IpAddr>) {
         self.silent = silent;
     }
 
@@ -209,8 +209,8 @@ impl Publisher {
         let asker = asker_by_backend(config);
         let silent = &self.silent;
         // Nobody is to learn from a question that such an address is here.
-        let asker = |backend: Ipv4Addr, service: &config::Service| {
-            Some(asker(backend, service)).filter(|asker| !silent.contains(asker)).unwrap_or(Ipv4Addr::UNSPECIFIED)
+        let asker = |backend: IpAddr, service: &config::Service| {
+            Some(asker(backend, service)).filter(|asker| !silent.contains(asker)).unwrap_or(NOBODY)
         };
         let (mut arrangements, mut memories) = (HashMap::new(), HashMap::new());
         for service in &config.services {
@@ -321,7 +321,7 @@ impl Publisher {
 }
 
 /// What makes a service the same, beside its local addresses.
-type ServiceKey = (Ipv4Addr, ServiceProtocol, u16, Mode);
+type ServiceKey = (IpAddr, ServiceProtocol, u16, Mode);
 
 /// The services that may go on, those that drain last.
 fn heirs(before: &Snapshot) -> HashMap<ServiceKey, Vec<ServiceId>> {
@@ -365,7 +365,7 @@ impl Succession<'_> {
         id: ServiceId,
         service: &config::Service,
         workers: usize,
-        asker: &impl Fn(Ipv4Addr, &config::Service) -> Ipv4Addr,
+        asker: &impl Fn(IpAddr, &config::Service) -> IpAddr,
     ) -> Vec<Member> {
         let known = self.before.service(id).into_iter().flat_map(Service::all_backends);
         let known = known.filter_map(|id| self.before.backend(id).map(|backend| (id, backend)));
@@ -446,7 +446,7 @@ fn neighbors(parts: &Parts) -> Vec<Arc<Neighbor>> {
 }
 
 /// All addresses that health checks leave from.
-fn probe_sources(config: &Config) -> Vec<Ipv4Addr> {
+fn probe_sources(config: &Config) -> Vec<IpAddr> {
     let backends = config.services.iter().flat_map(|service| service.backends.iter().map(move |it| (service, it)));
     let sources: BTreeSet<_> =
         backends.filter_map(|(service, backend)| probe_source(config, service, backend.address)).collect();

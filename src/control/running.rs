@@ -4,7 +4,7 @@
 //! wrong with the new one is found out before anything is touched.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -127,7 +127,7 @@ impl Running {
     /// As [`ApplyError`] says. Nothing has changed then.
     pub fn set_announced(
         &mut self,
-        vip: Option<Ipv4Addr>,
+        vip: Option<IpAddr>,
         is_announced: bool,
         now: Instant,
     ) -> Result<Option<bool>, ApplyError> {

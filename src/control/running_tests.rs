@@ -3,6 +3,7 @@ use crate::control::Mailbox;
 use crate::id::PortId;
 use crate::service::{Parts, Port};
 use crate::wire::MacAddr;
+use crate::wire::ip::Octets as _;
 
 const INTERFACE: &str = "[[interface]]\nport = \"one\"\naddresses = [\"10.0.0.254/24\"]\n";
 

@@ -1,14 +1,14 @@
 //! Which VIPs leat answers for. One that is withdrawn is another's for now: so two instances can be a pair.
 
 use std::collections::{BTreeSet, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::config::Config;
 
 /// The VIPs that are withdrawn.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vips {
-    withdrawn: BTreeSet<Ipv4Addr>,
+    withdrawn: BTreeSet<IpAddr>,
 }
 
 impl Vips {
@@ -23,12 +23,12 @@ impl Vips {
     pub fn after_reload(&self, before: &Config, after: &Config) -> Self {
         let (old, new) = (vips(before), vips(after));
         let is_standby = if old.is_empty() { after.standby } else { old.is_subset(&self.withdrawn) };
-        let stays = |vip: &&Ipv4Addr| if old.contains(vip) { self.withdrawn.contains(vip) } else { is_standby };
+        let stays = |vip: &&IpAddr| if old.contains(vip) { self.withdrawn.contains(vip) } else { is_standby };
         Self { withdrawn: new.iter().filter(stays).copied().collect() }
     }
 
     /// With `vip`, or all of `config` if there is none, announced or withdrawn; nothing if there is no such VIP.
-    pub fn with(&self, config: &Config, vip: Option<Ipv4Addr>, is_announced: bool) -> Option<Self> {
+    pub fn with(&self, config: &Config, vip: Option<IpAddr>, is_announced: bool) -> Option<Self> {
         let all = vips(config);
         let meant = match vip {
             None => all,
@@ -43,7 +43,7 @@ impl Vips {
 
     /// The addresses that leat keeps silent about: the VIPs that are withdrawn, and the local addresses of services that have
     /// no other. Own addresses are not among them.
-    pub fn silent(&self, config: &Config) -> HashSet<Ipv4Addr> {
+    pub fn silent(&self, config: &Config) -> HashSet<IpAddr> {
         let (mut silent, mut used) = (HashSet::new(), HashSet::new());
         for service in &config.services {
             let addresses = service.local_addresses.iter().copied().chain([service.vip]);
@@ -61,13 +61,14 @@ impl Vips {
 }
 
 /// All VIPs.
-fn vips(config: &Config) -> BTreeSet<Ipv4Addr> {
+fn vips(config: &Config) -> BTreeSet<IpAddr> {
     config.services.iter().map(|service| service.vip).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::ip::Octets as _;
     use crate::config::file;
 
     fn config(standby: bool, services: &[(u8, u8)]) -> Config {

@@ -1,7 +1,7 @@
 //! Looks at the counters once in a while and says what an operator should hear about. Workers never log.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::Line;
@@ -35,7 +35,7 @@ const NOTABLE: &[DropReason] = &[
 #[derive(Debug, Default)]
 pub struct Watch {
     drops: HashMap<&'static str, (u64, Instant)>,
-    neighbors: HashMap<Ipv4Addr, Known>,
+    neighbors: HashMap<IpAddr, Known>,
     /// By port, whether its link was up.
     links: HashMap<u16, bool>,
 }
@@ -100,7 +100,7 @@ impl Watch {
     }
 
     /// What is new about the next hop at `address`: where it is, where it is now, or that it does not answer.
-    fn news_of(&mut self, address: Ipv4Addr, hop: Option<Hop>, now: Instant) -> Option<Line> {
+    fn news_of(&mut self, address: IpAddr, hop: Option<Hop>, now: Instant) -> Option<Line> {
         let known = self.neighbors.entry(address).or_insert(Known::NothingSince(now));
         let (next, level, text) = match (*known, hop) {
             (Known::At(before), Some(hop)) if before == hop => return None,

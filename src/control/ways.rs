@@ -2,10 +2,10 @@
 //! interfaces. What was there before and is still needed stays the same, with all that is known of it.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::PublishError;
 use crate::config::{self, Config, HealthKind, PortName};
@@ -14,15 +14,18 @@ use crate::neighbor::{Hop, Neighbor};
 use crate::service::{Encapsulation, Forwarding, OwnAddress, PathMtu, Port, Route, Snapshot, Vlan};
 use crate::wire::MacAddr;
 
+/// In nobody's name, in either version.
+pub(super) const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
 /// In whose name a backend is asked for by ARP where leat has no own address near it: the service's local address or VIP.
 /// One that holds a VIP itself, for a one-way service, would not answer that address, and is asked in nobody's name
 /// (0.0.0.0, as RFC 5227 §2.1.1 has it).
-pub(super) fn asker_by_backend(config: &Config) -> impl Fn(Ipv4Addr, &config::Service) -> Ipv4Addr {
+pub(super) fn asker_by_backend(config: &Config) -> impl Fn(IpAddr, &config::Service) -> IpAddr {
     let one_way = config.services.iter().filter(|service| service.mode.is_one_way());
     let holders: HashSet<_> = one_way.flat_map(|service| &service.backends).map(|backend| backend.address).collect();
     move |backend, service| {
         if holders.contains(&backend) {
-            return Ipv4Addr::UNSPECIFIED;
+            return NOBODY;
         }
         service.local_addresses.first().copied().unwrap_or(service.vip)
     }
@@ -123,12 +126,12 @@ pub(super) fn routes(interfaces: &[(&config::Interface, PortId)], hops: &mut Nex
     let mut routes = Vec::new();
     for (interface, port) in interfaces {
         for net in &interface.addresses {
-            routes.push(Route { network: net.network(), prefix_len: net.prefix_len(), via: None });
+            routes.push(Route { network: net.trunc(), via: None });
         }
-        let gateway = interface.gateway.map(|via| (Ipv4Net::default(), via));
+        let gateway = interface.gateway.map(|via| (config::value::everywhere(via), via));
         for (to, via) in interface.routes.iter().map(|route| (route.to, route.via)).chain(gateway) {
             let via = Some(hops.router(interface, *port, via));
-            routes.push(Route { network: to.network(), prefix_len: to.prefix_len(), via });
+            routes.push(Route { network: to, via });
         }
     }
     routes
@@ -136,25 +139,25 @@ pub(super) fn routes(interfaces: &[(&config::Interface, PortId)], hops: &mut Nex
 
 /// Where health checks of a backend of `service` at `destination` leave from: an own address as [`source`] would
 /// choose it, or the VIP where there is none. None where the checks are by ARP, or there are none.
-pub(super) fn probe_source(config: &Config, service: &config::Service, destination: Ipv4Addr) -> Option<Ipv4Addr> {
+pub(super) fn probe_source(config: &Config, service: &config::Service, destination: IpAddr) -> Option<IpAddr> {
     let health = service.health.as_ref().filter(|health| health.kind != HealthKind::Arp);
     health.map(|_| source(config, destination).unwrap_or(service.vip))
 }
 
 /// An own address to send from: one in the same prefix as `destination`, or any that is no VIP of a one-way service.
-fn source(config: &Config, destination: Ipv4Addr) -> Option<Ipv4Addr> {
+fn source(config: &Config, destination: IpAddr) -> Option<IpAddr> {
     let Config { addresses, interfaces, services, .. } = config;
     let own = || interfaces.iter().flat_map(|interface| &interface.addresses).chain(addresses);
     let is_vip = |address| services.iter().any(|service| service.mode.is_one_way() && service.vip == address);
     let usable = || own().filter(|net| !is_vip(net.addr()));
     let near = usable().find(|net| net.contains(&destination));
-    near.or_else(|| usable().next()).map(Ipv4Net::addr)
+    near.or_else(|| usable().find(|net| net.addr().is_ipv4() == destination.is_ipv4())).map(IpNet::addr)
 }
 
 /// Makes the way to each backend of a tunnel.
 pub(super) struct Tunnels<'a> {
     config: &'a Config,
-    path_mtus: HashMap<Ipv4Addr, Arc<PathMtu>>,
+    path_mtus: HashMap<IpAddr, Arc<PathMtu>>,
 }
 
 impl<'a> Tunnels<'a> {
@@ -168,20 +171,20 @@ impl<'a> Tunnels<'a> {
     }
 
     /// What is done to packets of `service` on their way to the backend at `destination`.
-    pub(super) fn towards(&mut self, destination: Ipv4Addr, service: &config::Service) -> Forwarding {
+    pub(super) fn towards(&mut self, destination: IpAddr, service: &config::Service) -> Forwarding {
         if service.mode.translates() {
             return Forwarding::Translate;
         }
         let Some(tunnel) = service.tunnel else { return Forwarding::Direct };
         let path_mtu = Arc::clone(self.path_mtus.entry(destination).or_default());
         // A checked configuration has one.
-        let source = source(self.config, destination).unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let source = source(self.config, destination).unwrap_or(NOBODY);
         Forwarding::Encapsulate(Encapsulation { source, destination, tunnel, path_mtu })
     }
 }
 
 /// What tells two neighbours apart: where they are looked for, and an Ethernet address that was configured.
-type NeighborKey = (Ipv4Addr, Option<PortId>, Option<MacAddr>);
+type NeighborKey = (IpAddr, Option<PortId>, Option<MacAddr>);
 
 /// Makes each next hop once.
 pub(super) struct NextHops<'a> {
@@ -191,7 +194,7 @@ pub(super) struct NextHops<'a> {
     workers: usize,
     known: HashMap<NeighborKey, Arc<Neighbor>>,
     /// In whose name each is to be asked for: whoever needs it first says so.
-    askers: HashMap<NeighborKey, Ipv4Addr>,
+    askers: HashMap<NeighborKey, IpAddr>,
 }
 
 impl<'a> NextHops<'a> {
@@ -221,7 +224,7 @@ impl<'a> NextHops<'a> {
     }
 
     /// The next hop to a backend at `address`. Where leat has no address on the way, it asks in the name of `local`.
-    pub(super) fn towards(&mut self, address: Ipv4Addr, mac: Option<MacAddr>, local: Ipv4Addr) -> Arc<Neighbor> {
+    pub(super) fn towards(&mut self, address: IpAddr, mac: Option<MacAddr>, local: IpAddr) -> Arc<Neighbor> {
         let covering = |(interface, port): &(&config::Interface, PortId)| {
             let net = interface.addresses.iter().find(|net| net.contains(&address))?;
             Some((net.addr(), *port))
@@ -239,17 +242,17 @@ impl<'a> NextHops<'a> {
         if let Some((interface, port, via)) = self.way_to(address) {
             return self.router(interface, port, via);
         }
-        let own = self.config.addresses.iter().find(|net| net.contains(&address)).map_or(local, Ipv4Net::addr);
+        let own = self.config.addresses.iter().find(|net| net.contains(&address)).map_or(local, IpNet::addr);
         self.asked(address, own, None)
     }
 
     /// The router `via`, which lies in one of the interface's own prefixes.
-    fn router(&mut self, interface: &config::Interface, port: PortId, via: Ipv4Addr) -> Arc<Neighbor> {
-        let asker = interface.addresses.iter().find(|net| net.contains(&via)).map_or(via, Ipv4Net::addr);
+    fn router(&mut self, interface: &config::Interface, port: PortId, via: IpAddr) -> Arc<Neighbor> {
+        let asker = interface.addresses.iter().find(|net| net.contains(&via)).map_or(via, IpNet::addr);
         self.asked(via, asker, Some(port))
     }
 
-    fn asked(&mut self, address: Ipv4Addr, asker: Ipv4Addr, port: Option<PortId>) -> Arc<Neighbor> {
+    fn asked(&mut self, address: IpAddr, asker: IpAddr, port: Option<PortId>) -> Arc<Neighbor> {
         let (workers, key) = (self.workers, (address, port, None));
         self.askers.entry(key).or_insert(asker);
         let make = || Arc::new(Neighbor::new(address, asker, port, workers));
@@ -257,9 +260,9 @@ impl<'a> NextHops<'a> {
     }
 
     /// The best configured way to `address`: the longest prefix, a gateway last.
-    fn way_to(&self, address: Ipv4Addr) -> Option<(&'a config::Interface, PortId, Ipv4Addr)> {
+    fn way_to(&self, address: IpAddr) -> Option<(&'a config::Interface, PortId, IpAddr)> {
         let ways = self.interfaces.iter().flat_map(|(interface, port)| {
-            let gateway = interface.gateway.map(|via| (0, via));
+            let gateway = interface.gateway.filter(|via| via.is_ipv4() == address.is_ipv4()).map(|via| (0, via));
             let routes = interface.routes.iter().filter(|route| route.to.contains(&address));
             let routes = routes.map(|route| (route.to.prefix_len(), route.via));
             routes.chain(gateway).map(|(len, via)| (len, (*interface, *port, via)))

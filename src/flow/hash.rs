@@ -5,11 +5,11 @@
 //! fast short-input PRF", 2012), which costs several times as much.
 
 use std::hash::Hasher;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
 
-use super::{FlowKey, PackedKey};
+use super::{FlowKey, Packed, PackedKey};
 use crate::arch::AesHash;
 
 /// A keyed hash over flow keys. Every lcore of a process has the same key, so they agree on which lcore owns a flow.
@@ -34,7 +34,7 @@ impl FlowHasher {
 
     /// A hasher with a chosen key, for tests that must repeat.
     pub fn with_key(key: (u64, u64)) -> Self {
-        let derived = |number| sip(key, [number, 0]);
+        let derived = |number| sip(key, &[[number, 0]]);
         let keys = [0, 2, 4, 6, 8].map(|number| [derived(number), derived(number + 1)]);
         Self(AesHash::new(keys).map_or(Way::Sip { key }, Way::Aes))
     }
@@ -54,42 +54,52 @@ impl FlowHasher {
     /// The hash of `key`, as [`Self::hash`] has it.
     #[inline]
     pub fn hash_packed(&self, key: &PackedKey) -> u64 {
-        self.hash_block(key.words())
+        match key {
+            PackedKey::V4(key) => self.hash_blocks(&key.blocks()),
+            PackedKey::V6(key) => self.hash_blocks(&key.blocks()),
+        }
     }
 
     /// Puts the hash of each key into its place: many at once take much less time than one by one.
     #[inline]
-    pub fn hash_each<'a>(&self, items: impl Iterator<Item = (&'a mut u64, &'a PackedKey)>) {
-        let items = items.map(|(place, key)| (place, key.words()));
+    pub fn hash_each<'a, K: Packed + 'a>(&self, items: impl Iterator<Item = (&'a mut u64, &'a K)>) {
+        let items = items.map(|(place, key)| (place, key.blocks()));
         match &self.0 {
             Way::Aes(aes) => aes.hash_each(items),
-            Way::Sip { key } => items.for_each(|(place, block)| *place = sip(*key, block)),
+            Way::Sip { key } => items.for_each(|(place, blocks)| *place = sip(*key, blocks.as_ref())),
         }
     }
 
     /// The hash of an address alone, for what belongs to a client and not to one of its flows.
     #[inline]
-    pub fn hash_address(&self, address: Ipv4Addr) -> u64 {
-        self.hash_block([u64::from(address.to_bits()), ADDRESS_ALONE])
+    pub fn hash_address(&self, address: IpAddr) -> u64 {
+        match address {
+            IpAddr::V4(address) => self.hash_blocks(&[[u64::from(address.to_bits()), ADDRESS_ALONE]]),
+            IpAddr::V6(address) => {
+                let bits = address.to_bits();
+                self.hash_blocks(&[[(bits >> 64) as u64, bits as u64], [0, ADDRESS_ALONE]])
+            }
+        }
     }
 
     #[inline]
-    fn hash_block(&self, block: [u64; 2]) -> u64 {
+    fn hash_blocks(&self, blocks: &[[u64; 2]]) -> u64 {
         match &self.0 {
-            Way::Aes(aes) => aes.hash(block),
-            Way::Sip { key } => sip(*key, block),
+            Way::Aes(aes) => aes.hash(blocks),
+            Way::Sip { key } => sip(*key, blocks),
         }
     }
 }
 
-/// The second word for an address alone. No flow has it: the protocol in its upper half would be 0.
+/// The last word for an address alone. No flow has it: its protocol would be 0.
 const ADDRESS_ALONE: u64 = 0;
 
 #[inline]
-fn sip(key: (u64, u64), [first, second]: [u64; 2]) -> u64 {
+fn sip(key: (u64, u64), blocks: &[[u64; 2]]) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(key.0, key.1);
-    hasher.write_u64(first);
-    hasher.write_u64(second);
+    for word in blocks.as_flattened() {
+        hasher.write_u64(*word);
+    }
     hasher.finish()
 }
 
@@ -127,6 +137,20 @@ mod tests {
             for other in others {
                 assert_ne!(hasher.hash(&base), hasher.hash(&other), "{other}");
             }
+            let address = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]);
+            let base = FlowKey { src: address(1), dst: address(10), ..base };
+            let others = [
+                FlowKey { src: [0x2001, 0xdb9, 0, 0, 0, 0, 0, 1].into(), ..base },
+                FlowKey { src: address(2), ..base },
+                FlowKey { dst: address(11), ..base },
+                FlowKey { src_port: 1001, ..base },
+                FlowKey { protocol: Protocol::Udp, ..base },
+                base.reversed(),
+            ];
+            for other in others {
+                assert_ne!(hasher.hash(&base), hasher.hash(&other), "{other}");
+            }
+            assert_ne!(hasher.hash_address(address(1)), hasher.hash_address(address(2)));
         }
     }
 
@@ -139,10 +163,15 @@ mod tests {
     #[test]
     fn many_at_once_hash_like_one_by_one() {
         for hasher in both() {
-            let keys: Vec<_> = (1..200).map(|port| key(port).pack()).collect();
+            let keys: Vec<_> = (1..200).map(key).collect();
+            let packed = keys.iter().map(|key| match key.pack() {
+                PackedKey::V4(key) => key,
+                PackedKey::V6(_) => panic!(),
+            });
+            let packed: Vec<_> = packed.collect();
             let mut hashes = vec![0; keys.len()];
-            hasher.hash_each(hashes.iter_mut().zip(&keys));
-            assert_eq!(hashes, keys.iter().map(|key| hasher.hash(&key.unpack())).collect::<Vec<_>>());
+            hasher.hash_each(hashes.iter_mut().zip(&packed));
+            assert_eq!(hashes, keys.iter().map(|key| hasher.hash(key)).collect::<Vec<_>>());
         }
     }
 

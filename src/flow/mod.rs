@@ -7,19 +7,19 @@ mod toeplitz;
 
 pub use hash::FlowHasher;
 pub use linear::Linear;
-pub use packed::PackedKey;
+pub use packed::{Addresses6, Packed, PackedKey, PackedKey4, PackedKey6};
 #[cfg(test)]
 pub(crate) use toeplitz::known;
 pub use toeplitz::{Toeplitz, ToeplitzKey};
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The protocols that leat balances, with their IANA numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Protocol {
-    /// ICMP echo: the identifier stands where TCP and UDP have their ports (RFC 5508 §3.1).
+    /// ICMP echo, or in IPv6 ICMPv6 echo: the identifier stands where TCP and UDP have their ports (RFC 5508 §3.1).
     Icmp = 1,
     /// RFC 9293.
     Tcp = 6,
@@ -27,10 +27,21 @@ pub enum Protocol {
     Udp = 17,
 }
 
+/// ICMPv6's number (RFC 4443 §1).
+pub const ICMPV6: u8 = 58;
+
 impl Protocol {
     /// The number in the IPv4 header's protocol field.
     pub const fn number(self) -> u8 {
         self as u8
+    }
+
+    /// The number before its header in an IPv6 packet.
+    pub const fn next_header(self) -> u8 {
+        match self {
+            Self::Icmp => ICMPV6,
+            Self::Tcp | Self::Udp => self as u8,
+        }
     }
 }
 
@@ -44,16 +55,16 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// The 5-tuple of one packet. Ports are in host byte order.
+/// The 5-tuple of one packet. Ports are in host byte order, and both addresses are of one family.
 ///
 /// For ICMP echo the identifier is the port of the side that asks, and the other side's port is 0: a request has it
 /// in `src_port`, a reply in `dst_port`, so that a reply's key is the request's, reversed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowKey {
     /// Source address.
-    pub src: Ipv4Addr,
+    pub src: IpAddr,
     /// Destination address.
-    pub dst: Ipv4Addr,
+    pub dst: IpAddr,
     /// Source port, or the identifier of an ICMP echo request.
     pub src_port: u16,
     /// Destination port, or the identifier of an ICMP echo reply.
@@ -71,23 +82,24 @@ impl FlowKey {
 
 /// An address with a port in host byte order, as people write it: without a port that is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Endpoint(pub Ipv4Addr, pub u16);
+pub struct Endpoint(pub IpAddr, pub u16);
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.1 {
-            0 => self.0.fmt(f),
-            port => write!(f, "{}:{port}", self.0),
+        match (self.0, self.1) {
+            (address, 0) => address.fmt(f),
+            (IpAddr::V4(address), port) => write!(f, "{address}:{port}"),
+            (IpAddr::V6(address), port) => write!(f, "[{address}]:{port}"),
         }
     }
 }
 
 impl fmt::Display for FlowKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { src, dst, src_port, dst_port, protocol } = self;
+        let Self { src, dst, src_port, dst_port, protocol } = *self;
         match protocol {
             Protocol::Icmp => write!(f, "icmp {src} > {dst} id {}", src_port.max(dst_port)),
-            _ => write!(f, "{protocol} {src}:{src_port} > {dst}:{dst_port}"),
+            _ => write!(f, "{protocol} {} > {}", SocketAddr::new(src, src_port), SocketAddr::new(dst, dst_port)),
         }
     }
 }

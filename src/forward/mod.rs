@@ -19,24 +19,28 @@ pub use mss::clamp as clamp_mss;
 pub use proxy_protocol::{LONGEST_PROXY_HEADER, proxy_header};
 pub use quote::{quoted, translate_error};
 pub use reset::reset;
-pub use segment::{CLIENT_ADDRESS_LEN, LONGEST_SEGMENT, Segment, add_client_address};
+pub use segment::{LONGEST_SEGMENT, Segment, add_client_address, client_address_len};
 pub use shift::{Shift, lower_mss, rescale, shift, timestamps};
-pub use tunnel::{IPIP, NoRoom, encapsulate};
+pub use tunnel::{IPIP, IPV6, NoRoom, encapsulate};
 
-use crate::flow::{PackedKey, Protocol};
+use crate::flow::{PackedKey, PackedKey4, PackedKey6, Protocol};
 use crate::neighbor::Hop;
-use crate::wire::{MacAddr, ethernet, icmp, ipv4, tcp, udp};
+use crate::wire::checksum::Delta;
+use crate::wire::{MacAddr, ethernet, icmp, ipv4, ipv6, tcp, udp};
 
-/// Gives the IPv4 packet in `frame` the addresses and ports of `to`, one hop less to live, and checksums adjusted for
-/// just that (RFC 1624). `transport` is where the transport header starts in the frame.
+/// Gives the packet in `frame` the addresses and ports of `to`, which are of its version, one hop less to live, and checksums
+/// adjusted for just that (RFC 1624). `transport` is where the transport header starts in the frame.
 ///
 /// The frame was parsed before: a header that is not there is left alone.
 #[inline(always)]
 pub fn translate(frame: &mut [u8], transport: usize, to: &PackedKey) {
-    // Nearly every header is where it is without options. Where that is known, no check of a length is left.
-    match frame.first_chunk_mut() {
-        Some(headers) if transport == ethernet::HEADER_LEN + ipv4::HEADER_LEN => translate_plain(headers, to),
-        _ => translate_anywhere(frame, transport, to),
+    match (to, frame.first_chunk_mut()) {
+        // Nearly every header is where it is without options. Where that is known, no check of a length is left.
+        (PackedKey::V4(to), Some(headers)) if transport == ethernet::HEADER_LEN + ipv4::HEADER_LEN => {
+            translate_plain(headers, to);
+        }
+        (PackedKey::V4(to), _) => translate_anywhere(frame, transport, to),
+        (PackedKey::V6(to), _) => translate_v6(frame, transport, to),
     }
 }
 
@@ -45,36 +49,55 @@ pub const PLAIN_HEADERS: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN + tcp::
 
 /// What [`translate`] does, to such headers.
 #[inline(always)]
-pub fn translate_plain(headers: &mut [u8; PLAIN_HEADERS], to: &PackedKey) {
+pub fn translate_plain(headers: &mut [u8; PLAIN_HEADERS], to: &PackedKey4) {
     translate_at(headers, ethernet::HEADER_LEN + ipv4::HEADER_LEN, to);
 }
 
 #[cold]
-fn translate_anywhere(frame: &mut [u8], transport: usize, to: &PackedKey) {
+fn translate_anywhere(frame: &mut [u8], transport: usize, to: &PackedKey4) {
     translate_at(frame, transport, to);
 }
 
 #[inline(always)]
-fn translate_at(frame: &mut [u8], transport: usize, to: &PackedKey) {
+fn translate_at(frame: &mut [u8], transport: usize, to: &PackedKey4) {
     let Some((head, message)) = frame.split_at_mut_checked(transport) else { return };
     let Some(mut ip) = head.get_mut(ethernet::HEADER_LEN..).and_then(ipv4::HeaderMut::new) else { return };
     let addresses = ip.forward(to.addresses());
     match to.protocol() {
+        // ICMP's checksum is over no pseudo-header.
+        Protocol::Icmp => translate_transport(message, to.protocol(), to.ports(), Delta::NONE),
+        protocol => translate_transport(message, protocol, to.ports(), addresses),
+    }
+}
+
+/// What [`translate`] does to an IPv6 packet.
+#[inline(always)]
+pub fn translate_v6(frame: &mut [u8], transport: usize, to: &PackedKey6) {
+    let Some((head, message)) = frame.split_at_mut_checked(transport) else { return };
+    let Some(mut ip) = head.get_mut(ethernet::HEADER_LEN..).and_then(ipv6::HeaderMut::new) else { return };
+    let addresses = ip.forward(to.addresses());
+    translate_transport(message, to.protocol(), to.ports(), addresses);
+}
+
+/// Gives the message its ports, as they lie in memory, and adjusts its checksum for them and for `addresses`.
+#[inline(always)]
+fn translate_transport(message: &mut [u8], protocol: Protocol, ports: u32, addresses: Delta) {
+    match protocol {
         Protocol::Tcp => {
             if let Some(mut header) = tcp::HeaderMut::new(message) {
-                header.forward(to.ports(), addresses);
+                header.forward(ports, addresses);
             }
         }
         Protocol::Udp => {
             if let Some(mut header) = udp::HeaderMut::new(message) {
-                header.forward(to.ports(), addresses);
+                header.forward(ports, addresses);
             }
         }
         Protocol::Icmp => {
             if let Some(mut header) = icmp::HeaderMut::new(message) {
                 // One of the two is the identifier, and the other is 0.
-                let key = to.unpack();
-                header.set_identifier(key.src_port | key.dst_port);
+                let [a, b, c, d] = ports.to_ne_bytes();
+                header.forward(u16::from_be_bytes([a | c, b | d]), addresses);
             }
         }
     }
@@ -108,12 +131,13 @@ pub(crate) mod judge {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::IpAddr;
 
     use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::ip::Octets as _;
     use crate::flow::FlowKey;
 
     fn frame(protocol: Protocol, from: &FlowKey, payload: &[u8]) -> Vec<u8> {
@@ -149,8 +173,8 @@ mod tests {
     fn keys(protocol: Protocol) -> impl Strategy<Value = FlowKey> {
         (any::<[u8; 4]>(), any::<[u8; 4]>(), any::<u16>(), any::<u16>()).prop_map(
             move |(src, dst, src_port, dst_port)| FlowKey {
-                src: Ipv4Addr::from(src),
-                dst: Ipv4Addr::from(dst),
+                src: IpAddr::from(src),
+                dst: IpAddr::from(dst),
                 src_port,
                 dst_port: if protocol == Protocol::Icmp { 0 } else { dst_port },
                 protocol,

@@ -2,40 +2,59 @@
 //! (Willy Tarreau, "The PROXY protocol, versions 1 & 2", 2020).
 
 use std::io::Write as _;
+use std::net::IpAddr;
 
 use crate::flow::FlowKey;
 use crate::service::ProxyVersion;
 
-/// The longest header: version 1, both addresses and ports of full length.
-pub const LONGEST_PROXY_HEADER: usize = 64;
+/// The longest header: version 1 has at most 107 bytes.
+pub const LONGEST_PROXY_HEADER: usize = 108;
 
 /// What version 2 begins with.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Version 2, a connection of another's.
 const PROXY: u8 = 0x21;
-/// TCP over IPv4.
+/// TCP over IPv4, and over IPv6.
 const TCP_IPV4: u8 = 0x11;
-/// Both addresses and ports of IPv4.
+const TCP_IPV6: u8 = 0x21;
+/// Both addresses and ports of IPv4, and of IPv6.
 const ADDRESSES_LEN: u16 = 12;
+const ADDRESSES_LEN_IPV6: u16 = 36;
 
 /// Writes the header for the client's connection `original`, and returns its length.
 pub fn proxy_header(version: ProxyVersion, original: &FlowKey, into: &mut [u8; LONGEST_PROXY_HEADER]) -> usize {
     let FlowKey { src, dst, src_port, dst_port, .. } = original;
     let mut rest = &mut into[..];
-    // What is written fits: it is at most 58 bytes long.
+    // What is written fits.
     let _ = match version {
-        ProxyVersion::V1 => write!(rest, "PROXY TCP4 {src} {dst} {src_port} {dst_port}\r\n"),
+        ProxyVersion::V1 => {
+            let family = if src.is_ipv4() { 4 } else { 6 };
+            write!(rest, "PROXY TCP{family} {src} {dst} {src_port} {dst_port}\r\n")
+        }
         ProxyVersion::V2 => rest
             .write_all(&SIGNATURE)
-            .and_then(|()| rest.write_all(&[PROXY, TCP_IPV4]))
-            .and_then(|()| rest.write_all(&ADDRESSES_LEN.to_be_bytes()))
-            .and_then(|()| rest.write_all(&src.octets()))
-            .and_then(|()| rest.write_all(&dst.octets()))
+            .and_then(|()| match (src, dst) {
+                (IpAddr::V4(src), IpAddr::V4(dst)) => rest
+                    .write_all(&[PROXY, TCP_IPV4])
+                    .and_then(|()| rest.write_all(&ADDRESSES_LEN.to_be_bytes()))
+                    .and_then(|()| rest.write_all([src.octets(), dst.octets()].as_flattened())),
+                (src, dst) => rest
+                    .write_all(&[PROXY, TCP_IPV6])
+                    .and_then(|()| rest.write_all(&ADDRESSES_LEN_IPV6.to_be_bytes()))
+                    .and_then(|()| rest.write_all([octets(*src), octets(*dst)].as_flattened())),
+            })
             .and_then(|()| rest.write_all(&src_port.to_be_bytes()))
             .and_then(|()| rest.write_all(&dst_port.to_be_bytes())),
     };
     let left = rest.len();
     LONGEST_PROXY_HEADER - left
+}
+
+const fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
 }
 
 #[cfg(test)]

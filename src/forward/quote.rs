@@ -2,11 +2,11 @@
 //! carried. The error goes the opposite way of that packet, through the same rewriting backwards, the quote included
 //! (RFC 5508 §4).
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::flow::{FlowKey, PackedKey, Protocol};
 use crate::wire::checksum::Delta;
-use crate::wire::{ethernet, icmp, ipv4};
+use crate::wire::{ethernet, icmp, icmpv6, ip, ipv4, ipv6};
 
 /// Where TCP has its checksum: a quote need not reach so far.
 const TCP_CHECKSUM: usize = 16;
@@ -16,30 +16,52 @@ const UDP_CHECKSUM: usize = 6;
 const ICMP_CHECKSUM: usize = 2;
 const ECHO_IDENTIFIER: usize = 4;
 
-/// The 5-tuple of the packet that the ICMP error `message` is about. `None` when it quotes too little, a fragment that is not
-/// the first, or what is neither TCP, UDP nor an echo: there are no errors about errors (RFC 1122 §3.2.2).
+/// The 5-tuple of the packet that the ICMP or ICMPv6 error `message` is about. `None` when it quotes too little, a fragment that is not
+/// the first, or what is neither TCP, UDP nor an echo: there are no errors about errors (RFC 1122 §3.2.2, RFC 4443 §2.4).
 pub fn quoted(message: &[u8]) -> Option<FlowKey> {
-    let (ip, transport) = split(message)?;
-    let (protocol, src_port, dst_port) = match ip.protocol() {
-        6 => (Protocol::Tcp, word(transport, 0)?, word(transport, 2)?),
-        17 => (Protocol::Udp, word(transport, 0)?, word(transport, 2)?),
-        icmp::PROTOCOL => match *transport.first()? {
-            icmp::ECHO_REQUEST => (Protocol::Icmp, word(transport, ECHO_IDENTIFIER)?, 0),
-            icmp::ECHO_REPLY => (Protocol::Icmp, 0, word(transport, ECHO_IDENTIFIER)?),
+    let Quote { ip, protocol, at } = Quote::of(message)?;
+    let transport = message.get(icmp::HEADER_LEN + at..)?;
+    let (src_port, dst_port) = match protocol {
+        Protocol::Tcp | Protocol::Udp => (word(transport, 0)?, word(transport, 2)?),
+        Protocol::Icmp => match *transport.first()? {
+            icmp::ECHO_REQUEST | icmpv6::ECHO_REQUEST => (word(transport, ECHO_IDENTIFIER)?, 0),
+            icmp::ECHO_REPLY | icmpv6::ECHO_REPLY => (0, word(transport, ECHO_IDENTIFIER)?),
             _ => return None,
         },
-        _ => return None,
     };
     Some(FlowKey { src: ip.source(), dst: ip.destination(), src_port, dst_port, protocol })
 }
 
-/// The quoted IPv4 header, and what is quoted of its payload, 8 bytes or more.
-fn split(message: &[u8]) -> Option<(ipv4::Header<'_>, &[u8])> {
-    let packet = message.get(icmp::HEADER_LEN..)?;
-    let ip = ipv4::Header::new(packet)?;
-    let transport = packet.get(ip.header_len()..)?;
-    let is_readable = ip.version() == 4 && ip.header_len() >= ipv4::HEADER_LEN && !ip.is_later_fragment();
-    (is_readable && transport.len() >= 8).then_some((ip, transport))
+/// A quoted packet that can be read.
+struct Quote<'a> {
+    ip: ip::Header<'a>,
+    protocol: Protocol,
+    /// Where the transport header starts in it; 8 bytes of that are there.
+    at: usize,
+}
+
+impl<'a> Quote<'a> {
+    fn of(message: &'a [u8]) -> Option<Self> {
+        let packet = message.get(icmp::HEADER_LEN..)?;
+        let header = ip::Header::new(packet)?;
+        let (number, at) = match header {
+            ip::Header::V4(ip) if ip.header_len() >= ipv4::HEADER_LEN && !ip.is_later_fragment() => {
+                (ip.protocol(), ip.header_len())
+            }
+            ip::Header::V6(_) => {
+                let upper = ipv6::upper(packet).ok().filter(|upper| !upper.is_fragment)?;
+                (upper.protocol, upper.at)
+            }
+            ip::Header::V4(_) => return None,
+        };
+        let protocol = match (number, header) {
+            (6, _) => Protocol::Tcp,
+            (17, _) => Protocol::Udp,
+            (icmp::PROTOCOL, ip::Header::V4(_)) | (icmpv6::PROTOCOL, ip::Header::V6(_)) => Protocol::Icmp,
+            _ => return None,
+        };
+        (packet.len() >= at + 8).then_some(Self { ip: header, protocol, at })
+    }
 }
 
 /// Passes on the ICMP error at `message` of `frame`, as if it were about a packet with the 5-tuple `about`: it goes to the sender
@@ -47,33 +69,48 @@ fn split(message: &[u8]) -> Option<(ipv4::Header<'_>, &[u8])> {
 /// wrong as it was; so does the error's own. The sequence number of a quoted TCP segment, by which its sender knows it again
 /// (RFC 5927 §4.1), becomes what `recount` makes of it.
 ///
-/// The quote was read before by [`quoted`]: one that is not there is left alone.
+/// The quote was read before by [`quoted`], and is of the version of `about`: one that is not there is left alone.
 pub fn translate_error(
     frame: &mut [u8],
     message: usize,
-    source: Ipv4Addr,
+    source: IpAddr,
     about: &FlowKey,
     recount: impl Fn(u32) -> u32,
 ) {
     let Some((head, message)) = frame.split_at_mut_checked(message) else { return };
     let Some(change) = translate_quote(message, &about.pack(), recount) else { return };
+    let Some(outer) = head.get_mut(ethernet::HEADER_LEN..) else { return };
+    let to = FlowKey { src: source, dst: about.src, ..*about };
+    let in_pseudo_header = match to.pack() {
+        PackedKey::V4(to) => {
+            ipv4::HeaderMut::new(outer).map(|mut outer| outer.forward(to.addresses()));
+            Delta::NONE
+        }
+        PackedKey::V6(to) => {
+            ipv6::HeaderMut::new(outer).map_or(Delta::NONE, |mut outer| outer.forward(to.addresses()))
+        }
+    };
     if let Some(mut header) = icmp::HeaderMut::new(message) {
-        header.adjust(change);
-    }
-    if let Some(mut outer) = head.get_mut(ethernet::HEADER_LEN..).and_then(ipv4::HeaderMut::new) {
-        let to = FlowKey { src: source, dst: about.src, ..*about };
-        outer.forward(to.pack().addresses());
+        header.adjust(change.and(in_pseudo_header));
     }
 }
 
 /// Gives the packet that `message` quotes the 5-tuple `about`. Returns what that does to a checksum over the quote.
 fn translate_quote(message: &mut [u8], about: &PackedKey, recount: impl Fn(u32) -> u32) -> Option<Delta> {
-    let (ip, _) = split(message)?;
-    let header_len = ip.header_len();
-    let (packet, transport) = message.get_mut(icmp::HEADER_LEN..)?.split_at_mut_checked(header_len)?;
-    let mut ip = ipv4::HeaderMut::new(packet)?;
-    let addresses = Delta::NONE.replace_in_memory(ip.as_header().addresses(), about.addresses());
-    let in_header = ip.readdress(about.addresses());
+    let at = Quote::of(message)?.at;
+    let (packet, transport) = message.get_mut(icmp::HEADER_LEN..)?.split_at_mut_checked(at)?;
+    // What the addresses do to the transport's checksum, and to the sum over the header.
+    let (addresses, in_header, icmp_has_pseudo_header) = match about {
+        PackedKey::V4(about) => {
+            let mut ip = ipv4::HeaderMut::new(packet)?;
+            let addresses = Delta::NONE.replace_in_memory(ip.as_header().addresses(), about.addresses());
+            (addresses, ip.readdress(about.addresses()), false)
+        }
+        PackedKey::V6(about) => {
+            let addresses = ipv6::HeaderMut::new(packet)?.readdress(about.addresses());
+            (addresses, addresses, true)
+        }
+    };
     let key = about.unpack();
     let mut in_transport = Delta::NONE;
     let checksum = match key.protocol {
@@ -105,7 +142,7 @@ fn translate_quote(message: &mut [u8], about: &PackedKey, recount: impl Fn(u32) 
                 0 => 0xffff,
                 new => new,
             },
-            // Without a pseudo-header.
+            Protocol::Icmp if icmp_has_pseudo_header => addresses.and(in_transport).apply(old),
             Protocol::Icmp => in_transport.apply(old),
         };
         in_transport = in_transport.and(replace(transport, checksum, new)?);
@@ -131,8 +168,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::ip::Octets as _;
 
-    const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    const ROUTER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
     /// A packet of this flow, its time to live and checksums as after `hops` routers.
     fn packet(key: &FlowKey, payload: &[u8], hops: u8) -> Vec<u8> {
@@ -149,7 +187,7 @@ mod tests {
     }
 
     /// A frame with an error of this type that quotes `quote`, from a router to its sender.
-    fn error(kind: u8, code: u8, to: Ipv4Addr, quote: &[u8]) -> Vec<u8> {
+    fn error(kind: u8, code: u8, to: IpAddr, quote: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
         PacketBuilder::ethernet2([1; 6], [2; 6])
             .ipv4(ROUTER.octets(), to.octets(), 64)

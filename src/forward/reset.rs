@@ -1,8 +1,7 @@
 //! The RST that a TCP segment is answered with where nobody is there any more.
 
 use crate::io::Packet;
-use crate::wire::checksum::pseudo_header;
-use crate::wire::{ethernet, ipv4, tcp};
+use crate::wire::{ethernet, ip, tcp};
 
 /// The time to live of what leat itself says (RFC 1700).
 const TTL: u8 = 64;
@@ -10,23 +9,25 @@ const TTL: u8 = 64;
 /// IANA protocol number of TCP.
 const TCP: u8 = 6;
 
-/// Bytes of the frame.
-const LEN: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN + tcp::HEADER_LEN;
+/// The longest IP packet of an answer.
+const LONGEST: usize = ip::LONGEST_HEADER + tcp::HEADER_LEN;
 
 /// Turns the TCP segment in `packet`, whose TCP header is at `transport` and which is followed by `payload_len` bytes, into
 /// the RST that answers it (RFC 9293 §3.10.7.1), from whom it was to. Its Ethernet addresses are still to be set. Nothing
 /// happens to a RST, which is never answered, or to what has no room; the answer says so.
 pub fn reset<P: Packet>(packet: &mut P, transport: usize, payload_len: usize) -> bool {
-    let Some(answer) = answer(packet.data(), transport, payload_len) else { return false };
-    let Some(frame) = packet.data_mut().get_mut(ethernet::HEADER_LEN..LEN) else { return false };
-    frame.copy_from_slice(&answer);
-    packet.truncate(LEN);
+    let mut answer = [0; LONGEST];
+    let Some(len) = write(packet.data(), transport, payload_len, &mut answer) else { return false };
+    let len = ethernet::HEADER_LEN + len;
+    let Some(frame) = packet.data_mut().get_mut(ethernet::HEADER_LEN..len) else { return false };
+    frame.copy_from_slice(&answer[..len - ethernet::HEADER_LEN]);
+    packet.truncate(len);
     true
 }
 
-/// The answer's IPv4 packet.
-fn answer(frame: &[u8], transport: usize, payload_len: usize) -> Option<[u8; ipv4::HEADER_LEN + tcp::HEADER_LEN]> {
-    let ip = frame.get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new)?;
+/// Writes the answer's IP packet, and returns its length.
+fn write(frame: &[u8], transport: usize, payload_len: usize, answer: &mut [u8; LONGEST]) -> Option<usize> {
+    let ip = frame.get(ethernet::HEADER_LEN..).and_then(ip::Header::new)?;
     let segment = frame.get(transport..).and_then(tcp::Header::new)?;
     let flags = segment.flags();
     if flags.contains(tcp::Flags::RST) {
@@ -40,25 +41,21 @@ fn answer(frame: &[u8], transport: usize, payload_len: usize) -> Option<[u8; ipv
         let len = (payload_len + controls) as u32;
         (0, segment.sequence().wrapping_add(len), tcp::Flags::RST.or(tcp::Flags::ACK))
     };
-    let mut packet = [0; ipv4::HEADER_LEN + tcp::HEADER_LEN];
-    let (head, message) = packet.split_first_chunk_mut()?;
-    ipv4::Fields {
+    let fields = ip::Fields {
         source: ip.destination(),
         destination: ip.source(),
         protocol: TCP,
-        ttl: TTL,
-        total_len: (ipv4::HEADER_LEN + tcp::HEADER_LEN) as u16,
-        type_of_service: 0,
-        identification: 0,
-        dont_fragment: true,
-    }
-    .write(head);
-    let message = message.first_chunk_mut()?;
+        hops: TTL,
+        payload_len: tcp::HEADER_LEN as u16,
+        traffic_class: 0,
+    };
+    let header_len = fields.write(answer);
+    let message = answer[header_len..].first_chunk_mut()?;
     let ports = (segment.destination_port(), segment.source_port());
     tcp::write(message, ports, (sequence, acknowledgment), answer_flags, 0);
-    let sum = pseudo_header(ip.destination(), ip.source(), TCP, tcp::HEADER_LEN as u16).and_bytes(message).complement();
+    let sum = fields.pseudo_header().and_bytes(message).complement();
     message[16..18].copy_from_slice(&sum.to_be_bytes());
-    Some(packet)
+    Some(header_len + tcp::HEADER_LEN)
 }
 
 #[cfg(test)]

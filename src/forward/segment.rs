@@ -1,12 +1,12 @@
 //! TCP segments of leat's own: those that open a connection in another's place, and what is told a backend about its client.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::flow::FlowKey;
 use crate::io::Packet;
-use crate::wire::checksum::{Delta, pseudo_header};
+use crate::wire::checksum::Delta;
 use crate::wire::tcp_options::{self, Options};
-use crate::wire::{ethernet, ipv4, tcp};
+use crate::wire::{ethernet, ip, ipv4, ipv6, tcp};
 
 /// The time to live of what leat itself says (RFC 1700).
 const TTL: u8 = 64;
@@ -15,11 +15,11 @@ const TTL: u8 = 64;
 const TCP: u8 = 6;
 
 /// The most bytes of payload.
-const LONGEST_PAYLOAD: usize = 64;
+const LONGEST_PAYLOAD: usize = super::LONGEST_PROXY_HEADER;
 
 /// The longest frame that [`Segment::write`] writes.
 pub const LONGEST_SEGMENT: usize =
-    ethernet::HEADER_LEN + ipv4::HEADER_LEN + tcp::HEADER_LEN + tcp_options::LONGEST + LONGEST_PAYLOAD;
+    ethernet::HEADER_LEN + ip::LONGEST_HEADER + tcp::HEADER_LEN + tcp_options::LONGEST + LONGEST_PAYLOAD;
 
 /// A segment to be written.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ pub struct Segment<'a> {
     pub window: u16,
     /// Its options.
     pub options: Options,
-    /// At most 64 bytes.
+    /// At most as many bytes as a PROXY header has.
     pub payload: &'a [u8],
 }
 
@@ -50,24 +50,18 @@ impl Segment<'_> {
         let tcp_len = header_len + payload.len();
         let (head, rest) = into.split_at_mut(ethernet::HEADER_LEN);
         if let Some(mut header) = ethernet::HeaderMut::new(head) {
-            header.set_ether_type(ethernet::EtherType::IPV4);
+            header.set_ether_type(ethernet::EtherType::of(self.key.src));
         }
-        let (ip, message) = rest.split_at_mut(ipv4::HEADER_LEN);
-        let message = &mut message[..tcp_len];
-        let (source, destination) = (self.key.src, self.key.dst);
-        if let Some(ip) = ip.first_chunk_mut() {
-            ipv4::Fields {
-                type_of_service: 0,
-                total_len: (ipv4::HEADER_LEN + tcp_len) as u16,
-                identification: 0,
-                dont_fragment: true,
-                ttl: TTL,
-                protocol: TCP,
-                source,
-                destination,
-            }
-            .write(ip);
-        }
+        let fields = ip::Fields {
+            traffic_class: 0,
+            payload_len: tcp_len as u16,
+            protocol: TCP,
+            hops: TTL,
+            source: self.key.src,
+            destination: self.key.dst,
+        };
+        let ip_len = fields.write(rest);
+        let message = &mut rest[ip_len..][..tcp_len];
         if let Some(header) = message.first_chunk_mut() {
             let ports = (self.key.src_port, self.key.dst_port);
             tcp::write(header, ports, (self.sequence, self.acknowledgment), self.flags, self.window);
@@ -75,56 +69,87 @@ impl Segment<'_> {
         }
         message[tcp::HEADER_LEN..header_len].copy_from_slice(&options[..options_len]);
         message[header_len..].copy_from_slice(payload);
-        let sum = pseudo_header(source, destination, TCP, tcp_len as u16).and_bytes(message).complement();
+        let sum = fields.pseudo_header().and_bytes(message).complement();
         message[16..18].copy_from_slice(&sum.to_be_bytes());
-        ethernet::HEADER_LEN + ipv4::HEADER_LEN + tcp_len
+        ethernet::HEADER_LEN + ip_len + tcp_len
+    }
+
+    /// Where its transport header is, in a frame that was written.
+    pub const fn transport(&self) -> usize {
+        let header_len = match self.key.src {
+            IpAddr::V4(_) => ipv4::HEADER_LEN,
+            IpAddr::V6(_) => ipv6::HEADER_LEN,
+        };
+        ethernet::HEADER_LEN + header_len
     }
 }
 
-/// Bytes of the option that [`add_client_address`] adds.
-pub const CLIENT_ADDRESS_LEN: usize = 8;
+/// Bytes of the option that [`add_client_address`] adds for this client: kind, length, port and address.
+pub const fn client_address_len(client: IpAddr) -> usize {
+    match client {
+        IpAddr::V4(_) => 8,
+        IpAddr::V6(_) => 20,
+    }
+}
 
 /// The most bytes that a TCP header can have.
 const LONGEST_HEADER: usize = tcp::HEADER_LEN + tcp_options::LONGEST;
 
 /// Adds an option of this kind that holds port and address of the client to the segment whose TCP header, which is whole, is
 /// at `transport`: as the TOA modules of the Linux world read it. Returns whether there was room; if not, it is as it was.
-pub fn add_client_address<P: Packet>(packet: &mut P, transport: usize, kind: u8, client: (Ipv4Addr, u16)) -> bool {
+pub fn add_client_address<P: Packet>(packet: &mut P, transport: usize, kind: u8, client: (IpAddr, u16)) -> bool {
+    let len = client_address_len(client.0);
     let Some(header_len) = packet.data().get(transport..).and_then(tcp::Header::new).map(tcp::Header::header_len)
     else {
         return false;
     };
     let end = transport + header_len;
-    if header_len + CLIENT_ADDRESS_LEN > LONGEST_HEADER
-        || packet.data().len() < end
-        || !packet.prepend(CLIENT_ADDRESS_LEN)
-    {
+    if header_len + len > LONGEST_HEADER || packet.data().len() < end || !packet.prepend(len) {
         return false;
     }
     let frame = packet.data_mut();
-    frame.copy_within(CLIENT_ADDRESS_LEN..CLIENT_ADDRESS_LEN + end, 0);
-    let (high, low) = (client.1.to_be_bytes(), client.0.octets());
-    let option = [kind, CLIENT_ADDRESS_LEN as u8, high[0], high[1], low[0], low[1], low[2], low[3]];
-    frame[end..end + CLIENT_ADDRESS_LEN].copy_from_slice(&option);
+    frame.copy_within(len..len + end, 0);
+    let option = &mut frame[end..end + len];
+    option[..2].copy_from_slice(&[kind, len as u8]);
+    option[2..4].copy_from_slice(&client.1.to_be_bytes());
+    match client.0 {
+        IpAddr::V4(address) => option[4..].copy_from_slice(&address.octets()),
+        IpAddr::V6(address) => option[4..].copy_from_slice(&address.octets()),
+    }
     let mut delta = Delta::NONE;
     for word in option.chunks_exact(2) {
         delta = delta.replace(0, u16::from_be_bytes([word[0], word[1]]));
     }
-    if let Some(mut ip) = frame.get_mut(ethernet::HEADER_LEN..).and_then(ipv4::HeaderMut::new) {
-        let (total_len, ip_header_len) = (ip.as_header().total_len(), ip.as_header().header_len() as u16);
-        let grown = total_len.saturating_add(CLIENT_ADDRESS_LEN as u16);
-        ip.set_total_len(grown);
-        // The pseudo-header has the length of the segment.
-        delta = delta.replace(total_len.wrapping_sub(ip_header_len), grown.wrapping_sub(ip_header_len));
-    }
+    // The pseudo-header has the length of the segment.
+    delta = delta.and(grow(&mut frame[ethernet::HEADER_LEN..], len as u16));
     let segment = &mut frame[transport..];
     let old = u16::from_be_bytes([segment[12], segment[13]]);
-    segment[12] = ((header_len + CLIENT_ADDRESS_LEN) as u8 / 4) << 4 | segment[12] & 0xf;
+    segment[12] = ((header_len + len) as u8 / 4) << 4 | segment[12] & 0xf;
     delta = delta.replace(old, u16::from_be_bytes([segment[12], segment[13]]));
     if let Some(mut header) = tcp::HeaderMut::new(segment) {
         header.adjust_checksum(delta);
     }
     true
+}
+
+/// Makes the IP packet `packet` longer by `bytes`, as its header says. Returns what that does to a checksum with a
+/// pseudo-header.
+fn grow(packet: &mut [u8], bytes: u16) -> Delta {
+    let (before, after) = match packet.first().map(|first| first >> 4) {
+        Some(6) => {
+            let Some(mut ip) = ipv6::HeaderMut::new(packet) else { return Delta::NONE };
+            let before = ip.as_header().payload_len();
+            ip.set_payload_len(before.saturating_add(bytes));
+            (before, before.saturating_add(bytes))
+        }
+        _ => {
+            let Some(mut ip) = ipv4::HeaderMut::new(packet) else { return Delta::NONE };
+            let (before, header_len) = (ip.as_header().total_len(), ip.as_header().header_len() as u16);
+            ip.set_total_len(before.saturating_add(bytes));
+            (before.wrapping_sub(header_len), before.saturating_add(bytes).wrapping_sub(header_len))
+        }
+    };
+    Delta::NONE.replace(before, after)
 }
 
 #[cfg(test)]

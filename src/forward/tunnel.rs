@@ -1,19 +1,23 @@
-//! Encapsulation: the client's packet, whole and unchanged, inside an IPv4 packet to the backend.
+//! Encapsulation: the client's packet, whole and unchanged, inside an IP packet to the backend. Either can be of either version.
 //!
-//! `ipip` is RFC 2003: outer header, inner packet. `gue` puts UDP in between (draft-ietf-intarea-gue-09): version 0 with
+//! `ipip` is RFC 2003, and with IPv6 inside or outside RFC 4213 and RFC 2473: outer header, inner packet. `gue` puts UDP in between (draft-ietf-intarea-gue-09): version 0 with
 //! its 4-byte header, version 1 with nothing, told apart by the first bits of what follows. The inner packet stays as it
 //! is to the byte, its time to live too: RFC 2003 §3.1 would lower it, but a backend behind a tunnel is no further from
 //! the client than one that is not.
 //!
 //! ```text
-//! Ethernet | IPv4 own address → backend |                                    | the client's packet     ipip
-//! Ethernet | IPv4 own address → backend | UDP entropy → 6080 | 00 04 00 00   | the client's packet     gue, version 0
-//! Ethernet | IPv4 own address → backend | UDP entropy → 6080 |               | the client's packet     gue, version 1
+//! Ethernet | IP own address → backend |                                    | the client's packet     ipip
+//! Ethernet | IP own address → backend | UDP entropy → 6080 | 00 04 00 00   | the client's packet     gue, version 0
+//! Ethernet | IP own address → backend | UDP entropy → 6080 |               | the client's packet     gue, version 1
 //! ```
+//!
+//! In GUE's header 04 is for IPv4 inside, and 41 in its place for IPv6.
+
+use std::net::IpAddr;
 
 use crate::io::Packet;
 use crate::service::{Encapsulation, Tunnel};
-use crate::wire::{checksum, ethernet, ipv4, udp};
+use crate::wire::{ethernet, ip, ipv4, ipv6, udp};
 
 /// The outer header's time to live.
 const TTL: u8 = 64;
@@ -21,16 +25,16 @@ const TTL: u8 = 64;
 /// IANA protocol number of an IPv4 packet inside another.
 pub const IPIP: u8 = 4;
 
+/// IANA protocol number of IPv6 in IP (RFC 2473, RFC 4213).
+pub const IPV6: u8 = 41;
+
 /// IANA protocol number of UDP.
 const UDP: u8 = 17;
-
-/// The header of GUE version 0: no options, carrying IPv4.
-const GUE_V0: [u8; 4] = [0, IPIP, 0, 0];
 
 /// The first of the source ports that carry the flow's entropy: 49152 to 65535 (RFC 6335 §6, dynamic ports).
 const FIRST_ENTROPY_PORT: u16 = 0xc000;
 
-/// Puts the IPv4 packet of `len` bytes in `packet` inside. `hash` is its flow's, and `identification` the outer header's.
+/// Puts the IP packet of `len` bytes in `packet` inside. `hash` is its flow's, and `identification` the outer header's.
 /// Ethernet's padding is cut off; the Ethernet addresses are still to be written.
 ///
 /// # Errors
@@ -44,40 +48,64 @@ pub fn encapsulate<P: Packet>(
     hash: u64,
     identification: u16,
 ) -> Result<(), NoRoom> {
-    let overhead = usize::from(way.tunnel.overhead());
-    let Some((type_of_service, dont_fragment)) = inner_fields(packet.data()) else { return Err(NoRoom) };
+    let overhead = usize::from(way.overhead());
+    let Some(inner) = Inner::of(packet.data()) else { return Err(NoRoom) };
     if !packet.prepend(overhead) {
         return Err(NoRoom);
     }
     packet.truncate(ethernet::HEADER_LEN + overhead + len);
     let frame = packet.data_mut();
     let Some((ethernet, rest)) = frame.split_at_mut_checked(ethernet::HEADER_LEN) else { return Err(NoRoom) };
-    let Some((outer, inner)) = rest.split_at_mut_checked(overhead) else { return Err(NoRoom) };
+    let Some((outer, content)) = rest.split_at_mut_checked(overhead) else { return Err(NoRoom) };
     if let Some(mut header) = ethernet::HeaderMut::new(ethernet) {
-        header.set_ether_type(ethernet::EtherType::IPV4);
+        header.set_ether_type(ethernet::EtherType::of(way.destination));
     }
-    let Some((ip, between)) = outer.split_first_chunk_mut() else { return Err(NoRoom) };
-    ipv4::Fields {
-        // DSCP as in RFC 2983's uniform model, ECN by RFC 6040 §4.1, both by copying; DF by RFC 2003 §3.1.
-        type_of_service,
-        total_len: (overhead + len) as u16,
-        identification,
-        dont_fragment,
-        ttl: TTL,
-        protocol: if between.is_empty() { IPIP } else { UDP },
-        source: way.source,
-        destination: way.destination,
-    }
-    .write(ip);
+    let protocol = if let Tunnel::Ipip = way.tunnel { inner.protocol } else { UDP };
+    let between = match (way.source, way.destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let Some((ip, between)) = outer.split_first_chunk_mut() else { return Err(NoRoom) };
+            ipv4::Fields {
+                // DSCP as in RFC 2983's uniform model, ECN by RFC 6040 §4.1, both by copying; DF by RFC 2003 §3.1.
+                type_of_service: inner.traffic_class,
+                total_len: (overhead + len) as u16,
+                identification,
+                dont_fragment: inner.dont_fragment,
+                ttl: TTL,
+                protocol,
+                source,
+                destination,
+            }
+            .write(ip);
+            between
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let Some((ip, between)) = outer.split_first_chunk_mut() else { return Err(NoRoom) };
+            ipv6::Fields {
+                traffic_class: inner.traffic_class,
+                // Routers spread flows by it (RFC 6438).
+                flow_label: (hash >> 44) as u32,
+                payload_len: (between.len() + len) as u16,
+                next_header: protocol,
+                hop_limit: TTL,
+                source,
+                destination,
+            }
+            .write(ip);
+            between
+        }
+        // A way leads from one family to the same.
+        _ => return Err(NoRoom),
+    };
     if let Tunnel::Gue(gue) = way.tunnel
         && let Some((header, rest)) = between.split_first_chunk_mut()
     {
-        rest.copy_from_slice(&GUE_V0[..rest.len()]);
-        let length = (overhead - ipv4::HEADER_LEN + len) as u16;
+        rest.copy_from_slice(&[0, inner.protocol, 0, 0][..rest.len()]);
+        let length = (udp::HEADER_LEN + rest.len() + len) as u16;
         udp::write(header, FIRST_ENTROPY_PORT | (hash >> 48) as u16, gue.port, length, 0);
-        if gue.checksum {
-            let pseudo = checksum::pseudo_header(way.source, way.destination, UDP, length);
-            let sum = pseudo.and_bytes(header).and_bytes(rest).and_bytes(inner).finish();
+        // IPv6 has no other sum over its addresses, and hosts refuse datagrams without one (RFC 8200 §8.1).
+        if gue.checksum || way.destination.is_ipv6() {
+            let pseudo = ip::pseudo_header(way.source, way.destination, UDP, length);
+            let sum = pseudo.and_bytes(header).and_bytes(rest).and_bytes(content).finish();
             udp::write(header, FIRST_ENTROPY_PORT | (hash >> 48) as u16, gue.port, length, sum);
         }
     }
@@ -88,11 +116,26 @@ pub fn encapsulate<P: Packet>(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRoom;
 
-/// Type of service and don't-fragment of the packet in `frame`.
-#[inline(always)]
-fn inner_fields(frame: &[u8]) -> Option<(u8, bool)> {
-    let ip = ipv4::Header::new(frame.get(ethernet::HEADER_LEN..)?)?;
-    Some((ip.type_of_service(), ip.dont_fragment()))
+/// What the outer headers need to know of the packet inside.
+struct Inner {
+    /// DSCP and ECN.
+    traffic_class: u8,
+    /// Whether routers must not cut it: in IPv6 they never do.
+    dont_fragment: bool,
+    /// What it is, by its number.
+    protocol: u8,
+}
+
+impl Inner {
+    #[inline(always)]
+    fn of(frame: &[u8]) -> Option<Self> {
+        Some(match ip::Header::new(frame.get(ethernet::HEADER_LEN..)?)? {
+            ip::Header::V4(ip) => {
+                Self { traffic_class: ip.type_of_service(), dont_fragment: ip.dont_fragment(), protocol: IPIP }
+            }
+            ip::Header::V6(ip) => Self { traffic_class: ip.traffic_class(), dont_fragment: true, protocol: IPV6 },
+        })
+    }
 }
 
 #[cfg(test)]
@@ -103,12 +146,13 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::wire::ip::Octets as _;
     use crate::id::PortId;
     use crate::io::memory::Frame;
     use crate::service::{Gue, GueVersion};
 
-    const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
-    const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+    const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 254));
+    const BACKEND: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
 
     fn client_packet(payload: &[u8], type_of_service: u8, dont_fragment: bool) -> Vec<u8> {
         let mut ip = etherparse::Ipv4Header::new(

@@ -229,7 +229,7 @@ impl Options {
     fn backends(&self) -> Result<Vec<Ipv4Addr>, String> {
         let mut backends = Vec::new();
         for text in &self.backend {
-            let address = value::host("backend", text).map_err(|complaint| format!("--backend {text}: {complaint}"))?;
+            let address = value::host_v4("backend", text).map_err(|complaint| format!("--backend {text}: {complaint}"))?;
             if backends.contains(&address) {
                 return Err(format!("--backend {text}: it is there twice; write it once"));
             }
@@ -301,7 +301,7 @@ impl Options {
     fn flows(&self) -> Result<Flows, String> {
         let count = given("--flows", &self.flows, |text| amount("flows", text, 1.0, f64::from(MOST_FLOWS)))?;
         let count = count.map_or(DEFAULT_FLOWS, |count| count as u32);
-        let prefix = given("--clients", &self.clients, |text| value::network("clients", text))?;
+        let prefix = given("--clients", &self.clients, |text| value::network_v4("clients", text))?;
         let prefix = prefix.unwrap_or_else(|| ipnet::Ipv4Net::new_assert([198, 18, 0, 0].into(), 15));
         let (first, last) = given("--client-ports", &self.client_ports, ports)?.unwrap_or((1024, u16::MAX));
         Flows::new(prefix, first, last, count).map_err(|error| format!("--flows {count}: {error}"))
@@ -337,7 +337,7 @@ impl Options {
 
     fn next_hop(&self, vip: Ipv4Addr) -> Result<NextHop, String> {
         let mac = given("--to-mac", &self.to_mac, value::station)?;
-        let gateway = given("--gateway", &self.gateway, |text| value::host("gateway", text))?;
+        let gateway = given("--gateway", &self.gateway, |text| value::host_v4("gateway", text))?;
         match (mac, gateway) {
             (Some(_), Some(_)) => Err("--to-mac and --gateway both say where to send to; leave one out".to_owned()),
             (Some(mac), None) => Ok(NextHop::Mac(mac)),

@@ -196,8 +196,8 @@ mod tests {
     fn rewritten(protocol: Protocol, len: u16, client: Client, service: Client) -> Vec<u8> {
         let mut frame = sent(protocol, len, 7);
         let to = FlowKey {
-            src: client.address,
-            dst: service.address,
+            src: client.address.into(),
+            dst: service.address.into(),
             src_port: client.port,
             dst_port: service.port,
             protocol: protocol.into(),

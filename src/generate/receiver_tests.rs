@@ -72,8 +72,8 @@ impl Bench {
 fn forward(protocol: Protocol, frame: &mut [u8], source: Client, destination: Client) {
     ethernet::HeaderMut::new(frame).unwrap().set_addresses(OWN, BALANCER);
     let to = FlowKey {
-        src: source.address,
-        dst: destination.address,
+        src: source.address.into(),
+        dst: destination.address.into(),
         src_port: source.port,
         dst_port: destination.port,
         protocol: protocol.into(),

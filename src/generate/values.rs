@@ -36,7 +36,7 @@ pub(super) fn service(text: &str) -> Result<(Protocol, Ipv4Addr, u16), String> {
         _ => (Protocol::Tcp, text),
     };
     let (address, port) = value::endpoint(rest)?;
-    let address = value::host("vip", address)?;
+    let address = value::host_v4("vip", address)?;
     let port = port.ok_or_else(|| format!("the port is missing; write {address}:8080"))?;
     Ok((protocol, address, value::port(port)?))
 }

@@ -1,7 +1,7 @@
 //! The checker with the first worker's resolver beside it: backends that answer, or not, and what is made of it.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::*;
@@ -9,7 +9,7 @@ use crate::config::HealthKind;
 use crate::id::PortId;
 use crate::neighbor::{Outgoing, Resolver, Targets};
 use crate::wire::MacAddr;
-use crate::wire::arp::{Message, Operation};
+use crate::wire::ip::Octets as _;
 
 const STEP: Duration = Duration::from_millis(20);
 
@@ -32,7 +32,7 @@ struct Link {
     neighbors: Vec<Arc<Neighbor>>,
     bell: Arc<Bell>,
     /// Hosts that answer nothing.
-    dead: HashSet<Ipv4Addr>,
+    dead: HashSet<IpAddr>,
     worker_stands_still: bool,
     now: Instant,
     /// The second of each question, and who was asked for.
@@ -47,7 +47,7 @@ impl Link {
         let mut neighbors: Vec<Arc<Neighbor>> = Vec::new();
         let mut subjects = Vec::new();
         for ((last, health), number) in backends.iter().zip(0..) {
-            let address = Ipv4Addr::new(10, 0, 0, *last);
+            let address = IpAddr::from([10, 0, 0, *last]);
             let known = neighbors.iter().find(|neighbor| neighbor.address() == address).cloned();
             let neighbor = known.unwrap_or_else(|| {
                 let neighbor = Arc::new(Neighbor::new(address, [10, 0, 0, 1].into(), None, 1));
@@ -76,7 +76,7 @@ impl Link {
     }
 
     fn revive(&mut self, last: u8) {
-        self.dead.remove(&Ipv4Addr::from([10, 0, 0, last]));
+        self.dead.remove(&IpAddr::from([10, 0, 0, last]));
     }
 
     fn run_until(&mut self, second: f64) {
@@ -109,10 +109,10 @@ impl Link {
         self.now = self.now + STEP;
     }
 
-    fn hear(&self, from: Ipv4Addr) {
+    fn hear(&self, from: IpAddr) {
         let at = |neighbor: &&Arc<Neighbor>| neighbor.address() == from;
         let neighbors: Vec<_> = self.neighbors.iter().filter(at).cloned().collect();
-        self.resolver.hear(&neighbors, &answer(from), PortId(0), self.now);
+        self.resolver.hear(&neighbors, MacAddr([2, 0, 0, 0, 0, from.octets()[3]]), PortId(0), self.now);
     }
 
     fn seconds(&self) -> f64 {
@@ -121,16 +121,6 @@ impl Link {
 
     fn health(&self, backend: u32) -> BackendHealth {
         self.checker.report().of(BackendId(backend)).unwrap()
-    }
-}
-
-fn answer(from: Ipv4Addr) -> Message {
-    Message {
-        operation: Operation::Reply,
-        sender_mac: MacAddr([2, 0, 0, 0, 0, from.octets()[3]]),
-        sender: from,
-        target_mac: MacAddr([2, 0, 0, 0, 0, 0xfe]),
-        target: [10, 0, 0, 1].into(),
     }
 }
 

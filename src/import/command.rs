@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::note::{failure, printable};
 use super::{Disk, Imported, Wishes};
@@ -51,14 +51,14 @@ struct Common {
 
     /// An own address for leat, repeatable: tunnels (ipip, gue) need one as their source
     #[arg(long, value_name = "ADDR/LEN", value_parser = address)]
-    address: Vec<Ipv4Net>,
+    address: Vec<IpNet>,
 
     /// The port that has these addresses: a DPDK device's name or a number
     #[arg(long, value_name = "PORT", default_value = "0", requires = "address")]
     port: String,
 }
 
-fn address(text: &str) -> Result<Ipv4Net, String> {
+fn address(text: &str) -> Result<IpNet, String> {
     value::host_prefix("address", text)
 }
 

@@ -1,6 +1,6 @@
 //! Virtual servers as a reader found them, in IPVS's terms: what both kinds of input have in common.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::check::Check;
 use super::note::{Fate, Note, Place};
@@ -49,7 +49,7 @@ pub(super) struct At<T> {
 #[derive(Clone, Debug)]
 pub(super) struct Vip {
     pub(super) place: Place,
-    pub(super) address: Ipv4Addr,
+    pub(super) address: IpAddr,
     /// 0 is every port.
     pub(super) port: u16,
 }
@@ -60,7 +60,7 @@ pub(super) struct RealServer {
     pub(super) place: Place,
     /// What messages call it: as the input has it.
     pub(super) title: String,
-    pub(super) address: Ipv4Addr,
+    pub(super) address: IpAddr,
     /// 0 is the virtual server's.
     pub(super) port: u16,
     pub(super) weight: u16,

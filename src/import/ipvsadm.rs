@@ -6,7 +6,7 @@
 //! well known are understood.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 
 use super::found::{At, Entry, Forward, RealServer, Vip, VirtualServer};
@@ -252,7 +252,7 @@ impl Table {
 struct Service {
     key: Key,
     /// Its address and port, or why leat has none such.
-    vip: Result<(Ipv4Addr, u16), String>,
+    vip: Result<(IpAddr, u16), String>,
 }
 
 impl Service {
@@ -434,12 +434,12 @@ fn does_not_belong(place: &Place, name: &str, value: &str, whom: &str) -> Failur
     clippy::type_complexity,
     reason = "a mistake of the file, and a thing that leat does not have, are not the same"
 )]
-fn endpoint(place: &Place, text: &str) -> Result<Result<(Ipv4Addr, u16), String>, Failure> {
-    let bare = text.strip_prefix('[').and_then(|text| text.split(']').next()).unwrap_or(text);
-    if bare.parse::<Ipv6Addr>().is_ok() {
-        return Ok(Err("IPv6 addresses are not in this version".to_owned()));
-    }
-    let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+fn endpoint(place: &Place, text: &str) -> Result<Result<(IpAddr, u16), String>, Failure> {
+    let (host, port) = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        Some((host, rest)) => (host, rest.strip_prefix(':')),
+        None if text.parse::<Ipv6Addr>().is_ok() => (text, None),
+        None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+    };
     let port = match port {
         None => 0,
         Some(name) if name.starts_with(|letter: char| letter.is_ascii_alphabetic()) => match port_names::port(name) {
@@ -455,7 +455,7 @@ fn endpoint(place: &Place, text: &str) -> Result<Result<(Ipv4Addr, u16), String>
     if let Ok(address) = host.parse() {
         return Ok(Ok((address, port)));
     }
-    if host.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+    if host.bytes().any(|byte| byte.is_ascii_alphabetic()) && !host.contains(':') {
         return Ok(Err(format!("{host} is a name, and names are not looked up; write numbers, as ipvsadm -S -n does")));
     }
     Err(place.failure(format_args!("{text:?} is not an address; write it as 10.0.0.1:80")))

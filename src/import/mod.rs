@@ -31,7 +31,7 @@ pub use keepalived::{Disk, Files};
 
 use std::path::Path;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::config::{Failure, file};
 use emit::Head;
@@ -41,7 +41,7 @@ use settle::Item;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wishes {
     /// Own addresses for leat, each a host address with its prefix length: the tunnel modes need one.
-    pub addresses: Vec<Ipv4Net>,
+    pub addresses: Vec<IpNet>,
     /// The port that has these addresses: a device's name or a number; empty is port 0.
     pub port: String,
     /// keepalived's config-id, by which lines that begin with `@` are for one machine.

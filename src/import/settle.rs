@@ -4,7 +4,7 @@
 //! check and one scheduler for a service. Where the real servers differ, what most of them have is taken.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Wishes;
@@ -37,7 +37,7 @@ pub(super) struct Planned {
     pub(super) place: Place,
     pub(super) title: String,
     pub(super) name: Option<String>,
-    pub(super) vip: Ipv4Addr,
+    pub(super) vip: IpAddr,
     pub(super) protocol: ServiceProtocol,
     /// 0 exactly when the protocol is `any`.
     pub(super) port: u16,
@@ -56,7 +56,7 @@ pub(super) struct Planned {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Backend {
     pub(super) place: Place,
-    pub(super) address: Ipv4Addr,
+    pub(super) address: IpAddr,
     /// 0 exactly when the service's is.
     pub(super) port: u16,
     pub(super) weight: u16,
@@ -378,9 +378,9 @@ fn check_of_one(real: &RealServer, vip: &Vip, remarks: &mut Remarks) -> Option<C
 
 /// No service twice; no backend is leat itself.
 fn between_services(items: Vec<Item>, wishes: &Wishes) -> Vec<Item> {
-    let vips: HashSet<Ipv4Addr> = items.iter().filter_map(Item::live).map(|service| service.vip).collect();
+    let vips: HashSet<IpAddr> = items.iter().filter_map(Item::live).map(|service| service.vip).collect();
     let is_leat = |address| vips.contains(&address) || wishes.addresses.iter().any(|own| own.addr() == address);
-    let mut keys: HashMap<(Ipv4Addr, ServiceProtocol, u16), Planned> = HashMap::new();
+    let mut keys: HashMap<(IpAddr, ServiceProtocol, u16), Planned> = HashMap::new();
     let mut names: HashSet<String> = HashSet::new();
     // What is true of a real server is true of it in every service of a group, and is said once.
     let mut said: HashSet<Note> = HashSet::new();

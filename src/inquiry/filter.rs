@@ -1,10 +1,10 @@
 //! Which connections, or packets, somebody wants to hear of: terms such as `client=10.0.0.0/24`, all of which must hold.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::str::FromStr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::conntrack::{Connection, State};
 use crate::flow::{FlowKey, Protocol};
@@ -12,7 +12,7 @@ use crate::flow::{FlowKey, Protocol};
 /// An address or a prefix, and a port if that matters: `10.0.0.2`, `10.0.0.0/24`, `10.0.0.2:80`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Side {
-    prefix: Ipv4Net,
+    prefix: IpNet,
     port: Option<u16>,
 }
 
@@ -65,8 +65,8 @@ impl FromStr for Side {
             None => (text, None),
             Some((address, port)) => (address, Some(port.parse().map_err(|_| wrong())?)),
         };
-        let prefix = match address.parse::<Ipv4Addr>() {
-            Ok(address) => Ipv4Net::from(address),
+        let prefix = match address.parse::<IpAddr>() {
+            Ok(address) => IpNet::from(address),
             Err(_) => address.parse().map_err(|_| wrong())?,
         };
         Ok(Self { prefix, port })
@@ -75,7 +75,7 @@ impl FromStr for Side {
 
 impl Side {
     /// Whether `port` at `address` is there.
-    pub fn is(&self, address: Ipv4Addr, port: u16) -> bool {
+    pub fn is(&self, address: IpAddr, port: u16) -> bool {
         self.prefix.contains(&address) && self.port.is_none_or(|wanted| wanted == port)
     }
 }
@@ -124,7 +124,7 @@ impl Filter {
     }
 
     /// Whether `connection` with this backend is let through, but for the service's name.
-    pub fn matches_connection(&self, connection: &Connection, backend: Option<(Ipv4Addr, u16)>) -> bool {
+    pub fn matches_connection(&self, connection: &Connection, backend: Option<(IpAddr, u16)>) -> bool {
         let original = connection.original_key();
         let local = connection.has_replies().then(|| connection.reply_key());
         self.state.is_none_or(|state| state == connection.state())
@@ -137,7 +137,7 @@ impl Filter {
     }
 
     /// Whether a client's flow with this backend is let through, but for the service's name, the state and the host.
-    pub fn matches_flow(&self, original: &FlowKey, backend: Option<(Ipv4Addr, u16)>) -> bool {
+    pub fn matches_flow(&self, original: &FlowKey, backend: Option<(IpAddr, u16)>) -> bool {
         self.protocol.is_none_or(|protocol| protocol == original.protocol)
             && self.client.is_none_or(|client| client.is(original.src, original.src_port))
             && self.vip.is_none_or(|vip| vip.is(original.dst, original.dst_port))

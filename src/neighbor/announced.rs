@@ -1,6 +1,6 @@
 //! leat's own addresses, and how often the link was told of each.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::counters::Counter;
@@ -15,7 +15,7 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Announcement {
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The port.
     pub port: Option<PortId>,
 }

@@ -9,16 +9,20 @@
 
 mod announced;
 mod probe;
+mod question;
 mod resolver;
 mod waiting;
 
 pub use announced::{Announced, Announcement};
 pub use probe::{Bell, Probe};
+pub use question::LONGEST_QUESTION;
 pub use resolver::{Outgoing, Resolver, Targets};
 pub use waiting::{Outcome, Waiting};
 
-use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crossbeam::atomic::AtomicCell;
 
 use crate::counters::{Counter, PerWorker, per_worker};
 use crate::id::{PortId, WorkerId};
@@ -58,9 +62,9 @@ impl Hop {
 /// One next hop, and what is known of it.
 #[derive(Debug)]
 pub struct Neighbor {
-    address: Ipv4Addr,
+    address: IpAddr,
     /// Written by the control side alone.
-    asker: AtomicU32,
+    asker: AtomicCell<IpAddr>,
     asked_on: Option<PortId>,
     is_static: bool,
     /// Written by the first worker alone.
@@ -73,10 +77,10 @@ pub struct Neighbor {
 
 impl Neighbor {
     /// A next hop to be found by ARP: asked for in the name of `asker`, on one port, or on all of them.
-    pub fn new(address: Ipv4Addr, asker: Ipv4Addr, asked_on: Option<PortId>, workers: usize) -> Self {
+    pub fn new(address: IpAddr, asker: IpAddr, asked_on: Option<PortId>, workers: usize) -> Self {
         Self {
             address,
-            asker: AtomicU32::new(asker.to_bits()),
+            asker: AtomicCell::new(asker),
             asked_on,
             is_static: false,
             hop: AtomicU64::new(0),
@@ -87,13 +91,13 @@ impl Neighbor {
     }
 
     /// A next hop that was configured and is never asked for.
-    pub fn fixed(address: Ipv4Addr, hop: Hop) -> Self {
+    pub fn fixed(address: IpAddr, hop: Hop) -> Self {
         let known = AtomicU64::new(hop.pack());
         Self { is_static: true, hop: known, ..Self::new(address, address, Some(hop.port), 0) }
     }
 
     /// Its address.
-    pub const fn address(&self) -> Ipv4Addr {
+    pub const fn address(&self) -> IpAddr {
         self.address
     }
 
@@ -103,13 +107,13 @@ impl Neighbor {
     }
 
     /// In whose name it is asked for.
-    fn asker(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.asker.load(Relaxed))
+    fn asker(&self) -> IpAddr {
+        self.asker.load()
     }
 
     /// From now on it is asked for in the name of `asker`. Only the control side may call it.
-    pub fn set_asker(&self, asker: Ipv4Addr) {
-        self.asker.store(asker.to_bits(), Relaxed);
+    pub fn set_asker(&self, asker: IpAddr) {
+        self.asker.store(asker);
     }
 
     /// Whether it was configured and not found.

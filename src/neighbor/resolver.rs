@@ -9,7 +9,7 @@
 //!
 //! Times come in as arguments and frames go out as [`Outgoing`] values; this module opens no socket and reads no clock.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::{Announced, Announcement, Hop, Neighbor};
 use crate::counters::Counter;
 use crate::id::PortId;
 use crate::time::Instant;
-use crate::wire::arp::Message;
+use crate::wire::MacAddr;
 
 /// The first wait between two questions to one that does not answer. RFC 1122 §2.3.2.1: at most one a second.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -49,9 +49,9 @@ pub enum Outgoing {
     /// one port or on all.
     Request {
         /// The address that is looked for.
-        target: Ipv4Addr,
+        target: IpAddr,
         /// The address that asks.
-        sender: Ipv4Addr,
+        sender: IpAddr,
         /// Where it was last.
         known: Option<Hop>,
         /// The port to ask on; all when there is none.
@@ -143,14 +143,14 @@ impl Resolver {
         }
     }
 
-    /// Learns from an ARP message: what a neighbour says of itself, asked or not (RFC 826, "merge"). `neighbors` are those
-    /// at the sender's address.
-    pub fn hear(&self, neighbors: &[Arc<Neighbor>], message: &Message, ingress: PortId, now: Instant) {
-        if !message.sender_mac.is_unicast() {
+    /// Learns what a neighbour says of itself, asked or not (RFC 826, "merge"; RFC 4861 §7.2): that it is at `mac`. `neighbors`
+    /// are those at its address.
+    pub fn hear(&self, neighbors: &[Arc<Neighbor>], mac: MacAddr, ingress: PortId, now: Instant) {
+        if !mac.is_unicast() {
             return;
         }
         for neighbor in neighbors.iter().filter(|neighbor| !neighbor.is_static()) {
-            neighbor.learn(Hop { mac: message.sender_mac, port: ingress });
+            neighbor.learn(Hop { mac, port: ingress });
             neighbor.probes.note_heard();
             neighbor.asking.note_heard(now);
         }
@@ -267,9 +267,9 @@ fn retry_after(unanswered: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::ip::Octets as _;
     use crate::id::WorkerId;
     use crate::wire::MacAddr;
-    use crate::wire::arp::Operation;
 
     const PORT: PortId = PortId(0);
 
@@ -292,8 +292,8 @@ mod tests {
             self.resolver.poll(targets, now, rings, |send| sent.push(send));
         }
 
-        fn hear(&self, message: &Message, ingress: PortId, now: Instant) {
-            self.resolver.hear(&self.neighbors, message, ingress, now);
+        fn hear(&self, mac: MacAddr, ingress: PortId, now: Instant) {
+            self.resolver.hear(&self.neighbors, mac, ingress, now);
         }
     }
 
@@ -320,16 +320,6 @@ mod tests {
         seconds.filter(|&second| !sent(resolver, at(second)).is_empty()).collect()
     }
 
-    fn answer(from: Ipv4Addr, mac: [u8; 6]) -> Message {
-        Message {
-            operation: Operation::Reply,
-            sender_mac: MacAddr(mac),
-            sender: from,
-            target_mac: MacAddr([2, 0, 0, 0, 0, 0xfe]),
-            target: [10, 0, 0, 10].into(),
-        }
-    }
-
     #[test]
     fn every_backend_is_asked_for_once_at_the_start() {
         let mut resolver = Worker::default();
@@ -338,7 +328,7 @@ mod tests {
             .into_iter()
             .map(|send| match send {
                 Outgoing::Request { target, sender, known: None, port: None }
-                    if sender == Ipv4Addr::new(10, 0, 0, 10) =>
+                    if sender == IpAddr::from([10, 0, 0, 10]) =>
                 {
                     target.octets()[3]
                 }
@@ -362,7 +352,7 @@ mod tests {
         let neighbors = neighbors(1);
         resolver.adopt(&neighbors, &[]);
         sent(&mut resolver, at(0));
-        resolver.hear(&answer(neighbors[0].address(), [2, 0, 0, 0, 0, 2]), PORT, at(0));
+        resolver.hear(MacAddr([2, 0, 0, 0, 0, 2]), PORT, at(0));
         let hop = Hop { mac: MacAddr([2, 0, 0, 0, 0, 2]), port: PORT };
         assert_eq!(neighbors[0].hop(), Some(hop));
         assert!(asked_at(&mut resolver, 1..=29).is_empty());
@@ -381,8 +371,8 @@ mod tests {
         let mut resolver = Worker::default();
         let neighbors = neighbors(1);
         resolver.adopt(&neighbors, &[]);
-        resolver.hear(&answer(neighbors[0].address(), [2, 0, 0, 0, 0, 2]), PORT, at(0));
-        resolver.hear(&answer(neighbors[0].address(), [2, 0, 0, 0, 0, 9]), PortId(1), at(1));
+        resolver.hear(MacAddr([2, 0, 0, 0, 0, 2]), PORT, at(0));
+        resolver.hear(MacAddr([2, 0, 0, 0, 0, 9]), PortId(1), at(1));
         assert_eq!(neighbors[0].hop(), Some(Hop { mac: MacAddr([2, 0, 0, 0, 0, 9]), port: PortId(1) }));
     }
 
@@ -391,7 +381,7 @@ mod tests {
         let mut resolver = Worker::default();
         let neighbors = neighbors(1);
         resolver.adopt(&neighbors, &[]);
-        resolver.hear(&answer(neighbors[0].address(), [0xff; 6]), PORT, at(0));
+        resolver.hear(MacAddr([0xff; 6]), PORT, at(0));
         assert_eq!(neighbors[0].hop(), None);
     }
 
@@ -402,7 +392,7 @@ mod tests {
         let mut resolver = Worker::default();
         resolver.adopt(std::slice::from_ref(&neighbor), &[]);
         assert!(asked_at(&mut resolver, 0..=100).is_empty());
-        resolver.hear(&answer(neighbor.address(), [2, 0, 0, 0, 0, 9]), PORT, at(1));
+        resolver.hear(MacAddr([2, 0, 0, 0, 0, 9]), PORT, at(1));
         assert_eq!(neighbor.hop(), Some(hop));
     }
 
@@ -419,7 +409,7 @@ mod tests {
     #[test]
     fn however_many_there_are_one_call_sends_a_few_and_soon_all_are_asked_for() {
         let mut worker = Worker::default();
-        let neighbor = |n: u32| Neighbor::new((0x0a01_0000 + n).into(), [10, 0, 0, 10].into(), None, 1);
+        let neighbor = |n: u32| Neighbor::new((0x0a01_0000 + n).to_be_bytes().into(), [10, 0, 0, 10].into(), None, 1);
         let neighbors: Vec<_> = (0..1000).map(|n| Arc::new(neighbor(n))).collect();
         worker.adopt(&neighbors, &[]);
         let calls: Vec<_> = (0..200).map(|_| sent(&mut worker, at(0)).len()).collect();
@@ -465,15 +455,14 @@ mod tests {
         resolver.adopt(&neighbors, &[]);
         sent(&mut resolver, at(0));
         let neighbor = Arc::clone(&neighbors[0]);
-        resolver.hear(&answer(neighbor.address(), [2, 0, 0, 0, 0, 2]), PORT, at(0));
+        resolver.hear(MacAddr([2, 0, 0, 0, 0, 2]), PORT, at(0));
         (resolver, neighbor)
     }
 
     #[test]
     fn a_probe_asks_everybody_once_and_only_what_is_heard_afterwards_answers_it() {
         let (mut resolver, neighbor) = resolved();
-        let from = neighbor.address();
-        resolver.hear(&answer(from, [2, 0, 0, 0, 0, 2]), PORT, at(9));
+        resolver.hear(MacAddr([2, 0, 0, 0, 0, 2]), PORT, at(9));
         let probe = neighbor.want_probe();
         assert!(!neighbor.is_sent(probe));
         let questions = sent_after(&mut resolver, 1, at(10));
@@ -483,7 +472,7 @@ mod tests {
             neighbor.is_sent(probe) && !neighbor.is_answered(probe),
             "it was heard before, and that does not count"
         );
-        resolver.hear(&answer(from, [2, 0, 0, 0, 0, 9]), PORT, at(12));
+        resolver.hear(MacAddr([2, 0, 0, 0, 0, 9]), PORT, at(12));
         assert!(neighbor.is_answered(probe));
         assert_eq!(neighbor.hop().unwrap().mac, MacAddr([2, 0, 0, 0, 0, 9]), "a new card in the same host is found");
     }
@@ -495,7 +484,7 @@ mod tests {
             let neighbors = neighbors(1);
             let [neighbor] = &neighbors[..] else { panic!() };
             let hear = |resolver: &mut Worker| {
-                resolver.hear(&answer(neighbor.address(), [2, 0, 0, 0, 0, 2]), PORT, at(0));
+                resolver.hear(MacAddr([2, 0, 0, 0, 0, 2]), PORT, at(0));
             };
             resolver.adopt(&neighbors, &[]);
             assert_eq!(sent(&mut resolver, at(0)).len(), 1);
@@ -528,7 +517,7 @@ mod tests {
                 let asked = sent_after(&mut resolver, rings, at(second)).len();
                 questions += asked;
                 if alive && asked > 0 {
-                    resolver.hear(&answer(neighbor.address(), [2, 0, 0, 0, 0, 2]), PORT, at(second));
+                    resolver.hear(MacAddr([2, 0, 0, 0, 0, 2]), PORT, at(second));
                 }
             }
             assert_eq!(questions, 60);

@@ -2,18 +2,18 @@
 //!
 //! Conntrack sees all segments as the client sees them: a backend's are changed before they are tracked, a client's after.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::classify::Headers;
 use super::syn_proxy::MOST_TRIES;
-use super::{Context, Flow, Note, Pipeline, Tracer, ipv4_of};
+use super::{Context, Flow, Note, Pipeline, Tracer, ip_of};
 use crate::conntrack::{Adjustment, ConnectionIndex, Errand};
 use crate::counters::DropReason;
-use crate::forward::{self, CLIENT_ADDRESS_LEN, LONGEST_PROXY_HEADER, LONGEST_SEGMENT, Segment, Shift};
+use crate::forward::{self, LONGEST_PROXY_HEADER, LONGEST_SEGMENT, Segment, Shift};
 use crate::io::{Output, Packet};
 use crate::service::{Backend, ClientAddress, ProxyVersion, Service};
 use crate::wire::tcp_options::Options;
-use crate::wire::{ethernet, ipv4, tcp};
+use crate::wire::{ethernet, tcp};
 
 /// How many ticks after the last time something that a client's segment asks for again is done again.
 const SOONEST_AGAIN: u32 = 2;
@@ -23,9 +23,6 @@ const AGAIN_AFTER: u32 = 10;
 
 /// How often the time between two tries is doubled at most.
 const MOST_DOUBLINGS: u32 = 6;
-
-/// The length of the PROXY protocol's header in version 2; no header of version 1 is as short.
-const PROXY_V2_LEN: u16 = 28;
 
 impl<P: Packet> Pipeline<P> {
     /// Changes a backend's segment into what its client shall see. Nothing, where it is for leat itself.
@@ -74,7 +71,9 @@ impl<P: Packet> Pipeline<P> {
         forward::shift(packet.data_mut(), transport, &change);
         if flow.headers.is_syn && adjustment.option != 0 {
             // So that the client leaves room for it.
-            forward::lower_mss(packet.data_mut(), transport, CLIENT_ADDRESS_LEN as u16);
+            let client = self.conntrack.connection(index).original_key().src;
+            let room = forward::client_address_len(client) as u16;
+            forward::lower_mss(packet.data_mut(), transport, room);
         }
         Some(packet)
     }
@@ -151,9 +150,9 @@ impl<P: Packet> Pipeline<P> {
             .and_then(|hop| context.snapshot.port(hop.port))
             .map_or(0, |port| ethernet::HEADER_LEN + usize::from(port.mtu));
         // What follows a first fragment lies where it lies.
-        let is_fragment = ipv4_of(packet).is_none_or(|ip| ip.is_fragment());
-        if !is_fragment && packet.frame_len() + CLIENT_ADDRESS_LEN <= longest {
-            let original = self.conntrack.connection(index).original_key();
+        let is_fragment = ip_of(packet).is_none_or(|ip| ip.is_fragment());
+        let original = self.conntrack.connection(index).original_key();
+        if !is_fragment && packet.frame_len() + forward::client_address_len(original.src) <= longest {
             forward::add_client_address(packet, transport, kind, (original.src, original.src_port));
         }
     }
@@ -178,7 +177,7 @@ impl<P: Packet> Pipeline<P> {
         (adjustment.tries, adjustment.tried) = (adjustment.tries.saturating_add(1), context.now.tick());
         let connection = self.conntrack.connection(index);
         // A reload may have changed the version since the connection began.
-        let version = if adjustment.inserted == PROXY_V2_LEN { ProxyVersion::V2 } else { ProxyVersion::V1 };
+        let version = if adjustment.introduces_in_binary { ProxyVersion::V2 } else { ProxyVersion::V1 };
         let mut header = [0; LONGEST_PROXY_HEADER];
         let len = forward::proxy_header(version, &connection.original_key(), &mut header);
         let timestamps = adjustment.timestamps.map(|(value, echo)| adjustment.timestamps_for_backend(value, echo));
@@ -201,14 +200,13 @@ impl<P: Packet> Pipeline<P> {
     pub(super) fn say_to_backend<O: Output<P>, T: Tracer>(
         &mut self,
         segment: &Segment<'_>,
-        option: Option<(u8, (Ipv4Addr, u16))>,
+        option: Option<(u8, (IpAddr, u16))>,
         backend: &Backend,
         context: &mut Context<'_, O, T>,
     ) {
         let Some(mut packet) = self.write_segment(segment, context) else { return };
         if let Some((kind, client)) = option {
-            let transport = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
-            forward::add_client_address(&mut packet, transport, kind, client);
+            forward::add_client_address(&mut packet, segment.transport(), kind, client);
         }
         let hop = backend.neighbor.hop();
         if hop.is_none() {
@@ -278,6 +276,7 @@ impl Adjustment {
             ClientAddress::Proxy(version) => {
                 let len = forward::proxy_header(version, original, &mut [0; LONGEST_PROXY_HEADER]);
                 adjustment.inserted = len as u16;
+                adjustment.introduces_in_binary = version == ProxyVersion::V2;
                 adjustment.errand = Errand::Introduce;
             }
         }

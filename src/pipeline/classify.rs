@@ -6,13 +6,13 @@
 use arrayvec::ArrayVec;
 
 use crate::counters::DropReason;
-use crate::flow::{FlowKey, PackedKey, Protocol};
+use crate::flow::{FlowKey, PackedKey, PackedKey4, PackedKey6, Protocol};
 use crate::forward;
 use crate::io::Packet;
 use crate::wire::ethernet::{self, EtherType};
-use crate::wire::{MacAddr, icmp, ipv4, tcp, udp};
+use crate::wire::{MacAddr, icmp, icmpv6, ipv4, ipv6, tcp, udp};
 
-/// Where IPv4 starts in a frame.
+/// Where IP starts in a frame.
 const NETWORK: usize = ethernet::HEADER_LEN;
 
 /// What a frame is.
@@ -22,7 +22,12 @@ pub enum Class {
     Flow(Headers),
     /// An ARP message, not yet parsed.
     Arp,
-    /// An ICMP error, not yet parsed.
+    /// A message of IPv6's neighbour discovery, not yet parsed.
+    Ndp {
+        /// Where it starts in the frame.
+        message: u8,
+    },
+    /// An ICMP or ICMPv6 error, not yet parsed.
     IcmpError {
         /// Where it starts in the frame.
         message: u8,
@@ -38,9 +43,9 @@ pub enum Class {
 pub struct Headers {
     /// Its 5-tuple.
     pub packed: PackedKey,
-    /// Where the transport header starts in the frame: 34 to 74.
+    /// Where the transport header starts in the frame: from 34 on, in IPv6 from 54 on.
     pub transport: u8,
-    /// Its time to live.
+    /// Its time to live, or hop limit.
     pub ttl: u8,
     /// What its transport is doing.
     pub kind: Kind,
@@ -60,7 +65,7 @@ impl Headers {
         self.packed.unpack()
     }
 
-    /// Bytes of the IPv4 packet.
+    /// Bytes of the IP packet.
     #[inline(always)]
     pub fn packet_len(&self) -> usize {
         usize::from(self.transport) - NETWORK + usize::from(self.transport_len)
@@ -80,6 +85,17 @@ pub enum Kind {
     EchoReply,
 }
 
+impl Kind {
+    /// Whose it is.
+    const fn protocol(self) -> Protocol {
+        match self {
+            Self::Tcp => Protocol::Tcp,
+            Self::Udp => Protocol::Udp,
+            Self::EchoRequest | Self::EchoReply => Protocol::Icmp,
+        }
+    }
+}
+
 /// Tells what `packet` is, for a port whose Ethernet address is `mac`, and puts it behind what `classes` has.
 ///
 /// A class is put there where it is found: one that came back as a value would be written twice, and read in wider pieces
@@ -89,7 +105,16 @@ pub fn classify<P: Packet, const N: usize>(packet: &P, mac: MacAddr, classes: &m
     let data = packet.data();
     match ordinary(data, packet.frame_len(), mac) {
         Some(headers) => classes.push(Class::Flow(headers)),
-        None => classes.push(with_care(data, packet.frame_len(), mac)),
+        None => classes.push(less_ordinary(data, packet.frame_len(), mac)),
+    }
+}
+
+/// The frame of `frame_len` bytes that begins with `data`, which is not [`ordinary`] IPv4.
+#[inline(never)]
+fn less_ordinary(data: &[u8], frame_len: usize, mac: MacAddr) -> Class {
+    match ordinary_v6(data, frame_len, mac) {
+        Some(headers) => Class::Flow(headers),
+        None => with_care(data, frame_len, mac),
     }
 }
 
@@ -98,17 +123,25 @@ pub fn classify<P: Packet, const N: usize>(packet: &P, mac: MacAddr, classes: &m
 #[inline(never)]
 fn with_care(data: &[u8], frame_len: usize, mac: MacAddr) -> Class {
     let Some(ethernet) = ethernet::Header::new(data) else { return Class::Drop(DropReason::FrameTruncated) };
-    match ethernet.ether_type() {
-        EtherType::IPV4 => {}
+    let parsed = match ethernet.ether_type() {
+        EtherType::IPV4 => parse(data, frame_len, false),
+        EtherType::IPV6 => parse_v6(data, frame_len),
         other => return classify_other(other, ethernet.destination(), mac),
-    }
+    };
     let destination = ethernet.destination();
     if destination != mac {
         let group = destination.0[0] & 1 != 0;
-        return Class::Drop(if group { DropReason::Broadcast } else { DropReason::NotForUs });
+        // Neighbours are asked for in groups.
+        return match parsed {
+            Err(Other::Ndp { message }) if group => Class::Ndp { message },
+            _ if group => Class::Drop(DropReason::Broadcast),
+            _ => Class::Drop(DropReason::NotForUs),
+        };
     }
-    match parse(data, frame_len, false) {
+    match parsed {
         Ok(headers) => Class::Flow(headers),
+        Err(Other::Ndp { message }) => Class::Ndp { message },
+        Err(Other::Icmpv6Error { message }) => Class::IcmpError { message },
         Err(Other::IcmpError) => class_of_icmp_error(data),
         Err(Other::Fragment) => Class::Fragment,
         Err(Other::Wrong(reason)) => Class::Drop(reason),
@@ -123,14 +156,13 @@ fn class_of_icmp_error(data: &[u8]) -> Class {
     }
 }
 
-/// A frame that is not IPv4.
+/// A frame that is no IP.
 fn classify_other(ether_type: EtherType, destination: MacAddr, mac: MacAddr) -> Class {
     Class::Drop(match ether_type {
         // Also what others say to each other: nat must know who speaks past it.
         EtherType::ARP => return Class::Arp,
         _ if destination.0[0] & 1 == 0 && destination != mac => DropReason::NotForUs,
         EtherType::VLAN | EtherType::SERVICE_VLAN => DropReason::Vlan,
-        EtherType::IPV6 => DropReason::Ipv6,
         _ => DropReason::EtherType,
     })
 }
@@ -182,9 +214,54 @@ fn ordinary(data: &[u8], frame_len: usize, mac: MacAddr) -> Option<Headers> {
     if ports.source_port() == 0 || ports.destination_port() == 0 {
         return None;
     }
-    let packed = PackedKey::from_memory(ip.addresses(), ports.ports(), protocol);
+    let packed = PackedKey::V4(PackedKey4::from_memory(ip.addresses(), ports.ports(), protocol));
     let transport_len = transport_len as u16;
     Some(Headers { packed, transport: transport as u8, ttl: ip.ttl(), kind, is_syn, is_plain, transport_len })
+}
+
+/// The headers of an ordinary IPv6 packet: what [`ordinary`] is for IPv4.
+#[inline(always)]
+fn ordinary_v6(data: &[u8], frame_len: usize, mac: MacAddr) -> Option<Headers> {
+    let head: &[u8; NETWORK + ipv6::HEADER_LEN + udp::HEADER_LEN] = data.first_chunk()?;
+    let ethernet = ethernet::Header::new(head)?;
+    if ethernet.destination() != mac || ethernet.ether_type() != EtherType::IPV6 {
+        return None;
+    }
+    let ip = ipv6::Header::new(&head[NETWORK..])?;
+    let transport = NETWORK + ipv6::HEADER_LEN;
+    let transport_len = usize::from(ip.payload_len());
+    if ip.version() != 6 || transport + transport_len > frame_len {
+        return None;
+    }
+    let (mut is_syn, mut is_plain) = (false, ip.hop_limit() > 1);
+    let (protocol, kind) = match ip.next_header() {
+        6 => {
+            let tcp = tcp::Header::new(&data[transport..])?;
+            let header_len = tcp.header_len();
+            let is_whole = header_len <= transport_len && transport + header_len <= data.len();
+            if header_len < tcp::HEADER_LEN || !is_whole || tcp.flags().is_nonsense() {
+                return None;
+            }
+            is_syn = tcp.flags().contains(tcp::Flags::SYN);
+            is_plain &= tcp.flags().only_acknowledges();
+            (Protocol::Tcp, Kind::Tcp)
+        }
+        17 => {
+            let length = usize::from(udp::Header::new(&head[transport..])?.length());
+            if length < udp::HEADER_LEN || length > transport_len {
+                return None;
+            }
+            (Protocol::Udp, Kind::Udp)
+        }
+        _ => return None,
+    };
+    let ports = udp::Header::new(&head[transport..])?;
+    if ports.source_port() == 0 || ports.destination_port() == 0 {
+        return None;
+    }
+    let packed = PackedKey::V6(PackedKey6::from_memory(ip.addresses(), ports.ports(), protocol));
+    let (transport, transport_len) = (transport as u8, transport_len as u16);
+    Some(Headers { packed, transport, ttl: ip.hop_limit(), kind, is_syn, is_plain, transport_len })
 }
 
 /// The headers of a fragment that is the first of its packet, and was classified before.
@@ -194,7 +271,8 @@ fn ordinary(data: &[u8], frame_len: usize, mac: MacAddr) -> Option<Headers> {
 /// What is wrong with it: the transport's header must be in it whole (RFC 1858 §3.1), and it must be no ICMP error.
 pub fn first_fragment(data: &[u8], frame_len: usize) -> Result<Headers, DropReason> {
     parse(data, frame_len, true).map_err(|other| match other {
-        Other::IcmpError => DropReason::IcmpError,
+        Other::IcmpError | Other::Icmpv6Error { .. } => DropReason::IcmpError,
+        Other::Ndp { .. } => DropReason::IcmpType,
         Other::Fragment => DropReason::FragmentMalformed,
         Other::Wrong(reason) => reason,
     })
@@ -203,6 +281,8 @@ pub fn first_fragment(data: &[u8], frame_len: usize) -> Result<Headers, DropReas
 /// What a packet is that is not one of a flow.
 enum Other {
     IcmpError,
+    Icmpv6Error { message: u8 },
+    Ndp { message: u8 },
     Fragment,
     Wrong(DropReason),
 }
@@ -248,69 +328,198 @@ fn parse(data: &[u8], frame_len: usize, is_first_fragment: bool) -> Result<Heade
         return Err(Other::Fragment);
     }
 
-    let transport = NETWORK + header_len;
-    let transport_len = total_len - header_len;
-    let message = data.get(transport..).unwrap_or_default();
-    let absent = |needed: usize, truncated| {
-        if transport_len < needed { truncated } else { missing(transport + needed, truncated) }
+    let upper = Upper {
+        protocol: match ip.protocol() {
+            icmp::PROTOCOL => Message::Icmp,
+            forward::IPIP => return Err(DropReason::Tunnel.into()),
+            number => Message::of(number)?,
+        },
+        at: NETWORK + header_len,
+        len: total_len - header_len,
+        is_first_fragment,
     };
-    let (mut is_syn, mut is_plain) = (false, false);
-    let (protocol, kind, src_port, dst_port) = match ip.protocol() {
-        6 => {
-            let Some(tcp) = tcp::Header::new(message).filter(|_| transport_len >= tcp::HEADER_LEN) else {
-                return Err(absent(tcp::HEADER_LEN, DropReason::TcpTruncated).into());
-            };
-            if tcp.header_len() < tcp::HEADER_LEN || tcp.header_len() > transport_len {
-                return Err(DropReason::TcpHeaderLength.into());
-            }
-            if message.len() < tcp.header_len() {
-                return Err(DropReason::HeadersSplit.into());
-            }
-            if tcp.flags().is_nonsense() {
-                return Err(DropReason::TcpFlags.into());
-            }
-            is_syn = tcp.flags().contains(tcp::Flags::SYN);
-            is_plain = tcp.flags().only_acknowledges();
-            (Protocol::Tcp, Kind::Tcp, tcp.source_port(), tcp.destination_port())
-        }
-        17 => {
-            let Some(udp) = udp::Header::new(message).filter(|_| transport_len >= udp::HEADER_LEN) else {
-                return Err(absent(udp::HEADER_LEN, DropReason::UdpTruncated).into());
-            };
-            let length = usize::from(udp.length());
-            if length < udp::HEADER_LEN || length > transport_len && !is_first_fragment {
-                return Err(DropReason::UdpLength.into());
-            }
-            is_plain = true;
-            (Protocol::Udp, Kind::Udp, udp.source_port(), udp.destination_port())
-        }
-        1 => {
-            let Some(icmp) = icmp::Header::new(message).filter(|_| transport_len >= icmp::HEADER_LEN) else {
-                return Err(absent(icmp::HEADER_LEN, DropReason::IcmpTruncated).into());
-            };
-            match (icmp.kind(), icmp.code()) {
-                (icmp::ECHO_REQUEST, 0) => (Protocol::Icmp, Kind::EchoRequest, icmp.identifier(), 0),
-                (icmp::ECHO_REPLY, 0) => (Protocol::Icmp, Kind::EchoReply, 0, icmp.identifier()),
-                _ if icmp.is_error() => return Err(Other::IcmpError),
-                _ => return Err(DropReason::IcmpType.into()),
-            }
-        }
-        forward::IPIP => return Err(DropReason::Tunnel.into()),
-        _ => return Err(DropReason::Protocol.into()),
+    let Transport { kind, ports: (src_port, dst_port), is_syn, is_plain } = upper.parse(data, frame_len)?;
+    let key = FlowKey {
+        src: ip.source().into(),
+        dst: ip.destination().into(),
+        src_port,
+        dst_port,
+        protocol: kind.protocol(),
     };
-    if protocol != Protocol::Icmp && (src_port == 0 || dst_port == 0) {
-        return Err(DropReason::PortZero.into());
-    }
-    let key = FlowKey { src: ip.source(), dst: ip.destination(), src_port, dst_port, protocol };
     Ok(Headers {
         packed: key.pack(),
-        transport: transport as u8,
+        transport: upper.at as u8,
         ttl: ip.ttl(),
         kind,
         is_syn,
         is_plain: is_plain && header_len == ipv4::HEADER_LEN && ip.ttl() > 1,
-        transport_len: transport_len as u16,
+        transport_len: upper.len as u16,
     })
+}
+
+/// The headers of the IPv6 packet in `data`, the first piece of a frame of `frame_len` bytes.
+fn parse_v6(data: &[u8], frame_len: usize) -> Result<Headers, Other> {
+    let packet = data.get(NETWORK..).unwrap_or_default();
+    let Some(ip) = ipv6::Header::new(packet) else {
+        let is_there = frame_len >= NETWORK + ipv6::HEADER_LEN;
+        return Err(if is_there { DropReason::HeadersSplit } else { DropReason::Ipv6Truncated }.into());
+    };
+    if ip.version() != 6 {
+        return Err(DropReason::Ipv6Version.into());
+    }
+    let end = ipv6::HEADER_LEN + usize::from(ip.payload_len());
+    if NETWORK + end > frame_len {
+        return Err(DropReason::Ipv6Length.into());
+    }
+    let upper = match ipv6::upper(packet.get(..end).unwrap_or(packet)) {
+        Ok(upper) => upper,
+        Err(ipv6::WrongExtension::Truncated) if packet.len() < end => return Err(DropReason::HeadersSplit.into()),
+        Err(_) => return Err(DropReason::Ipv6Extension.into()),
+    };
+    if upper.is_fragment {
+        return Err(DropReason::Ipv6Fragment.into());
+    }
+    let message = (NETWORK + upper.at) as u8;
+    if upper.protocol == icmpv6::PROTOCOL
+        && let Some(kind) = packet.get(upper.at)
+    {
+        if icmpv6::is_neighbor_discovery(*kind) {
+            return Err(Other::Ndp { message });
+        }
+        if icmpv6::is_error(*kind) && end >= upper.at + icmp::HEADER_LEN {
+            return Err(Other::Icmpv6Error { message });
+        }
+    }
+    let is_bare = upper.at == ipv6::HEADER_LEN;
+    let upper = Upper {
+        protocol: match upper.protocol {
+            icmpv6::PROTOCOL => Message::Icmpv6,
+            forward::IPIP | forward::IPV6 => return Err(DropReason::Tunnel.into()),
+            number => Message::of(number)?,
+        },
+        at: message.into(),
+        len: end - upper.at,
+        is_first_fragment: false,
+    };
+    let Transport { kind, ports: (src_port, dst_port), is_syn, is_plain } = upper.parse(data, frame_len)?;
+    let key = FlowKey {
+        src: ip.source().into(),
+        dst: ip.destination().into(),
+        src_port,
+        dst_port,
+        protocol: kind.protocol(),
+    };
+    Ok(Headers {
+        packed: key.pack(),
+        transport: message,
+        ttl: ip.hop_limit(),
+        kind,
+        is_syn,
+        is_plain: is_plain && is_bare && ip.hop_limit() > 1,
+        transport_len: upper.len as u16,
+    })
+}
+
+/// What an IP packet carries.
+#[derive(Clone, Copy)]
+enum Message {
+    Tcp,
+    Udp,
+    Icmp,
+    Icmpv6,
+}
+
+impl Message {
+    /// What the number stands for in either version.
+    const fn of(number: u8) -> Result<Self, Other> {
+        match number {
+            6 => Ok(Self::Tcp),
+            17 => Ok(Self::Udp),
+            _ => Err(Other::Wrong(DropReason::Protocol)),
+        }
+    }
+}
+
+/// Where in a frame a message is.
+struct Upper {
+    protocol: Message,
+    /// Where it starts.
+    at: usize,
+    /// How long it is.
+    len: usize,
+    /// Whether it goes on in other fragments.
+    is_first_fragment: bool,
+}
+
+/// What a message's header says.
+struct Transport {
+    kind: Kind,
+    /// Those of its source and destination.
+    ports: (u16, u16),
+    is_syn: bool,
+    is_plain: bool,
+}
+
+impl Upper {
+    /// The header of the message in `data`, the first piece of a frame of `frame_len` bytes.
+    fn parse(&self, data: &[u8], frame_len: usize) -> Result<Transport, Other> {
+        let message = data.get(self.at..).unwrap_or_default();
+        let absent = |needed: usize, truncated| {
+            // A header that the frame has and the first piece has not was split by the port, not truncated by the sender.
+            let is_split = self.len >= needed && frame_len >= self.at + needed;
+            if is_split { DropReason::HeadersSplit } else { truncated }
+        };
+        let (mut is_syn, mut is_plain) = (false, false);
+        let (kind, ports) = match self.protocol {
+            Message::Tcp => {
+                let Some(tcp) = tcp::Header::new(message).filter(|_| self.len >= tcp::HEADER_LEN) else {
+                    return Err(absent(tcp::HEADER_LEN, DropReason::TcpTruncated).into());
+                };
+                if tcp.header_len() < tcp::HEADER_LEN || tcp.header_len() > self.len {
+                    return Err(DropReason::TcpHeaderLength.into());
+                }
+                if message.len() < tcp.header_len() {
+                    return Err(DropReason::HeadersSplit.into());
+                }
+                if tcp.flags().is_nonsense() {
+                    return Err(DropReason::TcpFlags.into());
+                }
+                is_syn = tcp.flags().contains(tcp::Flags::SYN);
+                is_plain = tcp.flags().only_acknowledges();
+                (Kind::Tcp, (tcp.source_port(), tcp.destination_port()))
+            }
+            Message::Udp => {
+                let Some(udp) = udp::Header::new(message).filter(|_| self.len >= udp::HEADER_LEN) else {
+                    return Err(absent(udp::HEADER_LEN, DropReason::UdpTruncated).into());
+                };
+                let length = usize::from(udp.length());
+                if length < udp::HEADER_LEN || length > self.len && !self.is_first_fragment {
+                    return Err(DropReason::UdpLength.into());
+                }
+                is_plain = true;
+                (Kind::Udp, (udp.source_port(), udp.destination_port()))
+            }
+            Message::Icmp | Message::Icmpv6 => {
+                let Some(icmp) = icmp::Header::new(message).filter(|_| self.len >= icmp::HEADER_LEN) else {
+                    return Err(absent(icmp::HEADER_LEN, DropReason::IcmpTruncated).into());
+                };
+                match (self.protocol, icmp.kind(), icmp.code()) {
+                    (Message::Icmp, icmp::ECHO_REQUEST, 0) | (Message::Icmpv6, icmpv6::ECHO_REQUEST, 0) => {
+                        (Kind::EchoRequest, (icmp.identifier(), 0))
+                    }
+                    (Message::Icmp, icmp::ECHO_REPLY, 0) | (Message::Icmpv6, icmpv6::ECHO_REPLY, 0) => {
+                        (Kind::EchoReply, (0, icmp.identifier()))
+                    }
+                    (Message::Icmp, ..) if icmp.is_error() => return Err(Other::IcmpError),
+                    _ => return Err(DropReason::IcmpType.into()),
+                }
+            }
+        };
+        if kind.protocol() != Protocol::Icmp && (ports.0 == 0 || ports.1 == 0) {
+            return Err(DropReason::PortZero.into());
+        }
+        Ok(Transport { kind, ports, is_syn, is_plain })
+    }
 }
 
 #[cfg(test)]
@@ -412,7 +621,7 @@ mod tests {
             ("broadcast", with(&tcp(), 0, &[0xff; 6]), D::Broadcast),
             ("multicast", with(&tcp(), 0, &[1, 0, 0x5e, 0, 0, 1]), D::Broadcast),
             ("VLAN", with(&tcp(), 12, &[0x81, 0]), D::Vlan),
-            ("IPv6", with(&tcp(), 12, &[0x86, 0xdd]), D::Ipv6),
+            ("IPv6", with(&tcp(), 12, &[0x86, 0xdd]), D::Ipv6Version),
             ("LLDP", with(&tcp(), 12, &[0x88, 0xcc]), D::EtherType),
             ("version", with(&tcp(), 14, &[0x65]), D::Ipv4Version),
             ("header of 16 bytes", with(&tcp(), 14, &[0x44]), D::Ipv4HeaderLength),

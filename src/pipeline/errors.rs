@@ -5,10 +5,11 @@
 //! that has it, by the quoted packet, and changes nothing about either: anybody can send an ICMP error. One about a tunnel
 //! packet is for leat itself.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::known::link;
-use super::{Context, Note, Pipeline, Tracer, hop, ipv4_of, mac};
+use super::unknown::{hops_ended, wrong_source};
+use super::{Context, Note, Pipeline, Tracer, hop, ip_of, mac};
 use crate::conntrack::{ConnectionIndex, Direction};
 use crate::counters::DropReason;
 use crate::flow::FlowKey;
@@ -17,7 +18,7 @@ use crate::id::WorkerId;
 use crate::io::{Output, Packet};
 use crate::neighbor::Hop;
 use crate::service::{Mode, Snapshot};
-use crate::wire::{checksum, ethernet, icmp, ipv4};
+use crate::wire::{checksum, ethernet, icmp, icmpv6, ip};
 
 impl<P: Packet> Pipeline<P> {
     /// An ICMP error, whose message starts at `message`.
@@ -46,12 +47,12 @@ impl<P: Packet> Pipeline<P> {
             return self.drop(packet, DropReason::IcmpError, context);
         };
         let source = error.outer.source();
-        if !ipv4::is_station(source) || snapshot.owns_anywhere(source) {
-            return self.drop(packet, DropReason::Ipv4Source, context);
+        if !ip::is_station(source) || snapshot.owns_anywhere(source) {
+            return self.drop(packet, wrong_source(source), context);
         }
         let hash = self.hasher.hash(&answer);
         if let Some((index, direction)) = self.conntrack.find(&answer.pack(), hash)
-            && !self.conntrack.is_over(self.conntrack.connection(index), context.now.tick())
+            && !self.conntrack.is_over(self.conntrack.record(index), context.now.tick())
         {
             return self.pass_error(packet, message, index, direction, context);
         }
@@ -71,21 +72,21 @@ impl<P: Packet> Pipeline<P> {
         context: &mut Context<'_, O, T>,
     ) {
         let snapshot = context.snapshot;
-        let connection = *self.conntrack.connection(index);
+        let connection = self.conntrack.connection(index);
         let Some(backend) = snapshot.backend(connection.backend()) else {
             return self.drop(packet, DropReason::NoBackend, context);
         };
-        let Some(outer) = ipv4_of(&packet) else {
-            return self.drop(packet, DropReason::Ipv4Truncated, context);
+        let Some(outer) = ip_of(&packet) else {
+            return self.drop(packet, DropReason::FrameTruncated, context);
         };
-        let (source, ttl) = (outer.source(), outer.ttl());
+        let (source, ttl) = (outer.source(), outer.hops_left());
         if T::ENABLED {
             self.tell(index, direction, backend, true, context);
             context.tracer.note(Note::Error);
         }
         if connection.has_replies() {
             if ttl <= 1 {
-                return self.drop(packet, DropReason::Ipv4Ttl, context);
+                return self.drop(packet, hops_ended(source), context);
             }
             // The packet that it is about, as it was before leat rewrote it.
             let about = connection.key(direction.opposite()).unpack();
@@ -117,7 +118,8 @@ impl<P: Packet> Pipeline<P> {
     /// Drops a packet whose time to live ends here, and tells its sender so (RFC 1812 §5.3.1).
     #[cold]
     pub(super) fn expire<O: Output<P>, T: Tracer>(&mut self, packet: P, context: &mut Context<'_, O, T>) {
-        self.refuse(packet, Complaint::TimeExceeded, DropReason::Ipv4Ttl, context);
+        let reason = ip_of(&packet).map_or(DropReason::FrameTruncated, |ip| hops_ended(ip.source()));
+        self.refuse(packet, Complaint::TimeExceeded, reason, context);
     }
 
     /// Drops a packet for `reason` and tells its sender what is wrong with it, unless enough was told of late.
@@ -129,7 +131,7 @@ impl<P: Packet> Pipeline<P> {
         reason: DropReason,
         context: &mut Context<'_, O, T>,
     ) {
-        if let (Some(link), Some(sender)) = (link(&packet), ipv4_of(&packet).map(ipv4::Header::source))
+        if let (Some(link), Some(sender)) = (link(&packet), ip_of(&packet).map(ip::Header::source))
             && let Some(error) = self.complaint(&packet, complaint, context)
         {
             context.tracer.note(Note::Complained(complaint));
@@ -174,31 +176,39 @@ impl<P: Packet> Pipeline<P> {
 
 /// An ICMP error that is whole, and has a right checksum (RFC 5508 §4.1, REQ-3).
 struct Error<'a> {
-    outer: ipv4::Header<'a>,
+    outer: ip::Header<'a>,
     /// From the ICMP header on.
     message: &'a [u8],
 }
 
 impl<'a> Error<'a> {
     fn read(frame: &'a [u8], message: usize) -> Result<Self, DropReason> {
-        let outer = frame.get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new).ok_or(DropReason::Ipv4Truncated)?;
-        let end = ethernet::HEADER_LEN + usize::from(outer.total_len());
+        let outer = frame.get(ethernet::HEADER_LEN..).and_then(ip::Header::new).ok_or(DropReason::FrameTruncated)?;
+        let end = ethernet::HEADER_LEN + outer.packet_len();
         let message = frame.get(message..end).ok_or(DropReason::HeadersSplit)?;
-        if checksum::of(message) != 0 {
+        let (sum, is_error) = match outer {
+            ip::Header::V4(_) => {
+                (checksum::of(message), icmp::Header::new(message).is_some_and(icmp::Header::is_error))
+            }
+            ip::Header::V6(outer) => {
+                (icmpv6::checksum(outer, message), message.first().copied().is_some_and(icmpv6::is_error))
+            }
+        };
+        if sum != 0 {
             return Err(DropReason::IcmpChecksum);
         }
-        debug_assert!(icmp::Header::new(message).is_some_and(icmp::Header::is_error));
+        debug_assert!(is_error);
         Ok(Self { outer, message })
     }
 }
 
 /// As whom leat complains: as a router on the way it has an own address, if any; else it is the one that was spoken to.
-fn speaker<P: Packet>(packet: &P, complaint: Complaint, snapshot: &Snapshot) -> Option<Ipv4Addr> {
-    let ip = ipv4_of(packet)?;
+fn speaker<P: Packet>(packet: &P, complaint: Complaint, snapshot: &Snapshot) -> Option<IpAddr> {
+    let ip = ip_of(packet)?;
     let spoken_to = Some(ip.destination()).filter(|address| snapshot.owns_anywhere(*address));
-    let own = snapshot.own_address(packet.ingress());
+    let own = snapshot.own_address(packet.ingress(), ip.destination().is_ipv6());
     match complaint {
         Complaint::TimeExceeded => own.or(spoken_to),
-        Complaint::FragmentationNeeded(_) => spoken_to.or(own),
+        Complaint::TooBig(_) => spoken_to.or(own),
     }
 }

@@ -7,19 +7,78 @@
 
 use super::classify::{Headers, Kind};
 use super::{Context, Flow, Pipeline, Tracer, hop};
-use crate::conntrack::{Candidate, Direction, Segment};
+use crate::conntrack::{Candidate, Direction, Family, Segment};
+use crate::flow::{PackedKey4, PackedKey6};
 use crate::forward::{self, PLAIN_HEADERS};
 use crate::io::{Output, Packet};
 use crate::service::Forwarding;
 use crate::time::Tick;
-use crate::wire::{ethernet, ipv4, tcp};
+use crate::wire::{ethernet, ipv4, ipv6, tcp, udp};
+
+/// What the express way needs to know of a version of IP.
+pub(super) trait Version: Family {
+    /// The start of a frame whose headers have no options.
+    type Head: AsRef<[u8]> + AsMut<[u8]> + ?Sized;
+
+    /// That start, if the frame is long enough.
+    fn head(data: &mut [u8]) -> Option<&mut Self::Head>;
+
+    /// The TCP header in it.
+    fn tcp(head: &Self::Head) -> Option<tcp::Header<'_>>;
+
+    /// What [`forward::translate`] does, to such headers.
+    fn translate(head: &mut Self::Head, to: &Self);
+}
+
+impl Version for PackedKey4 {
+    type Head = [u8; PLAIN_HEADERS];
+
+    #[inline(always)]
+    fn head(data: &mut [u8]) -> Option<&mut Self::Head> {
+        data.first_chunk_mut()
+    }
+
+    #[inline(always)]
+    fn tcp(head: &Self::Head) -> Option<tcp::Header<'_>> {
+        let (_, tcp) = head.split_at(ethernet::HEADER_LEN + ipv4::HEADER_LEN);
+        tcp::Header::new(tcp)
+    }
+
+    #[inline(always)]
+    fn translate(head: &mut Self::Head, to: &Self) {
+        forward::translate_plain(head, to);
+    }
+}
+
+/// Where the transport header starts in a frame of IPv6 without extension headers.
+const TRANSPORT_V6: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN;
+
+impl Version for PackedKey6 {
+    type Head = [u8];
+
+    #[inline(always)]
+    fn head(data: &mut [u8]) -> Option<&mut Self::Head> {
+        (data.len() >= TRANSPORT_V6 + udp::HEADER_LEN).then_some(data)
+    }
+
+    #[inline(always)]
+    fn tcp(head: &Self::Head) -> Option<tcp::Header<'_>> {
+        head.get(TRANSPORT_V6..).and_then(tcp::Header::new)
+    }
+
+    #[inline(always)]
+    fn translate(head: &mut Self::Head, to: &Self) {
+        forward::translate_v6(head, TRANSPORT_V6, to);
+    }
+}
 
 impl<P: Packet> Pipeline<P> {
     /// Sends `packet`, whose [`Headers::is_plain`], or gives it back as it was.
     #[inline(always)]
-    pub(super) fn express<O: Output<P>, T: Tracer>(
+    pub(super) fn express<K: Version, O: Output<P>, T: Tracer>(
         &mut self,
         mut packet: P,
+        key: &K,
         flow: Flow<'_>,
         candidate: Candidate,
         tick: Tick,
@@ -27,12 +86,11 @@ impl<P: Packet> Pipeline<P> {
     ) -> Option<P> {
         let (headers, snapshot) = (flow.headers, context.snapshot);
         let (frame_len, ingress) = (packet.frame_len(), packet.ingress());
-        let Some(head) = packet.data_mut().first_chunk_mut() else { return Some(packet) };
-        let Some((mut met, direction)) = self.conntrack.expect(candidate, &headers.packed) else { return Some(packet) };
+        let Some(head) = K::head(packet.data_mut()) else { return Some(packet) };
+        let Some((mut met, direction)) = self.conntrack.expect(candidate, key) else { return Some(packet) };
         let Some(backend) = snapshot.backend(met.connection().backend()) else { return Some(packet) };
-        let segment = segment(head, headers);
-        if !backend.is_plain() || met.connection().is_adjusted() || !met.is_passed_by(direction, segment.as_ref(), tick)
-        {
+        let segment = segment::<K>(head, headers);
+        if !backend.is_plain() || !met.is_passed_by(direction, segment.as_ref(), tick) {
             return Some(packet);
         }
         // Once a tick is often enough to say that the client is still there.
@@ -42,7 +100,7 @@ impl<P: Packet> Pipeline<P> {
         let link = met.connection().link();
         let hop = match direction {
             Direction::Original => {
-                let source = ethernet::Header::new(head).map(ethernet::Header::source);
+                let source = ethernet::Header::new(head.as_ref()).map(ethernet::Header::source);
                 if source != Some(link.mac()) || ingress.0 != u16::from(link.port()) {
                     return Some(packet);
                 }
@@ -60,25 +118,38 @@ impl<P: Packet> Pipeline<P> {
         let Some(exit) = snapshot.exit(hop.port).filter(|exit| frame_len <= exit.longest) else { return Some(packet) };
 
         met.pass(direction, segment.as_ref(), tick);
-        let to = met.connection().key(direction.opposite()).reversed();
+        let to = met.leaving::<K>(direction);
         self.count_passed(backend, direction, frame_len);
         if let Forwarding::Translate = backend.forwarding {
-            forward::translate_plain(head, &to);
+            K::translate(head, &to);
         }
-        forward::address(head, hop, exit.mac);
+        forward::address(head.as_mut(), hop, exit.mac);
         context.output.transmit(packet, hop.port);
         None
+    }
+
+    /// The same for IPv6, apart from the way that most take.
+    #[inline(never)]
+    pub(super) fn express_wide<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        key: &PackedKey6,
+        flow: Flow<'_>,
+        candidate: Candidate,
+        tick: Tick,
+        context: &mut Context<'_, O, T>,
+    ) -> Option<P> {
+        self.express(packet, key, flow, candidate, tick, context)
     }
 }
 
 /// What the connection's state needs to know of a plain TCP segment; nothing for other protocols.
 #[inline(always)]
-fn segment(head: &[u8; PLAIN_HEADERS], headers: &Headers) -> Option<Segment> {
+fn segment<K: Version>(head: &K::Head, headers: &Headers) -> Option<Segment> {
     if headers.kind != Kind::Tcp {
         return None;
     }
-    let (_, tcp) = head.split_at(ethernet::HEADER_LEN + ipv4::HEADER_LEN);
-    let tcp = tcp::Header::new(tcp)?;
+    let tcp = K::tcp(head)?;
     Some(Segment {
         flags: Segment::ACK,
         seq: tcp.sequence(),

@@ -65,8 +65,8 @@ impl<P: Packet> Pipeline<P> {
     fn gatherer(&self, key: &FragmentKey) -> WorkerId {
         // Any key will do that all fragments have, and others have not.
         let ports = (key.identification, u16::from(key.protocol));
-        let key =
-            FlowKey { src: key.src, dst: key.dst, src_port: ports.0, dst_port: ports.1, protocol: Protocol::Icmp };
+        let (src, dst) = (key.src.into(), key.dst.into());
+        let key = FlowKey { src, dst, src_port: ports.0, dst_port: ports.1, protocol: Protocol::Icmp };
         self.steering.owner_of_hash(self.hasher.hash(&key))
     }
 
@@ -246,7 +246,7 @@ impl<P: Packet> Pipeline<P> {
         if !span.more {
             self.take_in_whole(&lead, span, context);
         }
-        let connection = *self.conntrack.connection(index);
+        let connection = self.conntrack.connection(index);
         let Some(backend) = context.snapshot.backend(connection.backend()) else {
             return self.drop(packet, DropReason::NoBackend, context);
         };
@@ -258,7 +258,7 @@ impl<P: Packet> Pipeline<P> {
                 return self.drop(packet, DropReason::Ipv4Ttl, context);
             }
             let to = connection.key(direction.opposite()).reversed();
-            if let Some(mut ip) = ipv4_mut(&mut packet) {
+            if let (Some(mut ip), PackedKey::V4(to)) = (ipv4_mut(&mut packet), to) {
                 ip.forward(to.addresses());
             }
             set_identification(&mut packet, lead.identification);
@@ -291,7 +291,7 @@ impl<P: Packet> Pipeline<P> {
 
 /// Whether fragments like this may be for leat to pass on: they come to one of its addresses, or from a backend of `nat`.
 fn is_wanted(key: &FragmentKey, snapshot: &Snapshot) -> bool {
-    snapshot.owns_anywhere(key.dst) || snapshot.is_nat_backend(key.src)
+    snapshot.owns_anywhere(key.dst.into()) || snapshot.is_nat_backend(key.src.into())
 }
 
 fn key(ip: ipv4::Header<'_>) -> FragmentKey {

@@ -1,10 +1,11 @@
 //! The header fields of a frame, for people: how a packet reads in one line, and what a rewrite changed.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::flow::{FlowKey, Protocol};
 use crate::wire::ethernet::{self, EtherType};
-use crate::wire::{arp, icmp, ipv4, tcp, tcp_options, udp};
+use crate::wire::{arp, icmp, icmpv6, ip, ipv4, ipv6, ndp, tcp, tcp_options, udp};
 
 /// The fields of a frame that leat may change, as text, and a line about it. Works on any bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,7 @@ impl Headline {
                 let payload = &frame[ethernet::HEADER_LEN..];
                 match header.ether_type() {
                     EtherType::IPV4 => read_ipv4(payload, &mut fields),
+                    EtherType::IPV6 => read_ipv6(payload, &mut fields),
                     EtherType::ARP => read_arp(payload),
                     EtherType(other) => format!("EtherType {other:#06x} from {}", header.source()),
                 }
@@ -52,30 +54,39 @@ impl fmt::Display for Headline {
 /// not the first.
 pub fn flow_of(frame: &[u8]) -> Option<FlowKey> {
     let ethernet = ethernet::Header::new(frame)?;
-    if ethernet.ether_type() != EtherType::IPV4 {
+    if !matches!(ethernet.ether_type(), EtherType::IPV4 | EtherType::IPV6) {
         return None;
     }
     let packet = frame.get(ethernet::HEADER_LEN..)?;
-    let ip = ipv4::Header::new(packet)?;
-    let message = packet.get(ip.header_len()..)?;
-    let (protocol, src_port, dst_port) = match ip.protocol() {
-        6 if ip.is_later_fragment() => (Protocol::Tcp, 0, 0),
-        17 if ip.is_later_fragment() => (Protocol::Udp, 0, 0),
-        1 if ip.is_later_fragment() => (Protocol::Icmp, 0, 0),
-        6 | 17 => {
-            let ports = udp::Header::new(message)?;
-            let protocol = if ip.protocol() == 6 { Protocol::Tcp } else { Protocol::Udp };
-            (protocol, ports.source_port(), ports.destination_port())
+    let ip = ip::Header::new(packet)?;
+    let (number, at, is_later_fragment) = match ip {
+        ip::Header::V4(ip) => (ip.protocol(), ip.header_len(), ip.is_later_fragment()),
+        ip::Header::V6(_) => {
+            let upper = ipv6::upper(packet).ok()?;
+            (upper.protocol, upper.at, upper.is_fragment)
         }
-        1 => {
+    };
+    let message = packet.get(at..)?;
+    let protocol = match (number, ip) {
+        (6, _) => Protocol::Tcp,
+        (17, _) => Protocol::Udp,
+        (icmp::PROTOCOL, ip::Header::V4(_)) | (icmpv6::PROTOCOL, ip::Header::V6(_)) => Protocol::Icmp,
+        _ => return None,
+    };
+    let (src_port, dst_port) = match protocol {
+        _ if is_later_fragment => (0, 0),
+        Protocol::Tcp | Protocol::Udp => {
+            let ports = udp::Header::new(message)?;
+            (ports.source_port(), ports.destination_port())
+        }
+        Protocol::Icmp => {
             let icmp = icmp::Header::new(message)?;
             match icmp.kind() {
-                icmp::ECHO_REQUEST => (Protocol::Icmp, icmp.identifier(), 0),
-                icmp::ECHO_REPLY => (Protocol::Icmp, 0, icmp.identifier()),
-                _ => (Protocol::Icmp, 0, 0),
+                icmp::ECHO_REQUEST | icmpv6::ECHO_REQUEST => (icmp.identifier(), 0),
+                icmp::ECHO_REPLY | icmpv6::ECHO_REPLY => (0, icmp.identifier()),
+                _ => (0, 0),
             }
         }
-        _ => return None,
     };
     Some(FlowKey { src: ip.source(), dst: ip.destination(), src_port, dst_port, protocol })
 }
@@ -98,14 +109,55 @@ fn read_ipv4(packet: &[u8], fields: &mut Vec<(&'static str, String)>) -> String 
     fields.push(("ip ttl", ip.ttl().to_string()));
     fields.push(("ip checksum", format!("{:#06x}", ip.checksum())));
     let message = packet.get(ip.header_len()..).unwrap_or_default();
-    let word = |at: usize| message.get(at..at + 2).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
     if ip.is_fragment() {
         fields.push(("ip identification", ip.identification().to_string()));
         let (protocol, id, offset) = (ip.protocol(), ip.identification(), u32::from(ip.fragment_offset()) * 8);
         let more = if ip.more_fragments() { "+" } else { "" };
         return format!("ip {source} > {destination} fragment, protocol {protocol}, id {id}, offset {offset}{more}");
     }
-    match (ip.protocol(), tcp::Header::new(message), udp::Header::new(message), icmp::Header::new(message)) {
+    read_message(ip.protocol(), source.into(), destination.into(), message, fields)
+}
+
+fn read_ipv6(packet: &[u8], fields: &mut Vec<(&'static str, String)>) -> String {
+    let Some(ip) = ipv6::Header::new(packet) else { return "truncated IPv6".to_owned() };
+    let (source, destination) = (ip.source(), ip.destination());
+    fields.push(("ip source", source.to_string()));
+    fields.push(("ip destination", destination.to_string()));
+    fields.push(("ip hop limit", ip.hop_limit().to_string()));
+    let Ok(upper) = ipv6::upper(packet) else {
+        return format!("ip6 {source} > {destination} with extension headers that lead nowhere");
+    };
+    let message = packet.get(upper.at..).unwrap_or_default();
+    if upper.is_fragment {
+        return format!("ip6 {source} > {destination} fragment, protocol {}", upper.protocol);
+    }
+    if upper.protocol == icmpv6::PROTOCOL
+        && let Some(message) = ndp::Message::parse(packet, upper.at)
+    {
+        let ndp::Message { kind, target, link, .. } = message;
+        let link = link.map_or_else(String::new, |link| format!(" at {link}"));
+        return match kind {
+            ndp::Kind::Solicitation => format!("ndp {source}{link} asks who has {target}"),
+            ndp::Kind::Advertisement { .. } => format!("ndp {target} is{link}"),
+        };
+    }
+    read_message(upper.protocol, source.into(), destination.into(), message, fields)
+}
+
+/// What an IP packet carries.
+fn read_message(
+    protocol: u8,
+    from: IpAddr,
+    to: IpAddr,
+    message: &[u8],
+    fields: &mut Vec<(&'static str, String)>,
+) -> String {
+    let word = |at: usize| message.get(at..at + 2).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
+    let with = |from_port: u16, to_port: u16| {
+        format!("{} > {}", SocketAddr::new(from, from_port), SocketAddr::new(to, to_port))
+    };
+    let (source, destination) = (from, to);
+    match (protocol, tcp::Header::new(message), udp::Header::new(message), icmp::Header::new(message)) {
         (6, Some(tcp), ..) => {
             fields.push(("tcp source port", tcp.source_port().to_string()));
             fields.push(("tcp destination port", tcp.destination_port().to_string()));
@@ -120,27 +172,32 @@ fn read_ipv4(packet: &[u8], fields: &mut Vec<(&'static str, String)>) -> String 
             let timestamps = options.timestamps.map(|(value, echo)| format!("{value} echo {echo}"));
             fields.push(("tcp timestamps", or_none(timestamps)));
             fields.push(("tcp checksum", format!("{:#06x}", word(16))));
-            let (from, to, flags) = (tcp.source_port(), tcp.destination_port(), tcp.flags());
-            format!("tcp {source}:{from} > {destination}:{to} [{flags}] seq {}", tcp.sequence())
+            let ends = with(tcp.source_port(), tcp.destination_port());
+            format!("tcp {ends} [{}] seq {}", tcp.flags(), tcp.sequence())
         }
         (17, _, Some(udp), _) => {
             fields.push(("udp source port", udp.source_port().to_string()));
             fields.push(("udp destination port", udp.destination_port().to_string()));
             fields.push(("udp checksum", format!("{:#06x}", word(6))));
-            format!("udp {source}:{} > {destination}:{}", udp.source_port(), udp.destination_port())
+            format!("udp {}", with(udp.source_port(), udp.destination_port()))
         }
-        (1, _, _, Some(icmp)) => {
+        (icmp::PROTOCOL | icmpv6::PROTOCOL, _, _, Some(icmp)) => {
             fields.push(("icmp type", icmp.kind().to_string()));
             fields.push(("icmp identifier", icmp.identifier().to_string()));
             fields.push(("icmp checksum", format!("{:#06x}", word(2))));
             let (kind, id) = (icmp.kind(), icmp.identifier());
+            let is_error = if from.is_ipv6() { icmpv6::is_error(kind) } else { icmp.is_error() };
             match kind {
+                icmpv6::ECHO_REQUEST if from.is_ipv6() => {
+                    format!("icmp {source} > {destination} echo request, id {id}")
+                }
+                icmpv6::ECHO_REPLY if from.is_ipv6() => format!("icmp {source} > {destination} echo reply, id {id}"),
                 icmp::ECHO_REQUEST => format!("icmp {source} > {destination} echo request, id {id}"),
                 icmp::ECHO_REPLY => format!("icmp {source} > {destination} echo reply, id {id}"),
                 _ => {
                     let line = format!("icmp {source} > {destination} type {kind}, code {}", icmp.code());
                     match crate::forward::quoted(message) {
-                        Some(quoted) if icmp.is_error() => {
+                        Some(quoted) if is_error => {
                             fields.push(("quoted packet", quoted.to_string()));
                             format!("{line} about {quoted}")
                         }

@@ -6,7 +6,7 @@ use crate::flow::FlowKey;
 use crate::inquiry::{Outlook, Survey};
 use crate::service::{Mode, Snapshot};
 use crate::time::Instant;
-use crate::wire::ipv4;
+use crate::wire::ip;
 
 /// Records that a survey looks at between two bursts.
 const RECORDS_AT_ONCE: usize = 4096;
@@ -21,14 +21,14 @@ impl<P: Packet> Pipeline<P> {
         let mut ending = arrayvec::ArrayVec::<_, ENDS_AT_ONCE>::new();
         let mut next = survey.at + RECORDS_AT_ONCE;
         for (index, connection) in self.conntrack.records(survey.at, RECORDS_AT_ONCE) {
-            if self.conntrack.is_over(connection, tick) || !survey.wants(connection, snapshot) {
+            if self.conntrack.is_over(&connection, tick) || !survey.wants(&connection, snapshot) {
                 continue;
             }
             if survey.ends && ending.try_push(index).is_err() {
                 next = index.at();
                 break;
             }
-            survey.take_in(connection);
+            survey.take_in(&connection);
         }
         for index in ending {
             self.end(index, snapshot, tick);
@@ -42,12 +42,12 @@ impl<P: Packet> Pipeline<P> {
         let (hash, tick) = (self.hasher.hash(flow), now.tick());
         if let Some((index, _)) = self.conntrack.find(&flow.pack(), hash) {
             let connection = self.conntrack.connection(index);
-            if !self.conntrack.is_over(connection, tick) {
-                return Outlook::Known(*connection);
+            if !self.conntrack.is_over(&connection, tick) {
+                return Outlook::Known(connection);
             }
         }
         let refused = |service, reason| Outlook::Refused { service, reason };
-        if !ipv4::is_station(flow.src) || snapshot.owns_anywhere(flow.src) {
+        if !ip::is_station(flow.src) || snapshot.owns_anywhere(flow.src) {
             return refused(None, DropReason::Ipv4Source);
         }
         let Some(id) = snapshot.service_for(flow) else { return Outlook::NoService };

@@ -1,11 +1,11 @@
 //! Packets of connections that are known: the fast path.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::classify::{Headers, Kind};
 use super::syn_proxy::Guard;
 use super::unknown::Beginning;
-use super::{Context, Flow, Note, Pipeline, Tracer, hop, ipv4_of};
+use super::{Context, Flow, Note, Pipeline, Tracer, hop, ip_of};
 use crate::conntrack::{
     Change, ClientLink, ClientLoads, Connection, ConnectionIndex, Direction, FlowMemory, Path, Segment,
 };
@@ -58,7 +58,7 @@ impl<P: Packet> Pipeline<P> {
         };
         let tracked = met.track(direction, segment(&packet, flow.headers).as_ref(), tick);
         let connection = met.connection();
-        let (to, link) = (connection.key(direction.opposite()).reversed(), connection.link());
+        let (to, link) = (met.leaving_either(direction), connection.link());
         if let Some(change) = tracked.change {
             self.conntrack.settle(index, change);
             if let Change::Reopen { keep_port } = change {
@@ -250,7 +250,7 @@ impl<P: Packet> Pipeline<P> {
             }
             (Direction::Original, Forwarding::Encapsulate(way)) => {
                 let hash = self.hasher.hash(&connection.original_key());
-                let len = ipv4_of(&packet).map_or(0, |ip| ip.total_len().into());
+                let len = ip_of(&packet).map_or(0, |ip| ip.packet_len());
                 self.encapsulate(packet, len, hash, way, &backend.neighbor, context);
             }
         }
@@ -276,7 +276,7 @@ impl<P: Packet> Pipeline<P> {
     pub(super) fn send_by_route<O: Output<P>, T: Tracer>(
         &mut self,
         packet: P,
-        address: Ipv4Addr,
+        address: IpAddr,
         link: Hop,
         context: &mut Context<'_, O, T>,
     ) {

@@ -2,15 +2,19 @@
 //!
 //! An answer is written into the question's own packet, so it costs no memory and goes back where it came from.
 
+use std::net::IpAddr;
+use std::ops::Range;
+
 use super::classify::Headers;
 use super::known::NAT_CLIENTS;
-use super::{Context, Note, Pipeline, Tracer, mac};
+use super::{Context, End, Note, Pipeline, Tracer, mac};
 use crate::counters::DropReason;
+use crate::flow::PackedKey;
 use crate::id::{PortId, WorkerId};
 use crate::io::{Output, Packet};
 use crate::neighbor::Hop;
 use crate::service::Snapshot;
-use crate::wire::{MacAddr, arp, checksum, ethernet, icmp, ipv4};
+use crate::wire::{MacAddr, arp, checksum, ethernet, icmp, icmpv6, ipv4, ipv6, ndp};
 
 /// The time to live of what leat itself says (RFC 1700).
 const TTL: u8 = 64;
@@ -41,19 +45,93 @@ impl<P: Packet> Pipeline<P> {
         if message.sender_mac == mac(snapshot, ingress) {
             return self.drop(packet, DropReason::ArpConsumed, context);
         }
-        if snapshot.owns(message.sender, ingress) && !snapshot.is_silent(message.sender) {
+        let (sender, target) = (message.sender.into(), message.target.into());
+        if snapshot.owns(sender, ingress) && !snapshot.is_silent(sender) {
             return self.drop(packet, DropReason::ArpConflict, context);
         }
-        self.resolver.hear(snapshot.neighbors_at(message.sender), &message, ingress, context.now);
+        self.resolver.hear(snapshot.neighbors_at(sender), message.sender_mac, ingress, context.now);
         if !is_question {
             let past_leat = goes_past_leat(snapshot, &message);
             let reason = if past_leat { DropReason::ArpPastLeat } else { DropReason::ArpConsumed };
             return self.drop(packet, reason, context);
         }
-        if !snapshot.owns(message.target, ingress) || snapshot.is_silent(message.target) {
+        if !snapshot.owns(target, ingress) || snapshot.is_silent(target) {
             return self.drop(packet, DropReason::ArpNotForUs, context);
         }
         self.answer_arp(packet, &message, "an ARP request for one of its addresses", context);
+    }
+
+    /// A message of neighbour discovery, which starts at `message` of the frame. As with ARP, the first worker hears them all.
+    #[cold]
+    pub(super) fn ndp<O: Output<P>, T: Tracer>(&mut self, packet: P, message: usize, context: &mut Context<'_, O, T>) {
+        let kind = packet.data().get(message).copied();
+        if kind.is_some_and(|kind| !ndp::is_about_neighbors(kind)) {
+            // Routers' advertisements and redirections are not trusted.
+            return self.drop(packet, DropReason::NdpConsumed, context);
+        }
+        let payload = packet.data().get(ethernet::HEADER_LEN..).unwrap_or_default();
+        let Some(message) = ndp::Message::parse(payload, message - ethernet::HEADER_LEN) else {
+            return self.drop(packet, DropReason::NdpMalformed, context);
+        };
+        context.tracer.note(Note::Ndp(&message));
+        if self.id != WorkerId::FIRST {
+            return self.hand_over(packet, WorkerId::FIRST, context);
+        }
+        let (snapshot, ingress) = (context.snapshot, packet.ingress());
+        let target = IpAddr::V6(message.target);
+        let is_ours = snapshot.owns(target, ingress) && !snapshot.is_silent(target);
+        if message.link == Some(mac(snapshot, ingress)) {
+            return self.drop(packet, DropReason::NdpConsumed, context);
+        }
+        match message.kind {
+            ndp::Kind::Advertisement { .. } => {
+                if is_ours {
+                    return self.drop(packet, DropReason::NdpConflict, context);
+                }
+                if let Some(link) = message.link {
+                    self.resolver.hear(snapshot.neighbors_at(target), link, ingress, context.now);
+                }
+                self.drop(packet, DropReason::NdpConsumed, context);
+            }
+            ndp::Kind::Solicitation => {
+                let source = IpAddr::V6(message.source);
+                if let Some(link) = message.link {
+                    self.resolver.hear(snapshot.neighbors_at(source), link, ingress, context.now);
+                }
+                if !is_ours {
+                    return self.drop(packet, DropReason::NdpNotForUs, context);
+                }
+                self.answer_ndp(packet, &message, context);
+            }
+        }
+    }
+
+    /// Answers a solicitation, in its own packet where there is room.
+    fn answer_ndp<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        message: &ndp::Message,
+        context: &mut Context<'_, O, T>,
+    ) {
+        let (port, asker) = (packet.ingress(), ethernet::Header::new(packet.data()).map(ethernet::Header::source));
+        let Some(asker) = asker.filter(|asker| asker.is_unicast()) else {
+            return self.drop(packet, DropReason::EthernetSource, context);
+        };
+        let own = mac(context.snapshot, port);
+        let mut frame = [0; ndp::FRAME_LEN];
+        let answer = message.answered_by(own);
+        let len = answer.write(&mut frame, own, message.link.unwrap_or(asker));
+        context.tracer.note(Note::Answered("a neighbour solicitation for one of its addresses"));
+        let Some(sent) = context.output.create(&frame[..len]) else {
+            return self.drop(packet, DropReason::NoBuffer, context);
+        };
+        self.count().originated.add(1);
+        if T::ENABLED {
+            let mac = ethernet::Header::new(&frame).map(ethernet::Header::destination).unwrap_or_default();
+            context.tracer.ended(sent.data(), End::Transmitted(Hop { mac, port }));
+        }
+        context.output.transmit(sent, port);
+        context.output.discard(packet);
     }
 
     /// A backend of `nat` asks for an address that may be a client's: leat stands in for it (RFC 1027), so that answers
@@ -65,15 +143,16 @@ impl<P: Packet> Pipeline<P> {
         context: &mut Context<'_, O, T>,
     ) {
         if self.id == WorkerId::FIRST {
-            let neighbors = context.snapshot.neighbors_at(message.sender);
-            self.resolver.hear(neighbors, message, packet.ingress(), context.now);
+            let neighbors = context.snapshot.neighbors_at(message.sender.into());
+            self.resolver.hear(neighbors, message.sender_mac, packet.ingress(), context.now);
         }
-        if !context.snapshot.is_in_proxy_range(message.target) {
-            let owner = self.owner_of_client(message.target);
+        let target = message.target.into();
+        if !context.snapshot.is_in_proxy_range(target) {
+            let owner = self.owner_of_client(target);
             if owner != self.id {
                 return self.hand_over(packet, owner, context);
             }
-            if self.clients.find(NAT_CLIENTS, message.target, context.now.tick()).is_none() {
+            if self.clients.find(NAT_CLIENTS, target, context.now.tick()).is_none() {
                 return self.drop(packet, DropReason::ArpNotForUs, context);
             }
         }
@@ -116,17 +195,15 @@ impl<P: Packet> Pipeline<P> {
         let transport = usize::from(headers.transport);
         let end = transport + usize::from(headers.transport_len);
         let frame = packet.data_mut();
-        let Some(message) = frame.get_mut(transport..end) else {
+        if frame.len() < end {
             return self.drop(packet, DropReason::HeadersSplit, context);
+        }
+        let is_right = match headers.packed {
+            PackedKey::V4(_) => answer_echo(frame, transport..end),
+            PackedKey::V6(_) => answer_echo_v6(frame, transport..end),
         };
-        if checksum::of(message) != 0 {
+        if !is_right {
             return self.drop(packet, DropReason::IcmpChecksum, context);
-        }
-        if let Some(mut header) = icmp::HeaderMut::new(message) {
-            header.answer();
-        }
-        if let Some(mut header) = frame.get_mut(ethernet::HEADER_LEN..).and_then(ipv4::HeaderMut::new) {
-            header.answer(TTL);
         }
         context.tracer.note(Note::Answered("a ping to one of its addresses"));
         let port = packet.ingress();
@@ -135,12 +212,45 @@ impl<P: Packet> Pipeline<P> {
     }
 }
 
+/// Turns the echo request in this part of `frame` into its answer, if its checksum is right.
+fn answer_echo(frame: &mut [u8], message: Range<usize>) -> bool {
+    let Some(message) = frame.get_mut(message) else { return false };
+    if checksum::of(message) != 0 {
+        return false;
+    }
+    if let Some(mut header) = icmp::HeaderMut::new(message) {
+        header.answer(icmp::ECHO_REPLY);
+    }
+    if let Some(mut header) = frame.get_mut(ethernet::HEADER_LEN..).and_then(ipv4::HeaderMut::new) {
+        header.answer(TTL);
+    }
+    true
+}
+
+/// The same, in IPv6.
+fn answer_echo_v6(frame: &mut [u8], message: Range<usize>) -> bool {
+    let Some((head, message)) = frame.get_mut(..message.end).and_then(|all| all.split_at_mut_checked(message.start))
+    else {
+        return false;
+    };
+    let Some(mut header) = head.get_mut(ethernet::HEADER_LEN..).and_then(ipv6::HeaderMut::new) else { return false };
+    if icmpv6::checksum(header.as_header(), message) != 0 {
+        return false;
+    }
+    // That both addresses change places changes no sum.
+    header.answer(TTL);
+    if let Some(mut header) = icmp::HeaderMut::new(message) {
+        header.answer(icmpv6::ECHO_REPLY);
+    }
+    true
+}
+
 /// Whether a request can be a `nat` backend's for one of its clients: not a host's own probe, and not for a backend or
 /// for leat.
 fn asks_for_a_client(snapshot: &Snapshot, message: &arp::Message, ingress: PortId) -> bool {
-    snapshot.is_nat_backend(message.sender)
-        && !snapshot.is_backend(message.target)
-        && !snapshot.owns(message.target, ingress)
+    snapshot.is_nat_backend(message.sender.into())
+        && !snapshot.is_backend(message.target.into())
+        && !snapshot.owns(message.target.into(), ingress)
 }
 
 /// Whether a frame is addressed to leat, or to all.
@@ -152,7 +262,7 @@ fn is_for_leat(frame: &[u8], mac: MacAddr) -> bool {
 /// Whether a host tells a `nat` backend its own address: the backend's answers will go there and not to leat.
 fn goes_past_leat(snapshot: &Snapshot, message: &arp::Message) -> bool {
     message.operation == arp::Operation::Reply
-        && snapshot.is_nat_backend(message.target)
-        && !snapshot.is_backend(message.sender)
-        && !snapshot.owns_anywhere(message.sender)
+        && snapshot.is_nat_backend(message.target.into())
+        && !snapshot.is_backend(message.sender.into())
+        && !snapshot.owns_anywhere(message.sender.into())
 }

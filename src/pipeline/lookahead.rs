@@ -23,15 +23,17 @@ pub(super) struct Lookahead<'a> {
     hashes: &'a [u64; BURST],
     /// How many of them are a packet's.
     len: usize,
+    /// Bit *i* says whether packet *i* is of IPv6.
+    wide: u64,
     candidates: [Candidate; BURST],
 }
 
 impl<'a> Lookahead<'a> {
-    /// The lookups of the packets whose keys have these hashes. What is looked at in vain for a packet without a key does
+    /// The lookups of the packets whose keys have these hashes, of which those that have a bit in `wide` are of IPv6. What is looked at in vain for a packet without a key does
     /// no harm.
     #[inline(always)]
-    pub(super) fn start(hashes: &'a [u64; BURST], len: usize, conntrack: &Conntrack) -> Self {
-        let mut ahead = Self { hashes, len, candidates: [Candidate::default(); BURST] };
+    pub(super) fn start(hashes: &'a [u64; BURST], len: usize, wide: u64, conntrack: &Conntrack) -> Self {
+        let mut ahead = Self { hashes, len, wide, candidates: [Candidate::default(); BURST] };
         for at in 0..2 * AHEAD {
             ahead.fetch(at, conntrack);
         }
@@ -66,6 +68,9 @@ impl<'a> Lookahead<'a> {
     fn look(&mut self, at: usize, conntrack: &Conntrack) {
         if at < self.len {
             self.candidates[at % BURST] = conntrack.find_candidate(self.hashes[at % BURST]);
+            if self.wide >> (at % BURST) & 1 != 0 {
+                conntrack.prefetch_wide(self.candidates[at % BURST]);
+            }
         }
     }
 

@@ -46,7 +46,7 @@ use arrayvec::ArrayVec;
 use crate::conntrack::{Candidate, ClientLink, ClientLoads, ConnectionIndex, Conntrack, FlowMemory, Persistence};
 use crate::counters::{DropReason, PerWorker, WorkerCounters};
 use crate::courier::Courier;
-use crate::flow::FlowHasher;
+use crate::flow::{FlowHasher, PackedKey};
 use crate::forward;
 use crate::fragment::Gathering;
 use crate::id::{PortId, WorkerId};
@@ -57,7 +57,7 @@ use crate::service::{ClientTable, Snapshot};
 use crate::steering::Steering;
 use crate::syncookie::Cookies;
 use crate::time::Instant;
-use crate::wire::{MacAddr, ethernet, ipv4};
+use crate::wire::{MacAddr, ethernet, ip, ipv4};
 use classify::{Class, Headers, classify};
 use fragments::Lead;
 use limiter::Limiter;
@@ -223,11 +223,16 @@ impl<P: Packet> Pipeline<P> {
             classify(packet, local.mac(context.snapshot, packet.ingress()), &mut classes);
         }
         let mut hashes = [0; BURST];
+        let mut others = 0_usize;
         self.hasher.hash_each(hashes.iter_mut().zip(&classes).filter_map(|(hash, class)| match class {
-            Class::Flow(headers) => Some((hash, &headers.packed)),
-            Class::Arp | Class::IcmpError { .. } | Class::Fragment | Class::Drop(_) => None,
+            Class::Flow(Headers { packed: PackedKey::V4(key), .. }) => Some((hash, key)),
+            _ => {
+                others += 1;
+                None
+            }
         }));
-        let mut ahead = Lookahead::start(&hashes, classes.len(), &self.conntrack);
+        let wide = if others == 0 { 0 } else { self.hash_wide(&mut hashes, &classes) };
+        let mut ahead = Lookahead::start(&hashes, classes.len(), wide, &self.conntrack);
         let tick = context.now.tick();
         let clients = context.snapshot.clients();
         for (at, packet) in burst.drain(..).enumerate() {
@@ -243,7 +248,12 @@ impl<P: Packet> Pipeline<P> {
                 && headers.is_plain
                 && !T::ENABLED
             {
-                match self.express(packet, Flow { headers, hash }, candidate, tick, context) {
+                let flow = Flow { headers, hash };
+                let left = match &headers.packed {
+                    PackedKey::V4(key) => self.express(packet, key, flow, candidate, tick, context),
+                    PackedKey::V6(key) => self.express_wide(packet, key, flow, candidate, tick, context),
+                };
+                match left {
                     None => {}
                     Some(packet) => self.finish(packet, class, hash, candidate, context),
                 }
@@ -251,6 +261,21 @@ impl<P: Packet> Pipeline<P> {
                 self.finish(packet, class, hash, candidate, context);
             }
         }
+    }
+
+    /// Puts the hashes of IPv6 keys in their places; bit *i* of the answer says whether that of packet *i* is one.
+    #[inline(never)]
+    fn hash_wide(&self, hashes: &mut [u64; BURST], classes: &ArrayVec<Class, BURST>) -> u64 {
+        const { assert!(BURST <= u64::BITS as usize, "a bit for each packet") };
+        let mut wide = 0;
+        self.hasher.hash_each(hashes.iter_mut().zip(classes).enumerate().filter_map(|(at, (hash, class))| match class {
+            Class::Flow(Headers { packed: PackedKey::V6(key), .. }) => {
+                wide |= 1 << at;
+                Some((hash, key))
+            }
+            _ => None,
+        }));
+        wide
     }
 
     /// The third pass, for a packet that may need anything.
@@ -275,6 +300,7 @@ impl<P: Packet> Pipeline<P> {
                 }
             }
             Class::IcmpError { message } => self.icmp_error(packet, *message, context),
+            Class::Ndp { message } => self.hear_ndp(packet, *message, context),
             Class::Fragment => self.fragment(packet, context),
             Class::Arp => self.hear(packet, context),
             Class::Drop(reason) => self.drop(packet, *reason, context),
@@ -288,6 +314,13 @@ impl<P: Packet> Pipeline<P> {
             context.tracer.arrived(packet.data(), packet.ingress());
         }
         self.drop(packet, DropReason::ClientDenied, context);
+    }
+
+    /// Takes in a message of neighbour discovery, which starts at `message`.
+    #[cold]
+    fn hear_ndp<O: Output<P>, T: Tracer>(&mut self, packet: P, message: u8, context: &mut Context<'_, O, T>) {
+        self.ndp(packet, message.into(), context);
+        self.release(context);
     }
 
     /// Takes in an ARP message.
@@ -369,6 +402,11 @@ impl<P: Packet> Pipeline<P> {
     }
 }
 
+/// The IP header of `packet`, if it is long enough to have one.
+fn ip_of<P: Packet>(packet: &P) -> Option<ip::Header<'_>> {
+    packet.data().get(ethernet::HEADER_LEN..).and_then(ip::Header::new)
+}
+
 /// The IPv4 header of `packet`, if it is long enough to have one.
 fn ipv4_of<P: Packet>(packet: &P) -> Option<ipv4::Header<'_>> {
     packet.data().get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new)
@@ -390,8 +428,8 @@ fn hop(link: ClientLink) -> Hop {
 fn is_denied<P: Packet>(clients: &ClientTable, packet: &P, class: &Class) -> bool {
     match class {
         Class::Flow(headers) => clients.denies(headers.key().src),
-        Class::IcmpError { .. } | Class::Fragment => ipv4_of(packet).is_some_and(|ip| clients.denies(ip.source())),
-        Class::Arp | Class::Drop(_) => false,
+        Class::IcmpError { .. } | Class::Fragment => ip_of(packet).is_some_and(|ip| clients.denies(ip.source())),
+        Class::Arp | Class::Ndp { .. } | Class::Drop(_) => false,
     }
 }
 

@@ -26,7 +26,8 @@ impl<P: Packet> Pipeline<P> {
             let read = |backend: BackendId, packet: &[u8]| {
                 if let Some(mut header) = ethernet::HeaderMut::new(&mut frame) {
                     header.set_addresses(station, station);
-                    header.set_ether_type(EtherType::IPV4);
+                    let is_v6 = packet.first().is_some_and(|first| first >> 4 == 6);
+                    header.set_ether_type(if is_v6 { EtherType::IPV6 } else { EtherType::IPV4 });
                 }
                 frame[ethernet::HEADER_LEN..][..packet.len()].copy_from_slice(packet);
                 (backend, ethernet::HEADER_LEN + packet.len())

@@ -14,19 +14,21 @@
 //! The client sends no data before its window is opened, so none has to be kept. What the backend does not answer is
 //! sent again by leat itself; a backend that refuses, or never answers, lets the client have a RST.
 
+use std::net::IpAddr;
+
 use super::classify::Headers;
 use super::known::link;
 use super::{Context, Note, Pipeline, Tracer, hop};
 use crate::conntrack::{Adjustment, ConnectionIndex, Direction, Errand, Segment as Tracked};
 use crate::counters::DropReason;
 use crate::flow::FlowKey;
-use crate::forward::{self, CLIENT_ADDRESS_LEN, LONGEST_SEGMENT, Segment};
+use crate::forward::{self, LONGEST_SEGMENT, Segment};
 use crate::id::ServiceId;
 use crate::io::{Output, Packet};
 use crate::service::{Backend, ClientAddress, Service, Snapshot, SynProxy};
 use crate::syncookie::Offer;
 use crate::wire::tcp_options::{self, Options};
-use crate::wire::{ipv4, tcp};
+use crate::wire::{ipv4, ipv6, tcp};
 
 /// The scale that clients are told where they offered one: a window of 8 MiB.
 const WINDOW_SCALE: u8 = 7;
@@ -127,7 +129,7 @@ impl<P: Packet> Pipeline<P> {
             flags: tcp::Flags::SYN.or(tcp::Flags::ACK),
             window: 0,
             options: Options {
-                mss: Some(announced_mss(&packet, service, context.snapshot)),
+                mss: Some(announced_mss(&packet, key.src, service, context.snapshot)),
                 window_scale: offered.window_scale.map(|_| WINDOW_SCALE),
                 sack_permitted: offered.sack_permitted,
                 // 0 would be no echo.
@@ -296,7 +298,7 @@ impl<P: Packet> Pipeline<P> {
         backend: &Backend,
         context: &mut Context<'_, O, T>,
     ) {
-        let connection = *self.conntrack.connection(index);
+        let connection = self.conntrack.connection(index);
         let cookie = adjustment.reply_sequence;
         let offered = connection.offered_window_scale();
         // What the client was told by leat, and what the backend says.
@@ -398,13 +400,16 @@ impl<P: Packet> Pipeline<P> {
 }
 
 /// The largest segment that a client is told in a backend's place, in bytes: what the port's MTU has room for.
-fn announced_mss<P: Packet>(packet: &P, service: &Service, snapshot: &Snapshot) -> u16 {
-    const HEADERS: u16 = (ipv4::HEADER_LEN + tcp::HEADER_LEN) as u16;
+fn announced_mss<P: Packet>(packet: &P, client: IpAddr, service: &Service, snapshot: &Snapshot) -> u16 {
+    let headers = match client {
+        IpAddr::V4(_) => ipv4::HEADER_LEN + tcp::HEADER_LEN,
+        IpAddr::V6(_) => ipv6::HEADER_LEN + tcp::HEADER_LEN,
+    };
     let mtu = snapshot.port(packet.ingress()).map_or(576, |port| port.mtu);
     let option = match service.client_address {
-        ClientAddress::Option(_) => CLIENT_ADDRESS_LEN as u16,
+        ClientAddress::Option(_) => forward::client_address_len(client),
         _ => 0,
     };
     let most = service.backends.first().and_then(|id| snapshot.backend(*id)).and_then(|backend| backend.mss_clamp);
-    mtu.saturating_sub(HEADERS + option).min(most.unwrap_or(u16::MAX))
+    mtu.saturating_sub((headers + option) as u16).min(most.unwrap_or(u16::MAX))
 }

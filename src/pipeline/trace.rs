@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::headline::Headline;
 use crate::conntrack::State;
@@ -50,7 +50,7 @@ pub enum Note<'a> {
         /// Its service.
         service: Option<&'a Service>,
         /// Its backend's address and port.
-        backend: (Ipv4Addr, u16),
+        backend: (IpAddr, u16),
     },
     /// The segment lies outside of what the receiver accepts: it is passed on and changes nothing here.
     OutOfWindow,
@@ -59,7 +59,7 @@ pub enum Note<'a> {
     /// The connection's backend has failed, and it is given to another.
     Moved,
     /// The flow had this backend before, and its service remembers flows.
-    Remembered(Ipv4Addr, u16),
+    Remembered(IpAddr, u16),
     /// It is a fragment that waited for others of its packet.
     Gathered,
     /// It is an ICMP error about a packet of that connection.
@@ -69,20 +69,20 @@ pub enum Note<'a> {
     /// The packet was cut into so many pieces.
     Fragmented(usize),
     /// The client had this backend before, and persistence keeps it.
-    Persistent(Ipv4Addr, u16),
+    Persistent(IpAddr, u16),
     /// The scheduler chose another backend, which has as many connections as it may, so it is this one.
     Instead {
         /// Its address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Its port, in host byte order.
         port: u16,
         /// The other's address and port.
-        full: (Ipv4Addr, u16),
+        full: (IpAddr, u16),
     },
     /// The scheduler chose this backend.
     Chosen {
         /// Its address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Its port, in host byte order.
         port: u16,
         /// The reason.
@@ -91,7 +91,7 @@ pub enum Note<'a> {
     /// A new connection has this source towards its backend.
     Source {
         /// The local address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The port, in host byte order.
         port: u16,
         /// Whether it is the client's own.
@@ -103,6 +103,8 @@ pub enum Note<'a> {
     Probe,
     /// An ARP message was heard.
     Arp(&'a crate::wire::arp::Message),
+    /// It is this message of neighbour discovery.
+    Ndp(&'a crate::wire::ndp::Message),
     /// leat answers by itself.
     Answered(&'a str),
     /// leat sends this segment of its own, beside.
@@ -115,7 +117,7 @@ pub enum End {
     /// It was sent.
     Transmitted(Hop),
     /// It waits for this next hop to answer ARP.
-    Held(Ipv4Addr),
+    Held(IpAddr),
     /// It is a fragment and waits for the others of its packet.
     Gathered,
     /// It was given to the worker that owns its flow.
@@ -253,7 +255,7 @@ impl fmt::Display for Note<'_> {
             Self::Error => f.write_str(
                 "an ICMP error about a packet that came the other way, which it is passed on to the sender of",
             ),
-            Self::Complained(Complaint::FragmentationNeeded(mtu)) => {
+            Self::Complained(Complaint::TooBig(mtu)) => {
                 write!(f, "its sender is told that {mtu} bytes fit")
             }
             Self::Complained(Complaint::TimeExceeded) => {
@@ -279,6 +281,16 @@ impl fmt::Display for Note<'_> {
             Self::Arp(message) => {
                 let crate::wire::arp::Message { operation, sender_mac, sender, target, .. } = message;
                 write!(f, "arp {operation:?}: {sender} at {sender_mac}, about {target}")
+            }
+            Self::Ndp(message) => {
+                let crate::wire::ndp::Message { kind, source, target, link, .. } = message;
+                let link = link.map_or_else(String::new, |link| format!(" at {link}"));
+                match kind {
+                    crate::wire::ndp::Kind::Solicitation => write!(f, "ndp solicitation: {source}{link}, about {target}"),
+                    crate::wire::ndp::Kind::Advertisement { .. } => {
+                        write!(f, "ndp advertisement: {target}{link}, from {source}")
+                    }
+                }
             }
             Self::Answered(what) => write!(f, "answered by leat itself: {what}"),
         }

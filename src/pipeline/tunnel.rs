@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Context, End, Note, Pipeline, Tracer, ipv4_of, mac};
+use super::{Context, End, Note, Pipeline, Tracer, ip_of, mac};
 use crate::counters::DropReason;
-use crate::forward::{self, Complaint, IPIP};
+use crate::forward::{self, Complaint, IPIP, IPV6};
 use crate::io::{Output, Packet};
 use crate::neighbor::{Hop, Neighbor};
 use crate::service::{Encapsulation, Snapshot, Tunnel};
 use crate::time::Tick;
-use crate::wire::{icmp, ipv4, udp};
+use crate::wire::{icmp, icmpv6, ip, ipv4, ipv6, udp};
 
 /// What routers that do not tell their MTU are taken to mean: the sizes of RFC 1191 §7.1 below Ethernet's.
 const PLATEAUS: [u16; 3] = [1492, 1006, 576];
@@ -21,11 +21,15 @@ const TOO_BIG: (u8, u8) = (3, 4);
 const PROTOCOL_UNREACHABLE: (u8, u8) = (3, 2);
 const PORT_UNREACHABLE: (u8, u8) = (3, 3);
 
+/// ICMPv6: the same two (RFC 4443 §3.1, §3.4).
+const PORT_UNREACHABLE_V6: (u8, u8) = (1, 4);
+const HEADER_UNKNOWN_V6: (u8, u8) = (4, 1);
+
 /// IANA protocol number of UDP.
 const UDP: u8 = 17;
 
 impl<P: Packet> Pipeline<P> {
-    /// Puts a client's packet, `len` bytes of IPv4 of a flow with this hash, into the tunnel `way` and sends it to `neighbor`.
+    /// Puts a client's packet, `len` bytes of IP of a flow with this hash, into the tunnel `way` and sends it to `neighbor`.
     pub(super) fn encapsulate<O: Output<P>, T: Tracer>(
         &mut self,
         mut packet: P,
@@ -36,11 +40,11 @@ impl<P: Packet> Pipeline<P> {
         context: &mut Context<'_, O, T>,
     ) {
         let hop = neighbor.hop();
-        let overhead = usize::from(way.tunnel.overhead());
+        let overhead = usize::from(way.overhead());
         let most = way.path_mtu.at(context.now.tick(), port_mtu(context.snapshot, hop));
         let fits = overhead + len <= usize::from(most);
-        if !fits && dont_fragment(&packet) {
-            let complaint = Complaint::FragmentationNeeded(most.saturating_sub(overhead as u16));
+        if !fits && dont_fragment(&packet, way) {
+            let complaint = Complaint::TooBig(most.saturating_sub(overhead as u16));
             return self.refuse(packet, complaint, DropReason::TooBigForTunnel, context);
         }
         let identification = self.next_identification();
@@ -97,8 +101,10 @@ fn port_mtu(snapshot: &Snapshot, hop: Option<Hop>) -> u16 {
     }
 }
 
-fn dont_fragment<P: Packet>(packet: &P) -> bool {
-    ipv4_of(packet).is_some_and(ipv4::Header::dont_fragment)
+/// Whether a packet must not be cut, by whom ever: itself, or the packet that it travels in. Nothing that travels in IPv6 is.
+fn dont_fragment<P: Packet>(packet: &P, way: &Encapsulation) -> bool {
+    let is_cuttable = matches!(ip_of(packet), Some(ip::Header::V4(ip)) if !ip.dont_fragment());
+    !is_cuttable || way.destination.is_ipv6()
 }
 
 /// What an ICMP error says about a tunnel.
@@ -110,21 +116,26 @@ enum Report {
     Refused,
 }
 
-/// The tunnel that the ICMP error `message` is about.
+/// The tunnel that the ICMP or ICMPv6 error `message` is about.
 pub(super) fn about_tunnel<'a>(snapshot: &'a Snapshot, message: &[u8]) -> Option<&'a Encapsulation> {
     let quoted = message.get(icmp::HEADER_LEN..)?;
-    let outer = ipv4::Header::new(quoted)?;
-    let transport = quoted.get(outer.header_len()..).and_then(udp::Header::new);
+    let outer = ip::Header::new(quoted)?;
+    let (protocol, at) = match outer {
+        ip::Header::V4(outer) => (outer.protocol(), outer.header_len()),
+        ip::Header::V6(outer) => (outer.next_header(), ipv6::HEADER_LEN),
+    };
+    let transport = quoted.get(at..).and_then(udp::Header::new);
     snapshot.tunnels(outer.source(), outer.destination()).find(|way| match way.tunnel {
-        Tunnel::Ipip => outer.protocol() == IPIP,
-        Tunnel::Gue(gue) => outer.protocol() == UDP && transport.is_some_and(|udp| udp.destination_port() == gue.port),
+        Tunnel::Ipip => matches!(protocol, IPIP | IPV6),
+        Tunnel::Gue(gue) => protocol == UDP && transport.is_some_and(|udp| udp.destination_port() == gue.port),
     })
 }
 
-/// Takes in the ICMP error `message` about the tunnel `way`. It may set that backend's MTU; a client hears of it when it sends
+/// Takes in the error `message` about the tunnel `way`. It may set that backend's MTU; a client hears of it when it sends
 /// too much again (RFC 2003 §5, "soft state"). Returns what it is to be counted as.
 pub(super) fn hear(way: &Encapsulation, message: &[u8], now: Tick) -> DropReason {
-    match report(message) {
+    let report = if way.destination.is_ipv6() { report_v6(message) } else { report(message) };
+    match report {
         Some(Report::TooBig(mtu)) => {
             way.path_mtu.learn(mtu, now);
             DropReason::IcmpConsumed
@@ -144,6 +155,16 @@ fn report(message: &[u8]) -> Option<Report> {
             mtu => mtu,
         })),
         PROTOCOL_UNREACHABLE | PORT_UNREACHABLE => Some(Report::Refused),
+        _ => None,
+    }
+}
+
+/// What the ICMPv6 error `message` about a tunnel says. An MTU that no link may have is read as the least (RFC 8201 §4).
+fn report_v6(message: &[u8]) -> Option<Report> {
+    let header = icmp::Header::new(message)?;
+    match (header.kind(), header.code()) {
+        (icmpv6::TOO_BIG, _) => Some(Report::TooBig(header.next_hop_mtu().max(ipv6::LEAST_MTU))),
+        PORT_UNREACHABLE_V6 | HEADER_UNKNOWN_V6 => Some(Report::Refused),
         _ => None,
     }
 }

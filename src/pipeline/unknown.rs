@@ -6,12 +6,12 @@
 //!
 //! [`Steering`]: crate::steering::Steering
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::classify::{Headers, Kind};
 use super::known::{NAT_CLIENTS, link, segment};
 use super::syn_proxy::Handshake;
-use super::{Context, Flow, Note, Pipeline, Tracer, ipv4_of};
+use super::{Context, Flow, Note, Pipeline, Tracer, ip_of};
 use crate::conntrack::{
     Adjustment, Connection, ConnectionIndex, Numbers, OpenError, Opened, Opening, Predecessor, Reached, Segment,
     Source, Stamp,
@@ -24,7 +24,7 @@ use crate::io::{Output, Packet};
 use crate::scheduler::{Choice, Turn};
 use crate::service::{Backend, ClientAddress, Mode, NoConnection, SequenceNumbers, Service, Snapshot, SynProxy};
 use crate::time::Tick;
-use crate::wire::{ipv4, tcp};
+use crate::wire::{ip, tcp};
 
 /// How many more choices of the scheduler's are asked for when a backend has as many connections as it may.
 const OTHER_CHOICES: u32 = 8;
@@ -59,12 +59,12 @@ impl<P: Packet> Pipeline<P> {
         if context.snapshot.is_probe_answer(key) {
             return self.take_answer(packet, flow.headers, context);
         }
-        if !ipv4::is_station(key.src) {
-            return self.drop(packet, DropReason::Ipv4Source, context);
+        if !ip::is_station(key.src) {
+            return self.drop(packet, wrong_source(key.src), context);
         }
         if context.snapshot.owns_anywhere(key.src) {
             let is_gue = flow.headers.kind == Kind::Udp && context.snapshot.is_gue_port(key.dst_port);
-            let reason = if is_gue { DropReason::Tunnel } else { DropReason::Ipv4Source };
+            let reason = if is_gue { DropReason::Tunnel } else { wrong_source(key.src) };
             return self.drop(packet, reason, context);
         }
         let service = if flow.headers.kind == Kind::EchoReply { None } else { context.snapshot.service_for(key) };
@@ -124,7 +124,7 @@ impl<P: Packet> Pipeline<P> {
             return self.drop(packet, reason, context);
         };
         let is_one_packet = service.one_packet && headers.kind == Kind::Udp;
-        let is_whole = || ipv4_of(&packet).is_some_and(|ip| !ip.is_fragment());
+        let is_whole = || ip_of(&packet).is_some_and(|ip| !ip.is_fragment());
         if is_one_packet && service.mode.is_one_way() && is_whole() {
             // Nothing of it will be needed again. Other fragments would follow the first.
             backend.counters[self.id.index()].opened.add(1);
@@ -205,7 +205,7 @@ impl<P: Packet> Pipeline<P> {
                 const WHAT: &str = "a RST, because it belongs to no connection";
                 self.reset_client(packet, headers, WHAT, reason, context);
             }
-            DropReason::Ipv4Ttl => self.expire(packet, context),
+            DropReason::Ipv4Ttl | DropReason::Ipv6HopLimit => self.expire(packet, context),
             _ => self.drop(packet, reason, context),
         }
     }
@@ -264,7 +264,7 @@ impl<P: Packet> Pipeline<P> {
     }
 
     /// Which limit of the service's or the client's a new connection would pass, if any.
-    fn limit_reached(&self, id: ServiceId, service: &Service, client: Ipv4Addr, tick: Tick) -> Option<DropReason> {
+    fn limit_reached(&self, id: ServiceId, service: &Service, client: IpAddr, tick: Tick) -> Option<DropReason> {
         if service.client_limits.is_any() {
             match self.loads.admits(id, client, service.client_limits, tick) {
                 Ok(()) => {}
@@ -402,8 +402,24 @@ impl<P: Packet> Pipeline<P> {
     }
 
     /// The worker that has what belongs to a client's address.
-    pub(super) fn owner_of_client(&self, client: Ipv4Addr) -> WorkerId {
+    pub(super) fn owner_of_client(&self, client: IpAddr) -> WorkerId {
         self.steering.owner_of_hash(self.hasher.hash_address(client))
+    }
+}
+
+/// Why a packet with this source is dropped, which no packet may have.
+pub(super) const fn wrong_source(source: IpAddr) -> DropReason {
+    match source {
+        IpAddr::V4(_) => DropReason::Ipv4Source,
+        IpAddr::V6(_) => DropReason::Ipv6Source,
+    }
+}
+
+/// Why a packet from this source is dropped that may pass no further router.
+pub(super) const fn hops_ended(source: IpAddr) -> DropReason {
+    match source {
+        IpAddr::V4(_) => DropReason::Ipv4Ttl,
+        IpAddr::V6(_) => DropReason::Ipv6HopLimit,
     }
 }
 
@@ -418,8 +434,12 @@ fn choose_another(
     is_usable: impl Fn(&BackendId) -> bool,
 ) -> Option<BackendId> {
     let mut others = (1..=OTHER_CHOICES).filter_map(|number| {
-        let src = u32::from(key.src) ^ number.wrapping_mul(0x9e37_79b9);
-        let flow = FlowKey { src: src.into(), ..*key };
+        let other = number.wrapping_mul(0x9e37_79b9);
+        let src = match key.src {
+            IpAddr::V4(src) => IpAddr::V4((src.to_bits() ^ other).into()),
+            IpAddr::V6(src) => IpAddr::V6((src.to_bits() ^ u128::from(other)).into()),
+        };
+        let flow = FlowKey { src, ..*key };
         Some(service.schedule.choose(&flow, turn, open)?.backend)
     });
     others
@@ -460,7 +480,7 @@ fn objection(
     snapshot: &Snapshot,
 ) -> Option<DropReason> {
     if service.mode.translates() && headers.ttl <= 1 {
-        return Some(DropReason::Ipv4Ttl);
+        return Some(hops_ended(headers.key().src));
     }
     if service.mode == Mode::Nat && snapshot.is_backend_of(headers.key().src, service) {
         return Some(DropReason::BackendAsClient);

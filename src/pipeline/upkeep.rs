@@ -7,11 +7,9 @@ use super::known::Epilogue;
 use super::{Context, Note, Pipeline, Tracer};
 use crate::id::WorkerId;
 use crate::io::{Output, Packet};
-use crate::neighbor::{Announcement, Outcome, Outgoing, Targets, Waiting};
+use crate::neighbor::{Announcement, LONGEST_QUESTION, Outcome, Outgoing, Targets, Waiting};
 use crate::service::Snapshot;
 use crate::time::{Instant, Tick};
-use crate::wire::MacAddr;
-use crate::wire::arp::{self, Message, Operation};
 
 /// The time between two rounds of upkeep.
 const INTERVAL: Duration = Duration::from_millis(1);
@@ -77,7 +75,7 @@ impl<P: Packet> Pipeline<P> {
         self.count().connections.set(self.conntrack.len() as u64);
     }
 
-    /// Sends the ARP messages that are due.
+    /// Sends the ARP messages, and those of neighbour discovery, that are due.
     fn speak<O: Output<P>, T>(&mut self, context: &mut Context<'_, O, T>) {
         if self.id != WorkerId::FIRST {
             return;
@@ -85,22 +83,14 @@ impl<P: Packet> Pipeline<P> {
         let (snapshot, counters) = (context.snapshot, &self.counters[self.id.index()]);
         let targets = Targets { neighbors: snapshot.neighbors(), own: snapshot.announced() };
         self.resolver.poll(targets, context.now, snapshot.bell().rings(), |outgoing| {
-            let (port, destination, sender, target) = match outgoing {
-                Outgoing::Announce(Announcement { address, port }) => (port, MacAddr::BROADCAST, address, address),
-                Outgoing::Request { target, sender, known: Some(hop), .. } => (Some(hop.port), hop.mac, sender, target),
-                Outgoing::Request { target, sender, known: None, port } => (port, MacAddr::BROADCAST, sender, target),
+            let port = match outgoing {
+                Outgoing::Announce(Announcement { port, .. }) | Outgoing::Request { known: None, port, .. } => port,
+                Outgoing::Request { known: Some(hop), .. } => Some(hop.port),
             };
             for out in snapshot.ports().iter().filter(|out| port.is_none_or(|only| only == out.id)) {
-                let request = Message {
-                    operation: Operation::Request,
-                    sender_mac: out.mac,
-                    sender,
-                    target_mac: MacAddr::default(),
-                    target,
-                };
-                let mut frame = [0; arp::FRAME_LEN];
-                request.write(&mut frame, destination);
-                if let Some(packet) = context.output.create(&frame) {
+                let mut frame = [0; LONGEST_QUESTION];
+                let len = outgoing.write(out.mac, &mut frame);
+                if let Some(packet) = context.output.create(&frame[..len]) {
                     counters.originated.add(1);
                     context.output.transmit(packet, out.id);
                 }

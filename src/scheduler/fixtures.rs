@@ -1,7 +1,6 @@
 //! What the schedulers' tests share: members, flows, and numbers that look random and are the same in every run.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 
 use super::{Algorithm, Schedule, TableSize, Turn};
 use crate::flow::{FlowKey, Protocol};
@@ -42,7 +41,7 @@ pub(super) fn member(number: u32, weight: u16) -> Member {
     let rack = u16::from_be_bytes([high, low]) / 250;
     let last = (u16::from_be_bytes([high, low]) % 250) as u8 + 1;
     let [row, rack] = [(rack / 250) as u8, (rack % 250) as u8];
-    Member { backend: BackendId(number), address: Ipv4Addr::new(10, row, rack, last), port: 8_080, weight, up: true }
+    Member { backend: BackendId(number), address: [10, row, rack, last].into(), port: 8_080, weight, up: true }
 }
 
 pub(super) fn schedule(algorithm: Algorithm, size: u64, seed: u64, members: &[Member]) -> Schedule {
@@ -57,8 +56,8 @@ pub(super) fn without_table(algorithm: Algorithm, members: &[Member]) -> Schedul
 pub(super) fn flow(number: u64) -> FlowKey {
     let bits = Random(number).next();
     FlowKey {
-        src: Ipv4Addr::from_bits((bits >> 16) as u32),
-        dst: Ipv4Addr::new(10, 0, 0, 10),
+        src: ((bits >> 16) as u32).to_be_bytes().into(),
+        dst: [10, 0, 0, 10].into(),
         src_port: bits as u16,
         dst_port: 8_080,
         protocol: Protocol::Tcp,

@@ -10,15 +10,18 @@
 //!
 //! | letters | bytes | of what |
 //! |---|---|---|
-//! | `leatflow` | source address 4, destination address 4, source port 2, destination port 2, protocol 1 | a flow, as the client sent it |
-//! | `leatclnt` | address 4 | a client |
-//! | `leatoffs` | address 4, port 2 | a member: where its order of slots starts |
-//! | `leatskip` | address 4, port 2 | a member: how far apart they are |
+//! | `leatflow` | source address, destination address, source port 2, destination port 2, protocol 1 | a flow, as the client sent it |
+//! | `leatclnt` | address | a client |
+//! | `leatoffs` | address, port 2 | a member: where its order of slots starts |
+//! | `leatskip` | address, port 2 | a member: how far apart they are |
 //! | `leatclas` | slot 4 | a slot: which stride it has, the lowest byte of the result |
 //! | `leatstrd` | number 1 | a stride |
+//!
+//! An address has 4 bytes in IPv4 and 16 in IPv6. The protocol is the IPv4 header's number, for an ICMPv6 echo that of ICMP.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
+use arrayvec::ArrayVec;
 use siphasher::sip::SipHasher24;
 
 use crate::flow::FlowKey;
@@ -44,28 +47,30 @@ impl SchedulerHash {
     /// Of a flow, in the client's direction.
     #[inline]
     pub(super) fn flow(self, flow: &FlowKey) -> u64 {
-        let mut bytes = [0; 13];
-        bytes[0..4].copy_from_slice(&flow.src.octets());
-        bytes[4..8].copy_from_slice(&flow.dst.octets());
-        bytes[8..10].copy_from_slice(&flow.src_port.to_be_bytes());
-        bytes[10..12].copy_from_slice(&flow.dst_port.to_be_bytes());
-        bytes[12] = flow.protocol.number();
+        let mut bytes = Bytes::new();
+        push(&mut bytes, flow.src);
+        push(&mut bytes, flow.dst);
+        bytes.extend(flow.src_port.to_be_bytes());
+        bytes.extend(flow.dst_port.to_be_bytes());
+        bytes.push(flow.protocol.number());
         self.hash(FLOW, &bytes)
     }
 
     /// Of a client, whatever its port and whichever service it asks for.
     #[inline]
-    pub(super) fn client(self, address: Ipv4Addr) -> u64 {
-        self.hash(CLIENT, &address.octets())
+    pub(super) fn client(self, address: IpAddr) -> u64 {
+        let mut bytes = Bytes::new();
+        push(&mut bytes, address);
+        self.hash(CLIENT, &bytes)
     }
 
     /// Of a member: its first slot in Maglev's order, before the modulo.
-    pub(super) fn offset(self, address: Ipv4Addr, port: u16) -> u64 {
+    pub(super) fn offset(self, address: IpAddr, port: u16) -> u64 {
         self.hash(OFFSET, &endpoint(address, port))
     }
 
     /// Of a member: the distance of its slots in Maglev's order, before the modulo.
-    pub(super) fn skip(self, address: Ipv4Addr, port: u16) -> u64 {
+    pub(super) fn skip(self, address: IpAddr, port: u16) -> u64 {
         self.hash(SKIP, &endpoint(address, port))
     }
 
@@ -85,10 +90,21 @@ impl SchedulerHash {
     }
 }
 
-fn endpoint(address: Ipv4Addr, port: u16) -> [u8; 6] {
-    let [a, b, c, d] = address.octets();
-    let [high, low] = port.to_be_bytes();
-    [a, b, c, d, high, low]
+/// What is hashed: two addresses of IPv6, two ports and a protocol at the most.
+type Bytes = ArrayVec<u8, 37>;
+
+fn push(bytes: &mut Bytes, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => bytes.extend(address.octets()),
+        IpAddr::V6(address) => bytes.extend(address.octets()),
+    }
+}
+
+fn endpoint(address: IpAddr, port: u16) -> Bytes {
+    let mut bytes = Bytes::new();
+    push(&mut bytes, address);
+    bytes.extend(port.to_be_bytes());
+    bytes
 }
 
 #[cfg(test)]
@@ -109,7 +125,7 @@ mod tests {
         let tcp = flow(Protocol::Tcp, ([10, 0, 0, 1], 34_952), ([10, 0, 0, 10], 8_080));
         let udp = flow(Protocol::Udp, ([192, 0, 2, 1], 53), ([198, 51, 100, 7], 65_535));
         let icmp = flow(Protocol::Icmp, ([10, 0, 0, 1], 7), ([10, 0, 0, 10], 0));
-        let (client, member) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
+        let [client, member] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(IpAddr::from);
 
         let zero = SchedulerHash::new(0);
         assert_eq!(zero.flow(&tcp), 0x6720_8285_f64a_121a);

@@ -8,7 +8,7 @@
 //! there are as many rounds as the heaviest gets slots, and who gets `t` slots in `R` rounds has its k-th turn
 //! (from 0) in round `⌊k × R / t⌋`: everyone's first is in the first round, and the rest are spread evenly.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::hash::SchedulerHash;
 use super::table_size::TableSize;
@@ -19,7 +19,7 @@ const FREE: u16 = u16::MAX;
 /// A member as the population sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
-    pub(super) address: Ipv4Addr,
+    pub(super) address: IpAddr,
     /// Host byte order.
     pub(super) port: u16,
     /// How many slots it gets.

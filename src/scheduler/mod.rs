@@ -43,7 +43,7 @@ pub use choice::{Choice, Slot, Why};
 pub use table_size::{TableSize, TableSizeError};
 
 use crate::flow::FlowKey;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::id::BackendId;
 use hash::SchedulerHash;
@@ -57,7 +57,7 @@ pub struct Member {
     /// Its number.
     pub backend: BackendId,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its port in host byte order; 0 in a service of protocol `any`.
     pub port: u16,
     /// Its share of new connections relative to the others; 0 gets none (drained).

@@ -1,6 +1,6 @@
 //! What users see of all schedulers alike, and what freezes the table.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use proptest::prelude::*;
 
@@ -9,6 +9,7 @@ use super::{Algorithm, Schedule, ScheduleError, TableSize, Turn, Why};
 use crate::flow::FlowKey;
 use crate::id::BackendId;
 use crate::scheduler::Member;
+use crate::wire::ip::Octets as _;
 
 /// FNV-1a over address and port, in network order, of each slot's backend.
 fn digest(schedule: &Schedule, members: &[Member]) -> u64 {
@@ -156,7 +157,7 @@ fn without_anyone_to_choose_nobody_is_chosen() {
 fn too_many_members_are_refused_with_the_limit() {
     let build = |algorithm, size, count: u32| {
         let members: Vec<Member> =
-            (0..count).map(|number| Member { address: Ipv4Addr::from_bits(number), ..member(number, 1) }).collect();
+            (0..count).map(|number| Member { address: number.to_be_bytes().into(), ..member(number, 1) }).collect();
         Schedule::new(algorithm, TableSize::new(size).unwrap(), 0, &members)
     };
     let error = build(Algorithm::RoundRobin, 7, 65_536).unwrap_err();
@@ -229,7 +230,7 @@ proptest! {
         for (member, number) in shuffled.iter_mut().zip(100..) {
             member.backend = BackendId(number);
         }
-        let hosts = |members: &[Member]| -> Vec<(Ipv4Addr, u16)> {
+        let hosts = |members: &[Member]| -> Vec<(IpAddr, u16)> {
             let all_up = schedule(Algorithm::Maglev, 251, seed, members).with_liveness(|_| true);
             let host = |backend| members.iter().find(|member| member.backend == backend).unwrap();
             all_up.entries().map(|backend| (host(backend).address, host(backend).port)).collect()

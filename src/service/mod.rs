@@ -13,10 +13,10 @@ pub use path_mtu::PathMtu;
 pub use snapshot::{OwnAddress, Parts, Port, Route, Snapshot, Vlan};
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::conntrack::ClientLimits;
 use crate::counters::{BackendCounters, Counter, DropReason, PerWorker, ServiceCounters};
@@ -32,7 +32,7 @@ pub struct Service {
     /// Its name in the configuration.
     pub name: String,
     /// The address that clients know.
-    pub vip: Ipv4Addr,
+    pub vip: IpAddr,
     /// What it balances.
     pub protocol: ServiceProtocol,
     /// The port that clients know, in host byte order; 0 for protocol `any`.
@@ -42,13 +42,13 @@ pub struct Service {
     /// How new connections get their backend.
     pub schedule: Schedule,
     /// The sources of packets to backends in `fullnat`; never empty there, and always in other modes.
-    pub local_addresses: Vec<Ipv4Addr>,
+    pub local_addresses: Vec<IpAddr>,
     /// For how many ticks after its last packet a client keeps its backend.
     pub persistence: Option<u32>,
     /// For how many ticks after its connection ended a flow finds its old backend.
     pub flow_memory: Option<u32>,
     /// Where addresses are taken for clients' when backends ask for them by ARP, in `nat`.
-    pub proxy_arp: Vec<Ipv4Net>,
+    pub proxy_arp: Vec<IpNet>,
     /// What becomes of a segment without SYN that belongs to no connection.
     pub no_connection: NoConnection,
     /// Whether leat answers SYNs in place of the backends.
@@ -86,7 +86,7 @@ pub struct Backend {
     /// Whose it is.
     pub service: ServiceId,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its port in host byte order; 0 in a service of protocol `any`, where the client's choice stays.
     pub port: u16,
     /// Its share of new connections.
@@ -127,13 +127,24 @@ pub enum Forwarding {
 #[derive(Clone, Debug)]
 pub struct Encapsulation {
     /// An own address of leat's, the outer source.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// The backend, the outer destination.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// What is in between.
     pub tunnel: Tunnel,
     /// The longest outer packet that is known to arrive.
     pub path_mtu: Arc<PathMtu>,
+}
+
+impl Encapsulation {
+    /// How many bytes longer a packet becomes: the outer headers.
+    #[inline(always)]
+    pub const fn overhead(&self) -> u16 {
+        const IPV4: u16 = 20;
+        const IPV6: u16 = 40;
+        let ip = if self.destination.is_ipv4() { IPV4 } else { IPV6 };
+        ip + self.tunnel.between()
+    }
 }
 
 impl Service {

@@ -66,13 +66,12 @@ pub enum Tunnel {
 }
 
 impl Tunnel {
-    /// How many bytes longer a packet becomes: the outer headers.
-    pub const fn overhead(self) -> u16 {
-        const IPV4: u16 = 20;
+    /// How many bytes of headers there are between the outer IP header and the packet inside.
+    pub const fn between(self) -> u16 {
         const UDP: u16 = 8;
         match self {
-            Self::Ipip => IPV4,
-            Self::Gue(gue) => IPV4 + UDP + gue.version.header_len(),
+            Self::Ipip => 0,
+            Self::Gue(gue) => UDP + gue.version.header_len(),
         }
     }
 }
@@ -143,9 +142,9 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_costs_its_outer_headers() {
-        assert_eq!(Tunnel::Ipip.overhead(), 20);
-        assert_eq!(Tunnel::Gue(Gue::default()).overhead(), 32);
-        assert_eq!(Tunnel::Gue(Gue { version: GueVersion::V1, ..Gue::default() }).overhead(), 28);
+    fn a_tunnel_costs_its_headers() {
+        assert_eq!(Tunnel::Ipip.between(), 0);
+        assert_eq!(Tunnel::Gue(Gue::default()).between(), 12);
+        assert_eq!(Tunnel::Gue(Gue { version: GueVersion::V1, ..Gue::default() }).between(), 8);
     }
 }

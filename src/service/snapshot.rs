@@ -5,8 +5,10 @@
 //! only touch [`Snapshot::backend`].
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use super::{Backend, ClientLists, ClientTable, Encapsulation, Forwarding, Mode, Service, ServiceProtocol, Tunnel};
 use crate::conntrack::{PoolKey, ReservedPorts, Timeouts};
@@ -17,21 +19,18 @@ use crate::neighbor::{Announced, Announcement, Bell, Neighbor};
 use crate::scheduler::Schedule;
 use crate::wire::{MacAddr, ethernet};
 
-/// One configured way: packets for addresses that start like `network` go to `via`.
+/// One configured way: packets for addresses in `network` go to `via`.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// First address of the destinations.
-    pub network: Ipv4Addr,
-    /// How many leading bits of a destination must be those of `network`: 0 to 32.
-    pub prefix_len: u8,
+    /// The destinations.
+    pub network: IpNet,
     /// The next hop; without one, the destinations are on the wire itself and replies go back where requests came from.
     pub via: Option<Arc<Neighbor>>,
 }
 
 impl Route {
-    fn covers(&self, address: Ipv4Addr) -> bool {
-        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_len)).unwrap_or(0);
-        (address.to_bits() ^ self.network.to_bits()) & mask == 0
+    fn covers(&self, address: IpAddr) -> bool {
+        self.network.contains(&address)
     }
 }
 
@@ -70,7 +69,7 @@ impl Port {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnAddress {
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The port.
     pub port: Option<PortId>,
 }
@@ -87,9 +86,9 @@ pub struct Parts {
     /// leat's own addresses, beside VIPs and local addresses.
     pub own: Vec<OwnAddress>,
     /// Those of leat's addresses that health checks leave from.
-    pub probe_sources: Vec<Ipv4Addr>,
+    pub probe_sources: Vec<IpAddr>,
     /// Addresses that leat keeps silent about: it answers no ARP for them and announces none.
-    pub silent: HashSet<Ipv4Addr>,
+    pub silent: HashSet<IpAddr>,
     /// Ways to clients and backends, in any order.
     pub routes: Vec<Route>,
     /// Every next hop, in any order.
@@ -123,23 +122,23 @@ pub struct Snapshot {
 /// one.
 #[derive(Debug)]
 struct Index {
-    listeners: HashMap<(Ipv4Addr, Protocol, u16), ServiceId>,
-    catch_all: HashMap<Ipv4Addr, ServiceId>,
-    local: HashSet<Ipv4Addr>,
-    addresses: HashMap<Ipv4Addr, Option<PortId>>,
-    backend_addresses: HashSet<Ipv4Addr>,
+    listeners: HashMap<(IpAddr, Protocol, u16), ServiceId>,
+    catch_all: HashMap<IpAddr, ServiceId>,
+    local: HashSet<IpAddr>,
+    addresses: HashMap<IpAddr, Option<PortId>>,
+    backend_addresses: HashSet<IpAddr>,
     /// What backends answer from to local addresses that are also VIPs of protocol `any`: local address, protocol, and the
     /// backend's address and port, 0 for all of its ports.
-    answers_to_whole: HashSet<(Ipv4Addr, Protocol, Ipv4Addr, u16)>,
+    answers_to_whole: HashSet<(IpAddr, Protocol, IpAddr, u16)>,
     /// What the backends of `nat` services answer from.
-    nat_backends: HashMap<Ipv4Addr, Vec<(ServiceProtocol, u16)>>,
+    nat_backends: HashMap<IpAddr, Vec<(ServiceProtocol, u16)>>,
     gue_ports: HashSet<u16>,
     /// By the addresses of their outer headers, source and destination, the backends that tunnels lead to.
-    tunnels: HashMap<(Ipv4Addr, Ipv4Addr), Vec<BackendId>>,
+    tunnels: HashMap<(IpAddr, IpAddr), Vec<BackendId>>,
     /// Where answers to health checks come to.
-    probe_sources: HashSet<Ipv4Addr>,
+    probe_sources: HashSet<IpAddr>,
     /// The VIPs that backends hold themselves and answer from.
-    held: HashSet<Ipv4Addr>,
+    held: HashSet<IpAddr>,
     /// The pools of source ports that new connections may need.
     pools: HashSet<PoolKey>,
     /// Which clients are served, if not all.
@@ -161,7 +160,7 @@ pub struct Exit {
 impl From<Parts> for Snapshot {
     fn from(mut parts: Parts) -> Self {
         // The longest prefix is met first, so the first match is the best.
-        parts.routes.sort_by_key(|route| std::cmp::Reverse(route.prefix_len));
+        parts.routes.sort_by_key(|route| std::cmp::Reverse(route.network.prefix_len()));
         parts.neighbors.sort_by_key(|neighbor| neighbor.address());
         let (mut local, mut addresses) = (HashSet::new(), HashMap::new());
         for own in &parts.own {
@@ -253,7 +252,7 @@ fn exit(port: &Option<Port>) -> Exit {
 
 /// Which service listens where: by exact port, and on all of an address.
 #[expect(clippy::type_complexity, reason = "two maps, each said once")]
-fn listeners(parts: &Parts) -> (HashMap<(Ipv4Addr, Protocol, u16), ServiceId>, HashMap<Ipv4Addr, ServiceId>) {
+fn listeners(parts: &Parts) -> (HashMap<(IpAddr, Protocol, u16), ServiceId>, HashMap<IpAddr, ServiceId>) {
     let (mut exact, mut whole) = (HashMap::new(), HashMap::new());
     let services = || (0..).map(ServiceId).zip(&parts.services).filter_map(|(id, it)| Some((id, it.as_ref()?)));
     let exact_of = |service: &Service| match service.protocol {
@@ -284,7 +283,7 @@ fn listeners(parts: &Parts) -> (HashMap<(Ipv4Addr, Protocol, u16), ServiceId>, H
 }
 
 /// The own addresses to be announced, in order; those that were known before, with what was announced of them.
-fn announced(parts: &Parts, addresses: &HashMap<Ipv4Addr, Option<PortId>>) -> Vec<Arc<Announced>> {
+fn announced(parts: &Parts, addresses: &HashMap<IpAddr, Option<PortId>>) -> Vec<Arc<Announced>> {
     let before: HashMap<_, _> = parts.announced.iter().map(|before| (before.announcement(), before)).collect();
     let spoken_of = addresses.iter().filter(|(address, _)| !parts.silent.contains(*address));
     let mut all: Vec<_> = spoken_of.map(|(&address, &port)| Announcement { address, port }).collect();
@@ -381,7 +380,7 @@ impl Snapshot {
     }
 
     /// Every next hop at `address`.
-    pub fn neighbors_at(&self, address: Ipv4Addr) -> &[Arc<Neighbor>] {
+    pub fn neighbors_at(&self, address: IpAddr) -> &[Arc<Neighbor>] {
         let all = &self.parts.neighbors;
         let first = all.partition_point(|neighbor| neighbor.address() < address);
         let len = all[first..].iter().take_while(|neighbor| neighbor.address() == address).count();
@@ -414,7 +413,7 @@ impl Snapshot {
     }
 
     /// The numbers of health checks on which a service listens by TCP, by address, ascending.
-    pub fn taken_probe_ports(&self) -> HashMap<Ipv4Addr, Vec<u16>> {
+    pub fn taken_probe_ports(&self) -> HashMap<IpAddr, Vec<u16>> {
         let mut taken: HashMap<_, Vec<_>> = HashMap::new();
         for (vip, protocol, port) in self.index.listeners.keys() {
             if *protocol == Protocol::Tcp && courier::PORTS.contains(port) {
@@ -445,7 +444,7 @@ impl Snapshot {
 
     /// The service that takes in what comes to `port` of `vip`, or did so until it was removed. With protocol `any` the one
     /// that has the whole address.
-    pub fn listener(&self, vip: Ipv4Addr, protocol: ServiceProtocol, port: u16) -> Option<ServiceId> {
+    pub fn listener(&self, vip: IpAddr, protocol: ServiceProtocol, port: u16) -> Option<ServiceId> {
         let exact = |protocol| self.index.listeners.get(&(vip, protocol, port));
         let exact = match protocol {
             ServiceProtocol::Tcp => exact(Protocol::Tcp),
@@ -485,17 +484,17 @@ impl Snapshot {
     }
 
     /// Whether backends may send to `address`, because leat talks to them from it.
-    pub fn is_local(&self, address: Ipv4Addr) -> bool {
+    pub fn is_local(&self, address: IpAddr) -> bool {
         self.index.local.contains(&address)
     }
 
     /// Whether some service has a backend at `address`.
-    pub fn is_backend(&self, address: Ipv4Addr) -> bool {
+    pub fn is_backend(&self, address: IpAddr) -> bool {
         self.index.backend_addresses.contains(&address)
     }
 
     /// Whether `address` is that of a backend of `service`.
-    pub fn is_backend_of(&self, address: Ipv4Addr, service: &Service) -> bool {
+    pub fn is_backend_of(&self, address: IpAddr, service: &Service) -> bool {
         let is_it = |id: BackendId| self.backend(id).is_some_and(|backend| backend.address == address);
         self.is_backend(address) && service.all_backends().any(is_it)
     }
@@ -511,12 +510,12 @@ impl Snapshot {
     }
 
     /// Whether `address` is that of a backend of a `nat` service.
-    pub fn is_nat_backend(&self, address: Ipv4Addr) -> bool {
+    pub fn is_nat_backend(&self, address: IpAddr) -> bool {
         self.index.nat_backends.contains_key(&address)
     }
 
     /// Whether `address` lies where clients of a `nat` service are, as the configuration says.
-    pub fn is_in_proxy_range(&self, address: Ipv4Addr) -> bool {
+    pub fn is_in_proxy_range(&self, address: IpAddr) -> bool {
         self.parts
             .services
             .iter()
@@ -531,7 +530,7 @@ impl Snapshot {
     }
 
     /// The tunnels whose packets go from `source` to `destination`.
-    pub fn tunnels(&self, source: Ipv4Addr, destination: Ipv4Addr) -> impl Iterator<Item = &Encapsulation> {
+    pub fn tunnels(&self, source: IpAddr, destination: IpAddr) -> impl Iterator<Item = &Encapsulation> {
         let backends = self.index.tunnels.get(&(source, destination)).into_iter().flatten();
         backends.filter_map(|id| match &self.backend(*id)?.forwarding {
             Forwarding::Encapsulate(way) => Some(way),
@@ -539,24 +538,25 @@ impl Snapshot {
         })
     }
 
-    /// An own address of leat's that it has on `port`.
-    pub fn own_address(&self, port: PortId) -> Option<Ipv4Addr> {
-        let is_there = |own: &&OwnAddress| own.port.is_none_or(|only| only == port);
+    /// An own address of leat's that it has on `port`, of IPv6 or of IPv4.
+    pub fn own_address(&self, port: PortId, is_v6: bool) -> Option<IpAddr> {
+        let is_there =
+            |own: &&OwnAddress| own.address.is_ipv6() == is_v6 && own.port.is_none_or(|only| only == port);
         self.parts.own.iter().find(is_there).map(|own| own.address)
     }
 
     /// Whether `address` is leat's, whatever for, on `port`.
-    pub fn owns(&self, address: Ipv4Addr, port: PortId) -> bool {
+    pub fn owns(&self, address: IpAddr, port: PortId) -> bool {
         self.index.addresses.get(&address).is_some_and(|only| only.is_none_or(|only| only == port))
     }
 
     /// Whether `address` is one that leat keeps silent about.
-    pub fn is_silent(&self, address: Ipv4Addr) -> bool {
+    pub fn is_silent(&self, address: IpAddr) -> bool {
         self.parts.silent.contains(&address)
     }
 
     /// Whether `address` is leat's on any port.
-    pub fn owns_anywhere(&self, address: Ipv4Addr) -> bool {
+    pub fn owns_anywhere(&self, address: IpAddr) -> bool {
         self.index.addresses.contains_key(&address)
     }
 
@@ -574,7 +574,7 @@ impl Snapshot {
 
     /// The configured next hop towards `address`; none when replies go back where the requests came from.
     #[inline(always)]
-    pub fn route(&self, address: Ipv4Addr) -> Option<&Arc<Neighbor>> {
+    pub fn route(&self, address: IpAddr) -> Option<&Arc<Neighbor>> {
         self.parts.routes.iter().find(|route| route.covers(address))?.via.as_ref()
     }
 

@@ -5,6 +5,8 @@
 
 use std::net::Ipv4Addr;
 
+use crate::flow::Addresses6;
+
 /// The checksum of `bytes`, ready for the header field; over bytes that include a right checksum it is 0.
 #[inline(always)]
 pub fn of(bytes: &[u8]) -> u16 {
@@ -36,6 +38,12 @@ pub struct Sum(u64);
 pub fn pseudo_header(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, length: u16) -> Sum {
     let [source, destination] = [source, destination].map(|address| u64::from(address.to_bits().to_be()));
     Sum(source + destination + u64::from(u16::from(protocol).to_be()) + u64::from(length.to_be()))
+}
+
+/// The sum over the pseudo-header of a protocol over IPv6 (RFC 8200 §8.1); the addresses as they lie in memory.
+pub fn pseudo_header_v6(addresses: Addresses6, protocol: u8, length: u32) -> Sum {
+    let halves = addresses.iter().map(|word| (word >> 32) + (word & 0xffff_ffff)).sum::<u64>();
+    Sum(halves + u64::from(u16::from(protocol).to_be()) + u64::from(length.to_be()))
 }
 
 impl Sum {

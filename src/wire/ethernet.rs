@@ -8,6 +8,7 @@
 //! ```
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::{read_u16, write_u16};
@@ -30,6 +31,14 @@ impl EtherType {
     pub const SERVICE_VLAN: Self = Self(0x88a8);
     /// RFC 2464.
     pub const IPV6: Self = Self(0x86dd);
+
+    /// That of packets with addresses like this one.
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::IPV4,
+            IpAddr::V6(_) => Self::IPV6,
+        }
+    }
 }
 
 views!();

@@ -71,10 +71,10 @@ impl HeaderMut<'_> {
         write_u16(self.0, 2, change.apply(read_u16(self.0, 2)));
     }
 
-    /// Turns an echo request into its reply: the type changes and the rest comes back as it was (RFC 792).
-    pub fn answer(&mut self) {
+    /// Turns an echo request into its reply, of type `reply`: the rest comes back as it was (RFC 792, RFC 4443 §4.2).
+    pub fn answer(&mut self, reply: u8) {
         let old = read_u16(self.0, 0);
-        self.0[0] = ECHO_REPLY;
+        self.0[0] = reply;
         let checksum = Delta::NONE.replace(old, read_u16(self.0, 0)).apply(read_u16(self.0, 2));
         write_u16(self.0, 2, checksum);
     }

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 use std::fmt::Display;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::super::draft::{Draft, DraftService};
 use super::super::problem::{At, Place, Problems};
@@ -20,11 +20,11 @@ const MSS: (u16, u16) = (536, u16::MAX - 40);
 /// The sources of packets to the backends.
 pub(super) fn local_addresses(
     draft: &DraftService,
-    vip: Option<Ipv4Addr>,
+    vip: Option<IpAddr>,
     protocol: Option<ServiceProtocol>,
     mode: Option<Mode>,
     problems: &Problems,
-) -> Option<Vec<Ipv4Addr>> {
+) -> Option<Vec<IpAddr>> {
     let any = protocol == Some(ServiceProtocol::Any);
     let option = in_words(&draft.place, "local_addresses", || "--local-address".to_owned());
     match (mode?, draft.local_addresses.first()) {
@@ -100,7 +100,7 @@ fn gue_version(given: i128) -> Result<GueVersion, String> {
 }
 
 /// The ranges of clients for which leat answers backends' ARP requests.
-pub(super) fn proxy_arp(draft: &DraftService, mode: Mode, problems: &Problems) -> Option<Vec<Ipv4Net>> {
+pub(super) fn proxy_arp(draft: &DraftService, mode: Mode, problems: &Problems) -> Option<Vec<IpNet>> {
     let given = &draft.extras.proxy_arp;
     if let Some(first) = given.first().filter(|_| mode != Mode::Nat) {
         belongs_elsewhere(draft, &first.place, "proxy_arp", Mode::Nat, mode, problems);
@@ -163,10 +163,10 @@ fn belongs_elsewhere(
 
 /// What a mode needs from other parts: an own address, a backend on the link, clients in a range.
 pub(super) fn between_parts(draft: &Draft, config: &Config, problems: &Problems) {
-    let own: Vec<Ipv4Addr> = own_addresses(draft, config).iter().map(|(prefix, ..)| prefix.addr()).collect();
+    let own: Vec<IpAddr> = own_addresses(draft, config).iter().map(|(prefix, ..)| prefix.addr()).collect();
     let one_way = config.services.iter().filter(|service| service.mode.is_one_way());
-    let held: HashSet<Ipv4Addr> = one_way.map(|service| service.vip).collect();
-    let ours: HashSet<Ipv4Addr> = own
+    let held: HashSet<IpAddr> = one_way.map(|service| service.vip).collect();
+    let ours: HashSet<IpAddr> = own
         .iter()
         .copied()
         .chain(config.services.iter().flat_map(|service| service.local_addresses.iter().copied().chain([service.vip])))
@@ -186,8 +186,8 @@ pub(super) fn between_parts(draft: &Draft, config: &Config, problems: &Problems)
 fn tunnel_source(
     given: &DraftService,
     service: &Service,
-    own: &[Ipv4Addr],
-    held: &HashSet<Ipv4Addr>,
+    own: &[IpAddr],
+    held: &HashSet<IpAddr>,
     problems: &Problems,
 ) {
     if own.iter().any(|address| !held.contains(address)) {
@@ -227,17 +227,17 @@ fn backends_on_the_link(given: &DraftService, config: &Config, service: &Service
 }
 
 /// A range in which leat itself and backends are everyone is no range of clients.
-fn proxy_arp_has_clients(given: &DraftService, service: &Service, ours: &HashSet<Ipv4Addr>, problems: &Problems) {
+fn proxy_arp_has_clients(given: &DraftService, service: &Service, ours: &HashSet<IpAddr>, problems: &Problems) {
     // Most services have none, and a set for each of ten thousand would take as many times ten thousand steps.
     if service.proxy_arp.is_empty() {
         return;
     }
     let backends = service.backends.iter().map(|backend| backend.address);
-    let excluded: HashSet<Ipv4Addr> = ours.iter().copied().chain(backends).collect();
+    let excluded: HashSet<IpAddr> = ours.iter().copied().chain(backends).collect();
     for (given_range, range) in given.extras.proxy_arp.iter().zip(&service.proxy_arp) {
-        let size = 1_u64 << (32 - range.prefix_len());
+        let size = 1_u128.checked_shl(u32::from(range.max_prefix_len() - range.prefix_len())).unwrap_or(u128::MAX);
         let inside = excluded.iter().filter(|address| range.contains(*address)).count();
-        if inside as u64 == size {
+        if inside as u128 == size {
             let message = format_args!(
                 "proxy_arp {range} holds nothing but addresses of leat's own and backends, for which leat never answers \
                  in another's name; write the range of the clients"

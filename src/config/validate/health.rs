@@ -1,7 +1,7 @@
 //! The rules of how backends are probed.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -176,7 +176,7 @@ fn one_status(code: i128) -> Result<StatusRange, String> {
 /// What a type of probe needs from other parts.
 pub(super) fn between_parts(draft: &Draft, config: &Config, problems: &Problems) {
     let one_way = config.services.iter().filter(|service| service.mode.is_one_way());
-    let held: HashSet<Ipv4Addr> = one_way.map(|service| service.vip).collect();
+    let held: HashSet<IpAddr> = one_way.map(|service| service.vip).collect();
     let is_own = own_addresses(draft, config).iter().any(|(prefix, ..)| !held.contains(&prefix.addr()));
     for (given, service) in draft.services.iter().zip(&config.services) {
         match &service.health {

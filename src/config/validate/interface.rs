@@ -1,9 +1,9 @@
 //! The rules of interfaces: ports, prefixes, next hops.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::super::draft::{Draft, DraftInterface, DraftPort};
 use super::super::problem::{At, Place, Problems};
@@ -19,14 +19,14 @@ const LONGEST_NAME: usize = 63;
 pub(super) fn interface(draft: &DraftInterface, problems: &Problems) -> Option<Interface> {
     let context = &draft.context;
     let port = problems.accept(port_name(&draft.port.value), &draft.port.place, context);
-    let addresses: Vec<Ipv4Net> =
+    let addresses: Vec<IpNet> =
         draft.addresses.iter().filter_map(|given| own_address(problems, given, context)).collect();
     if addresses.len() < draft.addresses.len() {
         // A wrong prefix was reported; whether next hops lie in it cannot be told.
         return None;
     }
     let next_hop = |what, given: &At<String>| {
-        let hop = value::host(what, &given.value).and_then(|hop| connected(what, hop, &addresses));
+        let hop = value::next_hop(what, &given.value).and_then(|hop| connected(what, hop, &addresses));
         problems.accept(hop, &given.place, context)
     };
     let gateway = draft.gateway.as_ref().map(|given| next_hop("gateway", given));
@@ -71,8 +71,10 @@ fn port_name(given: &DraftPort) -> Result<PortName, String> {
     value::in_range("port", number, 0, u16::MAX).map(PortName::Number)
 }
 
-fn connected(what: &str, hop: Ipv4Addr, addresses: &[Ipv4Net]) -> Result<Ipv4Addr, String> {
-    if addresses.iter().any(|prefix| prefix.contains(&hop)) {
+fn connected(what: &str, hop: IpAddr, addresses: &[IpNet]) -> Result<IpAddr, String> {
+    // A link-local address is on any link.
+    let is_local = matches!(hop, IpAddr::V6(hop) if hop.is_unicast_link_local());
+    if is_local || addresses.iter().any(|prefix| prefix.contains(&hop)) {
         return Ok(hop);
     }
     let prefixes: Vec<String> = addresses.iter().map(|prefix| prefix.trunc().to_string()).collect();
@@ -103,14 +105,18 @@ pub(super) fn unique_ports(draft: &Draft, config: &Config, problems: &Problems) 
 
 /// No destination has two ways. A gateway is the way to everywhere.
 pub(super) fn unique_routes(draft: &Draft, config: &Config, problems: &Problems) {
-    let mut seen: HashMap<Ipv4Net, &Place> = HashMap::new();
+    let mut seen: HashMap<IpNet, &Place> = HashMap::new();
     for (given, interface) in draft.interfaces.iter().zip(&config.interfaces) {
-        let default = given.gateway.iter().map(|gateway| (Ipv4Net::default(), &gateway.place));
+        let default = interface.gateway.map(value::everywhere).into_iter();
+        let default = default.zip(given.gateway.iter().map(|gateway| &gateway.place));
         let places = given.routes.iter().map(|route| &route.to.place);
         let routes = interface.routes.iter().map(|route| route.to).zip(places);
         for (to, place) in default.chain(routes) {
             if let Some(first) = seen.insert(to, place) {
-                let what = if to == Ipv4Net::default() { "everywhere (a gateway)".to_owned() } else { to.to_string() };
+                let what = match to.prefix_len() {
+                    0 => format!("everywhere ({to}, a gateway)"),
+                    _ => to.to_string(),
+                };
                 problems.report(
                     place,
                     &given.context,
@@ -123,16 +129,17 @@ pub(super) fn unique_routes(draft: &Draft, config: &Config, problems: &Problems)
 
 /// Whether packets to `address` go to a router first. Without interfaces, or through one that has no addresses, it may
 /// be on the link.
-pub(super) fn is_beyond_router(config: &Config, address: Ipv4Addr) -> bool {
+pub(super) fn is_beyond_router(config: &Config, address: IpAddr) -> bool {
     let interfaces = &config.interfaces;
     if interfaces.iter().flat_map(|interface| &interface.addresses).any(|prefix| prefix.contains(&address)) {
         return false;
     }
+    let is_like = |other: IpAddr| other.is_ipv4() == address.is_ipv4();
     let is_routed = |interface: &Interface| {
-        interface.gateway.is_some() || interface.routes.iter().any(|route| route.to.contains(&address))
+        interface.gateway.is_some_and(is_like) || interface.routes.iter().any(|route| route.to.contains(&address))
     };
     let all_have_prefixes =
-        !interfaces.is_empty() && interfaces.iter().all(|interface| !interface.addresses.is_empty());
+        !interfaces.is_empty() && interfaces.iter().all(|it| it.addresses.iter().any(|prefix| is_like(prefix.addr())));
     all_have_prefixes || interfaces.iter().any(is_routed)
 }
 

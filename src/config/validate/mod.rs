@@ -11,9 +11,9 @@ mod service;
 mod warnings;
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::draft::{Draft, DraftClients};
 use super::file::Loaded;
@@ -127,14 +127,14 @@ fn read_clients(draft: &DraftClients, problems: &Problems) -> ClientLists {
     lists
 }
 
-fn own_address(problems: &Problems, given: &At<String>, context: &str) -> Option<Ipv4Net> {
+fn own_address(problems: &Problems, given: &At<String>, context: &str) -> Option<IpNet> {
     problems.accept(value::host_prefix("own address", &given.value), &given.place, context)
 }
 
 /// An address and where it is written.
 struct Mention<'d> {
     what: &'static str,
-    address: Ipv4Addr,
+    address: IpAddr,
     place: &'d Place,
     context: &'d str,
 }
@@ -142,20 +142,20 @@ struct Mention<'d> {
 /// No own address is there twice; no backend and no next hop is leat itself; nothing is a network's broadcast address.
 fn addresses_between_parts(draft: &Draft, config: &Config, problems: &Problems) {
     let own = own_addresses(draft, config);
-    let mut seen: HashMap<Ipv4Addr, &Place> = HashMap::new();
-    let mut broadcasts: HashMap<Ipv4Addr, Ipv4Net> = HashMap::new();
+    let mut seen: HashMap<IpAddr, &Place> = HashMap::new();
+    let mut broadcasts: HashMap<IpAddr, IpNet> = HashMap::new();
     for (prefix, place, context) in &own {
         if let Some(first) = seen.insert(prefix.addr(), place) {
             let message = format_args!("own address {} is there already ({first}); write it once", prefix.addr());
             problems.report(place, context, message);
         }
-        if prefix.prefix_len() < 31 {
+        if value::is_broadcast(prefix, prefix.broadcast()) {
             broadcasts.insert(prefix.broadcast(), prefix.trunc());
         }
     }
 
     let ours = service::vips_and_locals(draft, config);
-    let mut leat: HashMap<Ipv4Addr, &str> = own.iter().map(|(prefix, ..)| (prefix.addr(), "an own address")).collect();
+    let mut leat: HashMap<IpAddr, &str> = own.iter().map(|(prefix, ..)| (prefix.addr(), "an own address")).collect();
     leat.extend(
         ours.iter().map(|mention| (mention.address, if mention.what == "vip" { "a VIP" } else { "a local address" })),
     );
@@ -185,7 +185,7 @@ fn addresses_between_parts(draft: &Draft, config: &Config, problems: &Problems) 
 }
 
 /// Every own address with its prefix, and where it is written.
-fn own_addresses<'d>(draft: &'d Draft, config: &Config) -> Vec<(Ipv4Net, &'d Place, &'d str)> {
+fn own_addresses<'d>(draft: &'d Draft, config: &Config) -> Vec<(IpNet, &'d Place, &'d str)> {
     let loose = draft.addresses.iter().zip(&config.addresses).map(|(given, prefix)| (*prefix, &given.place, ""));
     let bound = draft.interfaces.iter().zip(&config.interfaces).flat_map(|(given, interface)| {
         let places = given.addresses.iter().map(|address| &address.place);

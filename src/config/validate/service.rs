@@ -1,13 +1,14 @@
 //! The rules of services and their backends.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::super::draft::{Draft, DraftBackend, DraftService};
 use super::super::problem::{At, Place, Problems};
 use super::super::{Backend, Config, Service, value};
 use super::{Mention, checked, failure, forwarding, handshake, health, in_words};
 use crate::conntrack::ClientLimits;
+use crate::flow::Endpoint;
 use crate::scheduler::{Algorithm, TableSize};
 use crate::service::{Mode, ServiceProtocol};
 
@@ -64,7 +65,7 @@ pub(super) fn service(draft: &DraftService, problems: &Problems) -> Option<Servi
     let (vip, protocol, port) = (vip?, protocol?, port?);
     let default_name = || match protocol {
         ServiceProtocol::Any => format!("any:{vip}"),
-        _ => format!("{protocol}:{vip}:{port}"),
+        _ => format!("{protocol}:{}", Endpoint(vip, port)),
     };
     Some(Service {
         name: name?.unwrap_or_else(default_name),
@@ -200,13 +201,12 @@ fn read_backends(
             backends.push(backend);
             continue;
         }
-        let shown = if backend.port == 0 { String::new() } else { format!(":{}", backend.port) };
+        let shown = Endpoint(backend.address, backend.port);
         problems.report(
             &given.address.place,
             &draft.context,
             format_args!(
-                "backend {}{shown} is there twice; write it once, with a weight if it is to get more",
-                backend.address
+                "backend {shown} is there twice; write it once, with a weight if it is to get more"
             ),
         );
     }
@@ -258,17 +258,14 @@ fn backend(
 /// No name twice, and no VIP, protocol and port twice. An exact service beside an `any` is legal.
 pub(super) fn unique(draft: &Draft, config: &Config, problems: &Problems) {
     let mut names: HashMap<&str, &Place> = HashMap::new();
-    let mut keys: HashMap<(Ipv4Addr, ServiceProtocol, u16), &Place> = HashMap::new();
+    let mut keys: HashMap<(IpAddr, ServiceProtocol, u16), &Place> = HashMap::new();
     for (index, (given, service)) in draft.services.iter().zip(&config.services).enumerate() {
         if index == MAX_SERVICES {
             problems.report(&given.place, "", format_args!("more than {MAX_SERVICES} services; write fewer"));
             return;
         }
         if let Some(first) = keys.insert((service.vip, service.protocol, service.port), &given.vip.place) {
-            let shown = match service.protocol {
-                ServiceProtocol::Any => format!("any {}", service.vip),
-                _ => format!("{} {}:{}", service.protocol, service.vip, service.port),
-            };
+            let shown = format!("{} {}", service.protocol, Endpoint(service.vip, service.port));
             problems.report(
                 &given.vip.place,
                 &given.context,

@@ -1,9 +1,9 @@
 //! What is legal and yet likely not meant.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::super::{Backend, Config, HealthKind, Service};
 use crate::scheduler::{Algorithm, TableSize};
@@ -18,7 +18,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     if config.services.is_empty() {
         warnings.push("there is no service: every packet will be dropped, apart from ARP".to_owned());
     }
-    let wholes: HashMap<Ipv4Addr, &Service> = config
+    let wholes: HashMap<IpAddr, &Service> = config
         .services
         .iter()
         .filter(|service| service.protocol == ServiceProtocol::Any)
@@ -70,7 +70,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
 }
 
 /// Each backend of a one-way service with the VIP that it holds.
-fn held(config: &Config) -> HashSet<(Ipv4Addr, Ipv4Addr)> {
+fn held(config: &Config) -> HashSet<(IpAddr, IpAddr)> {
     let one_way = config.services.iter().filter(|service| service.mode.is_one_way());
     one_way.flat_map(|service| service.backends.iter().map(|backend| (backend.address, service.vip))).collect()
 }
@@ -83,7 +83,7 @@ fn has_own_address(config: &Config) -> bool {
 /// Whether nothing says that clients and backends are apart: at most one interface, and at most one prefix.
 fn has_one_network(config: &Config) -> bool {
     let bound = config.interfaces.iter().flat_map(|interface| &interface.addresses);
-    let networks: HashSet<Ipv4Net> = config.addresses.iter().chain(bound).map(Ipv4Net::trunc).collect();
+    let networks: HashSet<IpNet> = config.addresses.iter().chain(bound).map(IpNet::trunc).collect();
     config.interfaces.len() < 2 && networks.len() < 2
 }
 

@@ -1,6 +1,6 @@
 //! Connections, listed, counted, ended, and what a new one would get.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -212,9 +212,9 @@ fn flow(terms: &[(String, String)]) -> Result<FlowKey, String> {
     Ok(FlowKey { src, dst, src_port, dst_port, protocol })
 }
 
-fn endpoint(term: &str, value: &str) -> Result<(Ipv4Addr, u16), String> {
-    let read = value.parse::<std::net::SocketAddrV4>().ok().filter(|it| it.port() != 0);
-    read.map(|it| (*it.ip(), it.port())).ok_or_else(|| format!("{term}={value}: write ADDR:PORT"))
+fn endpoint(term: &str, value: &str) -> Result<(IpAddr, u16), String> {
+    let read = value.parse::<std::net::SocketAddr>().ok().filter(|it| it.port() != 0);
+    read.map(|it| (it.ip(), it.port())).ok_or_else(|| format!("{term}={value}: write ADDR:PORT"))
 }
 
 /// What is needed to speak of connections.

@@ -1,7 +1,7 @@
 //! The VIPs, announced and withdrawn.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -27,11 +27,11 @@ pub(super) struct VipView {
 #[utoipa::path(get, path = "/api/v1/vips", operation_id = "vips", responses((status = 200, body = Vec<VipView>)))]
 pub(super) async fn list(State(office): State<Office>) -> Json<Vec<VipView>> {
     let snapshot = office.source.current.load();
-    let mut vips: BTreeMap<Ipv4Addr, Vec<String>> = BTreeMap::new();
+    let mut vips: BTreeMap<IpAddr, Vec<String>> = BTreeMap::new();
     for (_, service) in snapshot.services() {
         vips.entry(service.vip).or_default().push(service.name.clone());
     }
-    let view = |(vip, services): (Ipv4Addr, Vec<String>)| VipView {
+    let view = |(vip, services): (IpAddr, Vec<String>)| VipView {
         vip: vip.to_string(),
         announced: !snapshot.is_silent(vip),
         services,

@@ -1,16 +1,29 @@
-//! Pings and their answers (RFC 792).
+//! Pings and their answers (RFC 792, RFC 4443 §4).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, IpProtocol, Ipv4Packet, Ipv4Repr};
+use smoltcp::wire::{
+    Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, IpProtocol, Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr,
+};
 
 /// The time to live of what leat itself says (RFC 1700).
 const TTL: u8 = 64;
 
-/// An echo request with this identifier, as an IPv4 packet.
-pub(super) fn request(source: Ipv4Addr, destination: Ipv4Addr, identifier: u16) -> Vec<u8> {
-    let message = Icmpv4Repr::EchoRequest { ident: identifier, seq_no: 1, data: b"leat health check" };
+/// What a request carries.
+const DATA: &[u8] = b"leat health check";
+
+/// An echo request with this identifier, as an IP packet.
+pub(super) fn request(source: IpAddr, destination: IpAddr, identifier: u16) -> Vec<u8> {
+    match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => request_v4(source, destination, identifier),
+        (IpAddr::V6(source), IpAddr::V6(destination)) => request_v6(source, destination, identifier),
+        _ => Vec::new(),
+    }
+}
+
+fn request_v4(source: Ipv4Addr, destination: Ipv4Addr, identifier: u16) -> Vec<u8> {
+    let message = Icmpv4Repr::EchoRequest { ident: identifier, seq_no: 1, data: DATA };
     let header = Ipv4Repr {
         src_addr: source,
         dst_addr: destination,
@@ -26,15 +39,44 @@ pub(super) fn request(source: Ipv4Addr, destination: Ipv4Addr, identifier: u16) 
     bytes
 }
 
+fn request_v6(source: Ipv6Addr, destination: Ipv6Addr, identifier: u16) -> Vec<u8> {
+    let message = Icmpv6Repr::EchoRequest { ident: identifier, seq_no: 1, data: DATA };
+    let header = Ipv6Repr {
+        src_addr: source,
+        dst_addr: destination,
+        next_header: IpProtocol::Icmpv6,
+        payload_len: message.buffer_len(),
+        hop_limit: TTL,
+    };
+    let mut bytes = vec![0; header.buffer_len() + message.buffer_len()];
+    let mut packet = Ipv6Packet::new_unchecked(&mut bytes);
+    header.emit(&mut packet);
+    let mut icmp = Icmpv6Packet::new_unchecked(packet.payload_mut());
+    message.emit(&source, &destination, &mut icmp, &ChecksumCapabilities::default());
+    bytes
+}
+
 /// To whom and with which identifier an echo reply comes; nothing for any other packet, or a damaged one.
-pub(super) fn reply(packet: &[u8]) -> Option<(Ipv4Addr, u16)> {
-    let packet = Ipv4Packet::new_checked(packet).ok()?;
-    if packet.next_header() != IpProtocol::Icmp {
+pub(super) fn reply(packet: &[u8]) -> Option<(IpAddr, u16)> {
+    let checksums = ChecksumCapabilities::default();
+    if let Ok(packet) = Ipv4Packet::new_checked(packet)
+        && packet.version() == 4
+    {
+        let message = Icmpv4Packet::new_checked(packet.payload()).ok()?;
+        let is_echo = packet.next_header() == IpProtocol::Icmp;
+        return match Icmpv4Repr::parse(&message, &checksums).ok()? {
+            Icmpv4Repr::EchoReply { ident, .. } if is_echo => Some((packet.dst_addr().into(), ident)),
+            _ => None,
+        };
+    }
+    let packet = Ipv6Packet::new_checked(packet).ok()?;
+    if packet.next_header() != IpProtocol::Icmpv6 {
         return None;
     }
-    let message = Icmpv4Packet::new_checked(packet.payload()).ok()?;
-    match Icmpv4Repr::parse(&message, &ChecksumCapabilities::default()).ok()? {
-        Icmpv4Repr::EchoReply { ident, .. } => Some((packet.dst_addr(), ident)),
+    let (source, destination) = (packet.src_addr(), packet.dst_addr());
+    let message = Icmpv6Packet::new_checked(packet.payload()).ok()?;
+    match Icmpv6Repr::parse(&source, &destination, &message, &checksums).ok()? {
+        Icmpv6Repr::EchoReply { ident, .. } => Some((destination.into(), ident)),
         _ => None,
     }
 }

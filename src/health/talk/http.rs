@@ -3,7 +3,7 @@
 //! The request is one of HTTP/1.0 (RFC 1945) with a `Host`: its answer comes in one piece, not in chunks, and ends with the
 //! connection.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::config::HttpCheck;
 
@@ -25,10 +25,10 @@ pub(super) enum Judgement {
 }
 
 /// The request that `check` makes of the server at this address.
-pub(super) fn request(check: &HttpCheck, address: Ipv4Addr, port: u16) -> Vec<u8> {
+pub(super) fn request(check: &HttpCheck, address: IpAddr, port: u16) -> Vec<u8> {
     let host = check.host.clone().unwrap_or_else(|| match port {
-        80 => address.to_string(),
-        port => format!("{address}:{port}"),
+        80 => Host(address).to_string(),
+        port => format!("{}:{port}", Host(address)),
     });
     let version = env!("CARGO_PKG_VERSION");
     let HttpCheck { path, .. } = check;
@@ -36,6 +36,18 @@ pub(super) fn request(check: &HttpCheck, address: Ipv4Addr, port: u16) -> Vec<u8
         "GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: leat/{version}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     )
     .into_bytes()
+}
+
+/// An address as it stands in a URI: one of IPv6 in brackets (RFC 3986 §3.2.2).
+struct Host(IpAddr);
+
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => address.fmt(f),
+            IpAddr::V6(address) => write!(f, "[{address}]"),
+        }
+    }
 }
 
 /// What `check` says of `answer`, which is all that has come so far, and all that will if it `is_all`.

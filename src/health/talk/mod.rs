@@ -13,7 +13,7 @@ mod http;
 mod stack;
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,9 +30,9 @@ use stack::{Stack, Stand};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Where packets leave from: one of leat's addresses.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// Where they go: the backend's address, or in the one-way modes the VIP, which it holds.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// The port there, in host byte order; 0 for a ping.
     pub port: u16,
     /// Numbers out of [`courier::PORTS`] that have another use at the source.
@@ -46,7 +46,7 @@ pub(super) type Fault = Arc<str>;
 #[derive(Debug)]
 pub(super) struct Talks {
     courier: Arc<Courier>,
-    stacks: HashMap<Ipv4Addr, Stack>,
+    stacks: HashMap<IpAddr, Stack>,
     flights: HashMap<u16, Flight>,
     next: u16,
     /// Backends of conversations whose last packets may still be on their way out.
@@ -57,7 +57,7 @@ pub(super) struct Talks {
 #[derive(Debug)]
 struct Flight {
     backend: BackendId,
-    source: Ipv4Addr,
+    source: IpAddr,
     kind: HealthKind,
     timeout: Duration,
     /// The number of its first packet, and when that is known to have left.
@@ -188,7 +188,7 @@ impl Talks {
 }
 
 /// Brings a packet to the conversation that it belongs to.
-fn sort(packet: &[u8], stacks: &mut HashMap<Ipv4Addr, Stack>, flights: &mut HashMap<u16, Flight>) {
+fn sort(packet: &[u8], stacks: &mut HashMap<IpAddr, Stack>, flights: &mut HashMap<u16, Flight>) {
     if let Some((to, number)) = echo::reply(packet) {
         if let Some(Flight { state: Talk::Ping { is_answered }, source, .. }) = flights.get_mut(&number)
             && *source == to
@@ -204,7 +204,7 @@ fn sort(packet: &[u8], stacks: &mut HashMap<Ipv4Addr, Stack>, flights: &mut Hash
 
 impl Flight {
     /// What has come of it, once that is decided.
-    fn look(&mut self, stacks: &mut HashMap<Ipv4Addr, Stack>) -> Option<Result<(), Fault>> {
+    fn look(&mut self, stacks: &mut HashMap<IpAddr, Stack>) -> Option<Result<(), Fault>> {
         match &mut self.state {
             Talk::Ping { is_answered } => is_answered.then_some(Ok(())),
             Talk::Tcp(socket) => match stacks.get_mut(&self.source)?.stand(*socket) {

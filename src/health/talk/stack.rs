@@ -1,17 +1,21 @@
 //! TCP for one of leat's addresses: smoltcp's stack, between two queues of packets.
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant as StackInstant;
-use smoltcp::wire::{HardwareAddress, IpCidr, IpProtocol, Ipv4Packet, TcpPacket};
+use smoltcp::wire::{HardwareAddress, IpCidr, TcpPacket};
 
 use super::Place;
 use crate::courier;
 use crate::time::Instant;
+use crate::wire::{ip, ipv6};
+
+/// IANA protocol number of TCP.
+const TCP: u8 = 6;
 
 /// Bytes of an answer that may be on their way.
 const WINDOW: usize = 4096;
@@ -46,7 +50,7 @@ impl std::fmt::Debug for Stack {
 
 impl Stack {
     /// The stack of `address`.
-    pub(super) fn new(address: Ipv4Addr, now: Instant) -> Self {
+    pub(super) fn new(address: IpAddr, now: Instant) -> Self {
         let mut queue = Queue::default();
         let mut config = Config::new(HardwareAddress::Ip);
         // Without randomness initial sequence numbers can be guessed; the checks work all the same.
@@ -54,10 +58,15 @@ impl Stack {
         let mut interface = Interface::new(config, &mut queue, stack_time(now));
         interface.update_ip_addrs(|addresses| {
             // There is room for two.
-            let _ = addresses.push(IpCidr::new(address.into(), 32));
+            let whole = if address.is_ipv4() { 32 } else { 128 };
+            let _ = addresses.push(IpCidr::new(address.into(), whole));
         });
         // Where to is the worker's business; here everything is reached.
-        let _ = interface.routes_mut().add_default_ipv4_route(address);
+        let routes = interface.routes_mut();
+        let _ = match address {
+            IpAddr::V4(address) => routes.add_default_ipv4_route(address),
+            IpAddr::V6(address) => routes.add_default_ipv6_route(address),
+        };
         Self { interface, sockets: SocketSet::new(Vec::new()), queue, aborted: Vec::new() }
     }
 
@@ -131,18 +140,19 @@ impl Stack {
     }
 }
 
-/// The destination of an IPv4 packet.
-pub(super) fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
-    Some(Ipv4Packet::new_checked(packet).ok()?.dst_addr())
+/// The destination of an IP packet.
+pub(super) fn destination(packet: &[u8]) -> Option<IpAddr> {
+    Some(ip::Header::new(packet)?.destination())
 }
 
-/// The source port of a TCP packet.
+/// The source port of a TCP packet without options or extension headers, as the stack writes them.
 fn source_port(packet: &[u8]) -> Option<u16> {
-    let packet = Ipv4Packet::new_checked(packet).ok()?;
-    if packet.next_header() != IpProtocol::Tcp {
-        return None;
-    }
-    Some(TcpPacket::new_checked(packet.payload()).ok()?.src_port())
+    let at = match ip::Header::new(packet)? {
+        ip::Header::V4(header) if header.protocol() == TCP => header.header_len(),
+        ip::Header::V6(header) if header.next_header() == TCP => ipv6::HEADER_LEN,
+        _ => return None,
+    };
+    Some(TcpPacket::new_checked(packet.get(at..)?).ok()?.src_port())
 }
 
 const fn stack_time(now: Instant) -> StackInstant {

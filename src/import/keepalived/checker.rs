@@ -1,6 +1,6 @@
 //! keepalived's checkers, and the probe of leat's that does most of what each does.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::super::check::{self, Check, Kind, Probe};
@@ -75,7 +75,7 @@ struct Own<'d> {
 pub(super) fn read(
     directive: &Directive,
     defaults: &Settings,
-    address: Ipv4Addr,
+    address: IpAddr,
     whose: &str,
     server: &mut VirtualServer,
 ) -> Result<Option<Check>, Failure> {
@@ -145,7 +145,7 @@ pub(super) fn read(
 
 fn read_own<'d>(
     one: &'d Directive,
-    address: Ipv4Addr,
+    address: IpAddr,
     whose: &str,
     server: &mut VirtualServer,
     own: &mut Own<'d>,
@@ -183,7 +183,7 @@ fn read_own<'d>(
 /// `host` of an SMTP_CHECK: another address or port to ask.
 fn smtp_host(
     directive: &Directive,
-    address: Ipv4Addr,
+    address: IpAddr,
     whose: &str,
     server: &mut VirtualServer,
     own: &mut Own<'_>,

@@ -1,6 +1,6 @@
 //! `virtual_server_group`: addresses, ranges of addresses and firewall marks that share their real servers.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::super::found::Vip;
 use super::super::note::{Fate, Note, Place};
@@ -47,7 +47,7 @@ pub(super) fn read(directive: &Directive) -> Result<Group<'_>, Failure> {
             )));
             continue;
         }
-        group.vips.extend(addresses.map(|address| Vip { place: entry.place.clone(), address: address.into(), port }));
+        group.vips.extend(addresses.map(|address| Vip { place: entry.place.clone(), address: IpAddr::V4(address.into()), port }));
     }
     Ok(group)
 }
@@ -64,7 +64,8 @@ fn range(entry: &Directive) -> Result<Result<std::ops::RangeInclusive<u32>, Stri
     };
     let (first, rest) = text.find(['-', '/']).map_or((text, ""), |at| text.split_at(at));
     let first = match values::address(first) {
-        Ok(address) => address.to_bits(),
+        Ok(IpAddr::V4(address)) => address.to_bits(),
+        Ok(IpAddr::V6(_)) => return Ok(Err("IPv6 addresses in groups are not in this version".to_owned())),
         Err(reason) => return Ok(Err(reason)),
     };
     let last = if let Some(length) = rest.strip_prefix('/') {

@@ -1,6 +1,6 @@
 //! Values of directives: words in, numbers and times out, or a failure that names the line and the keyword.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use super::super::note::Place;
@@ -72,13 +72,13 @@ pub(super) fn port(directive: &Directive, text: Option<&String>) -> Result<u16, 
     text.map_or(Ok(0), |text| number(&directive.place, "port", text, 0, u16::MAX))
 }
 
-/// An IPv4 address, or why it is none that leat can have.
-pub(super) fn address(text: &str) -> Result<Ipv4Addr, String> {
+/// An IP address, or why it is none that leat can have.
+pub(super) fn address(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| {
-        if text.split(['%', '/', '-']).next().is_some_and(|text| text.parse::<Ipv6Addr>().is_ok()) {
-            "IPv6 addresses are not in this version".to_owned()
+        if text.split('%').next().is_some_and(|text| text.parse::<Ipv6Addr>().is_ok()) {
+            format!("{text:?} has a zone, which means something on one machine only")
         } else {
-            format!("{text:?} is not an IPv4 address, and names are not looked up")
+            format!("{text:?} is not an IP address, and names are not looked up")
         }
     })
 }

@@ -25,8 +25,8 @@ pub(super) fn said(frame: &[u8]) -> Said {
     forward::judge::see(frame, |ip, tcp| {
         let bits = [(tcp.fin(), FIN), (tcp.syn(), SYN), (tcp.rst(), RST), (tcp.ack(), ACK)];
         Said {
-            from: format!("{}:{}", Ipv4Addr::from(ip.source), tcp.source_port()),
-            to: format!("{}:{}", Ipv4Addr::from(ip.destination), tcp.destination_port()),
+            from: format!("{}:{}", IpAddr::from(ip.source), tcp.source_port()),
+            to: format!("{}:{}", IpAddr::from(ip.destination), tcp.destination_port()),
             flags: bits.into_iter().filter(|(is_set, _)| *is_set).map(|(_, bit)| bit).sum(),
             seq: tcp.sequence_number(),
             ack: tcp.acknowledgment_number(),

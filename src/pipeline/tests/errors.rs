@@ -1,5 +1,6 @@
 //! ICMP errors, as those see them who get them: about their own packets, from whom they know.
 
+use crate::wire::ip::Octets as _;
 use super::*;
 
 const OWN: &str = "[[interface]]\nport = 0\naddresses = [\"10.0.0.254/24\"]\n";

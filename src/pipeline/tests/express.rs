@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::flow::PackedKey;
 use crate::pipeline::classify::{Class, classify};
+use crate::wire::ip::Octets as _;
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -231,7 +233,13 @@ fn is_expressed(balancer: &mut Balancer, frame: Vec<u8>) -> bool {
         &mut Context { snapshot: &balancer.snapshot, now: balancer.now, output: &mut output, tracer: &mut Silent };
     let rest = headers
         .is_plain
-        .then(|| worker.express(packet, Flow { headers: &headers, hash }, candidate, balancer.now.tick(), context));
+        .then(|| {
+            let (flow, tick) = (Flow { headers: &headers, hash }, balancer.now.tick());
+            match &headers.packed {
+                PackedKey::V4(key) => worker.express(packet, key, flow, candidate, tick, context),
+                PackedKey::V6(key) => worker.express_wide(packet, key, flow, candidate, tick, context),
+            }
+        });
     matches!(rest, Some(None))
 }
 

@@ -1,5 +1,6 @@
 //! Packets in pieces: what the receiver puts together is what the sender cut, whoever gets which piece first.
 
+use crate::wire::ip::Octets as _;
 use super::*;
 
 const OWN: &str = "[[interface]]\nport = 0\naddresses = [\"10.0.0.254/24\"]\n";

@@ -1,5 +1,6 @@
 //! What holds in `fullnat`, and in every mode.
 
+use crate::wire::ip::Octets as _;
 use super::*;
 
 #[test]
@@ -65,7 +66,7 @@ fn clients_with_the_same_source_port_never_meet_at_the_backend_whatever_lcore_th
         assert_eq!(tuples.insert(there.key, client), None, "{} is used twice", there.key);
         // The answer finds its client whatever lcore it arrives on.
         let back = leat.take(usize::from(n / 4) % 4, vec![answer(there, SYN | ACK, 1, 101)], 1);
-        assert_eq!(seen(&back[0]).key.dst, Ipv4Addr::from(client));
+        assert_eq!(seen(&back[0]).key.dst, IpAddr::from(client));
     }
     assert!(leat.counters.iter().all(|counters| counters.handed_over.value() > 0));
     assert_eq!(leat.dropped(DropReason::StrayReply), 0);
@@ -81,11 +82,11 @@ fn a_service_beside_an_any_on_its_vip_gets_its_answers_whatever_lcore_they_arriv
             let client = ([10, 0, 1, n], 4000);
             let syn = tcp(CLIENT_MAC, client, (VIP, vip_port), SYN, 100, 0, b"");
             let there = seen(&leat.take(0, vec![syn], 1)[0]);
-            assert_eq!(there.key.src, Ipv4Addr::from(local));
+            assert_eq!(there.key.src, IpAddr::from(local));
             for worker in 0..2 {
                 let back = leat.take(worker, vec![answer(there, SYN | ACK, 500, 101)], 1);
                 assert_eq!(back.len(), 1, "{} is answered on lcore {worker}", there.key);
-                assert_eq!(seen(&back[0]).key.dst, Ipv4Addr::from(client.0));
+                assert_eq!(seen(&back[0]).key.dst, IpAddr::from(client.0));
             }
         }
     }

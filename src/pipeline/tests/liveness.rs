@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::id::BackendId;
+use crate::wire::ip::Octets as _;
 
 impl Balancer {
     /// Takes over a snapshot in which only these backends are up, by the last byte of their addresses.

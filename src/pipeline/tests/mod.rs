@@ -1,7 +1,7 @@
 //! The packet path as its users see it: frames in, frames out, on one worker or several, without a port.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use crate::counters::per_worker;
 use crate::io::memory::{Frame, Recorder};
 use crate::service::{Parts, Port};
 use crate::steering::{PortShare, Steering};
+use crate::wire::ip::Octets as _;
 
 const LEAT: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xfe]);
 const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
@@ -224,8 +225,8 @@ fn seen(frame: &[u8]) -> Seen {
         other => panic!("{other:?}"),
     };
     let key = crate::flow::FlowKey {
-        src: ip.header().source_addr(),
-        dst: ip.header().destination_addr(),
+        src: ip.header().source_addr().into(),
+        dst: ip.header().destination_addr().into(),
         src_port,
         dst_port,
         protocol,

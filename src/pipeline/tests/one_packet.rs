@@ -1,5 +1,6 @@
 //! Datagrams that are scheduled one by one.
 
+use crate::wire::ip::Octets as _;
 use super::*;
 
 fn toml(mode: &str) -> String {

@@ -4,6 +4,7 @@
 use super::*;
 use crate::control::PublishError;
 use crate::id::{BackendId, ServiceId};
+use crate::wire::ip::Octets as _;
 
 impl Balancer {
     /// Takes over another configuration.

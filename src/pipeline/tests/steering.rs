@@ -3,6 +3,7 @@
 use super::*;
 use crate::flow::{FlowKey, Protocol, known};
 use crate::steering::Rss;
+use crate::wire::ip::Octets as _;
 
 /// A card that hashes IPv4 addresses, and ports of TCP and UDP. It shares no code with leat: the hash is the loop of the
 /// NDIS specification over the bytes of the frame.
@@ -97,7 +98,7 @@ fn flows(count: usize) -> Vec<FlowKey> {
             _ => continue,
         };
         let key = FlowKey {
-            src: Ipv4Addr::from_bits(0x0b00_0000 + random.below(1 << 24) as u32),
+            src: (0x0b00_0000 + random.below(1 << 24) as u32).to_be_bytes().into(),
             dst: vip.into(),
             src_port: if random.below(2) == 0 { 5555 } else { 1 + random.below(65_535) as u16 },
             dst_port: port,
@@ -126,7 +127,7 @@ fn packet(mac: [u8; 6], key: FlowKey, flags: u8, seq: u32, ack: u32) -> Vec<u8> 
 #[derive(Debug)]
 struct Outcome {
     /// By flow: the backend that it was sent to, and its port.
-    chosen: Vec<(MacAddr, Ipv4Addr, u16)>,
+    chosen: Vec<(MacAddr, IpAddr, u16)>,
     /// Packets that workers gave to each other.
     handed_over: u64,
     /// Source ports that were the client's own.
@@ -150,7 +151,7 @@ fn serve(card: &Card, steering: &Steering, flows: &[FlowKey]) -> Outcome {
         };
         let there = arrive(&mut leat, packet(CLIENT_MAC, key, SYN, 100, 0));
         outcome.chosen.push((there.destination, there.key.dst, there.key.dst_port));
-        if key.dst == Ipv4Addr::from(DIRECT_VIP) {
+        if key.dst == IpAddr::from(DIRECT_VIP) {
             let after = arrive(&mut leat, packet(CLIENT_MAC, key, ACK, 101, 501));
             assert_eq!((after, after.key), (there, key));
             continue;
