@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 use leat::conntrack::{ClientLink, Conntrack, Direction, Opening, Settings, Source, Timeouts};
-use leat::flow::{FlowHasher, FlowKey, PackedKey, Protocol};
+use leat::flow::{FlowHasher, FlowKey, PackedKey, PackedKey4, Protocol};
 use leat::id::{BackendId, WorkerId};
 use leat::io::BURST;
 use leat::scheduler::{Algorithm, Member, Schedule, TableSize, Turn};
@@ -29,8 +29,8 @@ criterion_main!(benches);
 /// The key of the packets of flow number `flow`.
 fn key(flow: u32) -> FlowKey {
     FlowKey {
-        src: Ipv4Addr::from_bits(0x6440_0000 + flow / 50_000),
-        dst: VIP,
+        src: Ipv4Addr::from_bits(0x6440_0000 + flow / 50_000).into(),
+        dst: VIP.into(),
         src_port: 10_000 + (flow % 50_000) as u16,
         dst_port: 80,
         protocol: Protocol::Udp,
@@ -45,10 +45,13 @@ fn pick(state: &mut u64, below: u32) -> u32 {
 
 fn hash(criterion: &mut Criterion) {
     let hasher = FlowHasher::random().expect("the system has random numbers");
-    let keys: [PackedKey; BURST] = std::array::from_fn(|flow| key(flow as u32).pack());
+    let keys: [PackedKey4; BURST] = std::array::from_fn(|flow| match key(flow as u32).pack() {
+        PackedKey::V4(key) => key,
+        PackedKey::V6(_) => unreachable!("IPv4 addresses"),
+    });
     let mut group = criterion.benchmark_group("flow hash");
     group.throughput(Throughput::Elements(1));
-    group.bench_function("one key", |bencher| bencher.iter(|| hasher.hash_packed(black_box(&keys[0]))));
+    group.bench_function("one key", |bencher| bencher.iter(|| hasher.hash_packed(black_box(&PackedKey::V4(keys[0])))));
     group.throughput(Throughput::Elements(BURST as u64));
     group.bench_function("64 keys", |bencher| {
         bencher.iter(|| {
@@ -77,14 +80,14 @@ fn conntrack(flows: u32) -> Conntrack {
 /// Opens flow number `flow`, each 50,000 of them to another backend.
 fn open(conntrack: &mut Conntrack, flow: u32) {
     let original = key(flow);
-    let backend = Ipv4Addr::from_bits(BACKEND.to_bits() + flow / 50_000);
+    let backend = Ipv4Addr::from_bits(BACKEND.to_bits() + flow / 50_000).into();
     let opening = Opening {
         original,
         hash: conntrack.hash(&original),
         backend: BackendId(0),
         backend_address: backend,
         backend_port: 80,
-        source: Source::Local { addresses: &[VIP], preferred_port: Some(original.src_port) },
+        source: Source::Local { addresses: &[VIP.into()], preferred_port: Some(original.src_port) },
         link: ClientLink::new(MacAddr([2, 0, 0, 0, 0, 1]), 0),
         segment: None,
         is_one_packet: false,
@@ -165,7 +168,7 @@ fn members(count: u32) -> Vec<Member> {
     (0..count)
         .map(|number| Member {
             backend: BackendId(number),
-            address: Ipv4Addr::from_bits(BACKEND.to_bits() + number),
+            address: Ipv4Addr::from_bits(BACKEND.to_bits() + number).into(),
             port: 80,
             weight: 1,
             up: true,

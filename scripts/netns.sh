@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # netns.sh: a small network of namespaces for leat to work in, made of the kernel's own parts.
 #
-#   netns.sh [--name NAME] up [--clients N] [--backends N] [--veth] [--isolated]
+#   netns.sh [--name NAME] up [--clients N] [--backends N] [--veth] [--isolated] [--ipv6]
 #   netns.sh [--name NAME] down [--all | --orphans]
 #   netns.sh [--name NAME] exec ROLE COMMAND...
 #   netns.sh [--name NAME] status
@@ -21,9 +21,12 @@
 # another one, and by default does.
 #
 # Clients get 10.0.0.1 and so on, backends the addresses after them; 10.0.0.10 to 10.0.0.19 stay free for VIPs and
-# leat's own addresses. A host's MAC is 02:00:00:00:00:XX, XX being the last byte of its address. There is no IPv6, no
-# STP and no multicast snooping, so captures are quiet; checksum and segmentation offload is off, so every frame is
+# leat's own addresses. A host's MAC is 02:00:00:00:00:XX, XX being the last byte of its address. There is no STP, no
+# multicast snooping and, without --ipv6, no IPv6, so captures are quiet; checksum and segmentation offload is off, so every frame is
 # what a wire would carry. Nothing is configured in the first namespace.
+#
+# With --ipv6 hosts have 2001:db8::1 and so on as well, by the same numbers; 2001:db8::10 to ::19 are free as well, and so
+# are 2001:db8::a to ::f.
 #
 # With --isolated the hosts' bridge ports are isolated from each other: a host hears leat, and leat hears all hosts, but no
 # host hears another. That is what mode nat needs on one subnet, where a client would answer for itself.
@@ -45,6 +48,7 @@ clients=1
 backends=2
 port=tap
 isolated=no
+ipv6=no
 
 main() {
     local action='' everything='' orphans=''
@@ -56,6 +60,7 @@ main() {
             --backends) value_of "$@"; backends=$2; shift ;;
             --veth) port=veth ;;
             --isolated) isolated=yes ;;
+            --ipv6) ipv6=yes ;;
             --all) everything=yes ;;
             --orphans) orphans=yes ;;
             exec) action='exec'; shift; break ;;
@@ -162,7 +167,15 @@ add_host() {
     ip -n "$ns" address add "$(address "$role")/24" dev eth0
     ip -n "$lb" link set "$role" master br0 up
     [[ $isolated == no ]] || bridge -n "$lb" link set dev "$role" isolated on
+    [[ $ipv6 == no ]] || enable_ipv6 "$ns"
     ip -n "$ns" link set eth0 up
+    [[ $ipv6 == no ]] || ip -n "$ns" address add "$(address_v6 "$role")/64" dev eth0 nodad
+}
+
+# IPv6 on a host's interface, with a link-local address, and without waiting for or listening to anybody.
+enable_ipv6() {
+    ip netns exec "$1" sysctl -qw net.ipv6.conf.eth0.accept_dad=0 net.ipv6.conf.eth0.accept_ra=0 \
+        net.ipv6.conf.eth0.router_solicitations=0 net.ipv6.conf.eth0.disable_ipv6=0 net.ipv6.conf.lo.disable_ipv6=0
 }
 
 # --- Checking ---------------------------------------------------------------------------------------------------
@@ -191,7 +204,7 @@ isolation() {
 }
 
 shape() {
-    echo "clients=$clients backends=$backends port=$port isolated=$isolated"
+    echo "clients=$clients backends=$backends port=$port isolated=$isolated ipv6=$ipv6"
 }
 
 recorded_shape() {
@@ -199,8 +212,9 @@ recorded_shape() {
 }
 
 read_shape() {
-    if [[ $(recorded_shape) =~ ^clients=([0-9]+)\ backends=([0-9]+)\ port=([a-z]+)\ isolated=([a-z]+)$ ]]; then
+    if [[ $(recorded_shape) =~ ^clients=([0-9]+)\ backends=([0-9]+)\ port=([a-z]+)\ isolated=([a-z]+)\ ipv6=([a-z]+)$ ]]; then
         clients=${BASH_REMATCH[1]} backends=${BASH_REMATCH[2]} port=${BASH_REMATCH[3]} isolated=${BASH_REMATCH[4]}
+        ipv6=${BASH_REMATCH[5]}
     fi
 }
 
@@ -229,6 +243,11 @@ number() {
 
 address() {
     echo "10.0.0.$(number "$1")"
+}
+
+address_v6() {
+    # The digits of the number, so that it reads alike in both versions.
+    echo "2001:db8::$(number "$1")"
 }
 
 mac() {

@@ -1,6 +1,7 @@
 use super::*;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
@@ -15,17 +16,25 @@ use crate::wire::MacAddr;
 
 static HASHER: LazyLock<FlowHasher> = LazyLock::new(|| FlowHasher::with_key((3, 4)));
 
+/// Connections of both versions, by turns.
 fn connection(number: u32) -> Connection {
+    let address = |v4: [u8; 4]| match number % 2 {
+        0 => IpAddr::from(v4),
+        _ => {
+            let [a, b, c, d] = v4.map(u16::from);
+            IpAddr::from([0x2001, 0xdb8, 0, 0, a, b, c, d])
+        }
+    };
     let original = FlowKey {
-        src: (0x0a00_0000 + number).to_be_bytes().into(),
-        dst: [10, 0, 0, 10].into(),
+        src: address((0x0a00_0000 + number).to_be_bytes()),
+        dst: address([10, 0, 0, 10]),
         src_port: number as u16,
         dst_port: 8080,
         protocol: Protocol::Udp,
     };
     let reply = FlowKey {
-        src: [10, 0, 0, 2].into(),
-        dst: (0x0b00_0000 + number).to_be_bytes().into(),
+        src: address([10, 0, 0, 2]),
+        dst: address((0x0b00_0000 + number).to_be_bytes()),
         src_port: 80,
         dst_port: number as u16,
         protocol: Protocol::Udp,
@@ -126,12 +135,14 @@ fn an_answer_from_an_old_candidate_is_the_answer_of_now() {
 }
 
 #[test]
-fn a_connection_with_both_directions_takes_at_most_80_bytes() {
+fn a_connection_with_both_directions_takes_at_most_80_bytes_in_ipv4_and_144_in_ipv6() {
     let capacity = 1_000_000;
     let index = (2 * capacity * 10_usize).div_ceil(108) * 64;
     let links = 4 * capacity;
-    let records = capacity * size_of::<Connection>();
-    assert!(records + index + links <= 80 * capacity, "{} bytes", (records + index + links) / capacity);
+    for (record, most) in [(size_of::<Record>(), 80), (size_of::<Record>() + size_of::<Line>(), 144)] {
+        let all = capacity * record + index + links;
+        assert!(all <= most * capacity, "{} bytes", all / capacity);
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

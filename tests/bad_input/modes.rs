@@ -298,10 +298,10 @@ pub(crate) const GOOD: &[Good] = &[
             && run.warnings.is_empty()
     }),
     ("-- --vip 20.0.0.1:80 --backend 10.3.0.2 --backend 10.3.0.3:80 --mode ipip --address 10.0.0.2/24", None, |run| {
-        run.config.services[0].tunnel.is_some_and(|tunnel| tunnel.overhead() == 20) && run.warnings.is_empty()
+        run.config.services[0].tunnel.is_some_and(|tunnel| tunnel.between() == 0) && run.warnings.is_empty()
     }),
     ("-- --vip any:20.0.0.1 --backend 10.3.0.2 --mode gue --address 20.0.0.1/32 --address 10.0.0.2/24", None, |run| {
-        run.config.services[0].tunnel.is_some_and(|tunnel| tunnel.overhead() == 32)
+        run.config.services[0].tunnel.is_some_and(|tunnel| tunnel.between() == 12)
     }),
     // The VIP of a service whose backends do not hold it is as good a source as any.
     (
@@ -314,7 +314,7 @@ pub(crate) const GOOD: &[Good] = &[
         |run| {
             let tunnel = run.config.services[1].tunnel;
             format!("{tunnel:?}") == "Some(Gue(Gue { port: 19, version: V1, checksum: true }))"
-                && tunnel.is_some_and(|tunnel| tunnel.overhead() == 28)
+                && tunnel.is_some_and(|tunnel| tunnel.between() == 8)
                 && run.warnings.is_empty()
         },
     ),

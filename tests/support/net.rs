@@ -1,6 +1,6 @@
 //! A network of namespaces, made by `scripts/netns.sh`: what its hosts are called, and running programs in them.
 
-use std::{ffi::OsStr, fmt, net::Ipv4Addr, process::Command, time::Duration};
+use std::{ffi::OsStr, fmt, net::{Ipv4Addr, Ipv6Addr}, process::Command, time::Duration};
 
 use super::{
     LIMIT,
@@ -43,12 +43,14 @@ pub struct Shape {
     pub veth: bool,
     /// Hosts hear leat and no other host.
     pub isolated: bool,
+    /// Hosts have IPv6 as well.
+    pub ipv6: bool,
 }
 
 impl Default for Shape {
     /// One client, two backends, a tap, and everybody hears everybody.
     fn default() -> Self {
-        Self { clients: 1, backends: 2, veth: false, isolated: false }
+        Self { clients: 1, backends: 2, veth: false, isolated: false, ipv6: false }
     }
 }
 
@@ -74,7 +76,7 @@ impl Net {
 
     /// Runs `netns.sh up` once more, which mends what is broken and leaves alone what is whole.
     pub fn up_again(&self) {
-        let Shape { clients, backends, veth, isolated } = self.shape;
+        let Shape { clients, backends, veth, isolated, ipv6 } = self.shape;
         let mut script = script(&self.name);
         script.args(["up", "--clients", &clients.to_string(), "--backends", &backends.to_string()]);
         if veth {
@@ -82,6 +84,9 @@ impl Net {
         }
         if isolated {
             script.arg("--isolated");
+        }
+        if ipv6 {
+            script.arg("--ipv6");
         }
         run(&mut script, LIMIT).success();
     }
@@ -113,6 +118,12 @@ impl Net {
             Role::Lb => panic!("the bridge has no address"),
         };
         Ipv4Addr::new(10, 0, 0, if index < 10 { index } else { index + 10 })
+    }
+
+    /// A host's IPv6 address, where it has one: the same digits at the end.
+    pub fn address_v6(&self, role: Role) -> Ipv6Addr {
+        let last = self.address(role).octets()[3];
+        format!("2001:db8::{last}").parse().expect("an address")
     }
 
     /// A host's Ethernet address, as tcpdump prints it.

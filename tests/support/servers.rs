@@ -34,6 +34,13 @@ impl Nginx {
         Self::start_with_big(net, role, port, 0)
     }
 
+    /// One that listens by IPv6, with a `/big` of so many bytes.
+    pub fn start_v6(net: &Net, role: Role, port: u16, big: usize) -> Self {
+        let nginx = Self::launch(net.command(role, "nginx"), &net.address_v6(role).to_string(), port, big);
+        net.wait_until_listening(role, Transport::Tcp, port);
+        nginx
+    }
+
     pub fn start_with_big(net: &Net, role: Role, port: u16, big: usize) -> Self {
         let nginx = Self::launch(net.command(role, "nginx"), &net.address(role).to_string(), port, big);
         net.wait_until_listening(role, Transport::Tcp, port);
@@ -71,6 +78,7 @@ impl Nginx {
 /// One process in the foreground, so that ending it ends all of nginx.
 fn nginx_configuration(directory: &TempDir, address: &str, port: u16) -> String {
     let (directory, introduced) = (directory.path().display(), port + 1000);
+    let every = if address.contains(':') { "[::]:" } else { "" };
     format!(
         "user root;
 daemon off;
@@ -87,7 +95,7 @@ http {{
     keepalive_timeout 600s;
     send_timeout 600s;
     server {{
-        listen {port} backlog=4096;
+        listen {every}{port} backlog=4096;
         root {directory};
         location = / {{ return 200 \"backend {address}\\n\"; }}
         location = /who {{ return 200 \"{address} $remote_addr:$remote_port $connection $connection_requests\\n\"; }}
@@ -95,7 +103,7 @@ http {{
         location /upload/ {{ dav_methods PUT; create_full_put_path on; }}
     }}
     server {{
-        listen {introduced} proxy_protocol backlog=4096;
+        listen {every}{introduced} proxy_protocol backlog=4096;
         root {directory};
         location = /who {{
             return 200 \"$proxy_protocol_addr:$proxy_protocol_port $proxy_protocol_server_addr:$proxy_protocol_server_port\\n\";

@@ -172,6 +172,7 @@ pub(super) fn between_parts(draft: &Draft, config: &Config, problems: &Problems)
         .chain(config.services.iter().flat_map(|service| service.local_addresses.iter().copied().chain([service.vip])))
         .collect();
     for (given, service) in draft.services.iter().zip(&config.services) {
+        families(given, service, problems);
         if service.mode.is_tunnel() {
             tunnel_source(given, service, &own, &held, problems);
         }
@@ -179,6 +180,45 @@ pub(super) fn between_parts(draft: &Draft, config: &Config, problems: &Problems)
             backends_on_the_link(given, config, service, problems);
         }
         proxy_arp_has_clients(given, service, &ours, problems);
+    }
+}
+
+/// Which addresses must be of the same version of IP.
+fn families(given: &DraftService, service: &Service, problems: &Problems) {
+    let name = |address: IpAddr| if address.is_ipv4() { "IPv4" } else { "IPv6" };
+    let Service { vip, mode, .. } = service;
+    for (draft, backend) in given.backends.iter().zip(&service.backends) {
+        let address = backend.address;
+        if address.is_ipv4() == vip.is_ipv4() || mode.is_tunnel() {
+            continue;
+        }
+        let message = format_args!(
+            "backend {address} is of {}, and the VIP {vip} of {}, between which mode {mode} cannot translate; write a \
+             backend of {}, or mode ipip or gue",
+            name(address),
+            name(*vip),
+            name(*vip)
+        );
+        problems.report(&draft.address.place, &given.context, message);
+    }
+    for (draft, address) in given.local_addresses.iter().zip(&service.local_addresses) {
+        if address.is_ipv4() != vip.is_ipv4() {
+            let message = format_args!(
+                "local address {address} is of {}, and the VIP {vip} of {}; write one of {}",
+                name(*address),
+                name(*vip),
+                name(*vip)
+            );
+            problems.report(&draft.place, &given.context, message);
+        }
+    }
+    for (draft, range) in given.extras.proxy_arp.iter().zip(&service.proxy_arp) {
+        if !range.addr().is_ipv4() {
+            let message = format_args!(
+                "proxy_arp {range} is of IPv6, which has no ARP; leave it out, and let the backends' default route lead to leat"
+            );
+            problems.report(&draft.place, &given.context, message);
+        }
     }
 }
 
@@ -190,16 +230,21 @@ fn tunnel_source(
     held: &HashSet<IpAddr>,
     problems: &Problems,
 ) {
-    if own.iter().any(|address| !held.contains(address)) {
-        return;
-    }
+    // With no backends yet, any will do.
+    let lacks = |backend: &IpAddr| {
+        !own.iter().any(|address| !held.contains(address) && address.is_ipv4() == backend.is_ipv4())
+    };
+    let backends = service.backends.iter().map(|backend| backend.address);
+    let Some(backend) = backends.chain(service.backends.is_empty().then_some(service.vip)).find(lacks) else { return };
+    let own: Vec<IpAddr> = own.iter().filter(|address| address.is_ipv4() == backend.is_ipv4()).copied().collect();
     let mode = service.mode;
     let place = given.mode.as_ref().map_or(&given.place, |mode| &mode.place);
     let advice =
         in_words(&given.place, "write one in addresses of an [[interface]]", || "write --address ADDR/LEN".to_owned());
+    let version = if backend.is_ipv4() { "" } else { " of IPv6" };
     let message = match own.first() {
         None => format!(
-            "mode {mode} needs an own address to send its tunnels from: a backend holds the VIP itself and ignores what \
+            "mode {mode} needs an own address{version} to send its tunnels from: a backend holds the VIP itself and ignores what \
              comes from it; {advice}"
         ),
         Some(address) => format!(

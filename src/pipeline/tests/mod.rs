@@ -13,6 +13,7 @@ mod errors;
 mod express;
 mod fragments;
 mod fullnat;
+mod ipv6;
 mod limits;
 mod liveness;
 mod modes;
