@@ -215,3 +215,71 @@ fn both_versions_are_served_at_once_by_one_leat() {
     }
     leat.stop();
 }
+
+#[test]
+fn each_version_reaches_backends_of_the_other() {
+    const LENGTH: usize = 3_000_000;
+    let net = up("v6_cross", false);
+    let four = Nginx::start_with_big(&net, B1, 8080, LENGTH);
+    let _six = Nginx::start_v6(&net, B2, 8080, LENGTH);
+    let _dns = [B1, B2].map(|role| servers::dnsmasq(&net, role));
+    let directory = TempDir::new("v6_cross");
+    let file = directory.join("leat.toml");
+    let service = |vip: &str, port: u16, protocol: &str, local: &str, backend: &str| {
+        format!(
+            "[[service]]\nvip = \"{vip}\"\nport = {port}\nprotocol = \"{protocol}\"\nlocal_addresses = [\"{local}\"]\n\
+             backend = [{{ address = \"{backend}\", port = {} }}]\n",
+            if port == 80 { 8080 } else { port }
+        )
+    };
+    let any = |vip: &str, local: &str, backend: &str| {
+        format!(
+            "[[service]]\nvip = \"{vip}\"\nprotocol = \"any\"\nlocal_addresses = [\"{local}\"]\n\
+             backend = [{{ address = \"{backend}\" }}]\n"
+        )
+    };
+    let text = [
+        service(VIP, 80, "tcp", "10.0.0.11", "10.0.0.2"),
+        service(VIP, 53, "udp", "10.0.0.11", "10.0.0.2"),
+        service("10.0.0.10", 80, "tcp", "2001:db8::11", "2001:db8::3"),
+        service("10.0.0.10", 53, "udp", "2001:db8::11", "2001:db8::3"),
+        any("2001:db8::12", "10.0.0.13", "10.0.0.2"),
+        any("10.0.0.12", "2001:db8::13", "2001:db8::3"),
+    ]
+    .concat();
+    fs::write(&file, text).expect("a temporary directory can be written");
+    let leat = Leat::start_in(&net, TAP, &["-c", file.to_str().expect("a temporary path is text")]);
+
+    assert_eq!(curl(&net, 80, "", 20), "backend 10.0.0.2\n".repeat(20));
+    let answers = net.exec(CLIENT, &["curl", "-sS", "http://10.0.0.10/?[1-20]"]).success().stdout;
+    assert_eq!(answers, "backend 2001:db8::3\n".repeat(20));
+
+    let copy = directory.join("copy");
+    let copy_path = copy.to_str().expect("a temporary path is text");
+    for url in [format!("http://[{VIP}]/"), "http://10.0.0.10/".to_owned()] {
+        net.exec(CLIENT, &["curl", "-sS", "-o", copy_path, &format!("{url}big")]).success();
+        assert!(fs::read(&copy).expect("it was written") == fs::read(four.big_file()).expect("it is there"), "{url}");
+        net.exec(CLIENT, &["curl", "-sSf", "-T", copy_path, &format!("{url}upload/copy")]).success();
+    }
+    for (vip, expected) in [(VIP, "\"10.0.0.2\"\n"), ("10.0.0.10", "\"10.0.0.3\"\n")] {
+        let server = format!("@{vip}");
+        let dig = ["dig", &server, "+notcp", "+short", "+tries=1", "TXT", "backend.leat.test"];
+        assert_eq!(net.exec(CLIENT, &dig).success().stdout, expected);
+    }
+    for address in ["2001:db8::12", "10.0.0.12"] {
+        let ping = net.exec(CLIENT, &["ping", "-c", "3", "-i", "0.2", "-s", "1000", address]).success().stdout;
+        assert!(ping.contains(" 3 received"), "{ping}");
+    }
+    // The backend has no such port: its ICMP error comes back in the client's version.
+    for address in ["2001:db8::12", "10.0.0.12"] {
+        let url = if address.contains(':') { format!("http://[{address}]:9/") } else { format!("http://{address}:9/") };
+        let curl = net.exec(CLIENT, &["curl", "-sS", &url]);
+        assert!(curl.stderr.contains("Connection refused") || curl.stderr.contains("Failed to connect"), "{curl:?}");
+        let trace = net.exec(CLIENT, &["nc", "-u", "-z", "-v", "-w", "1", address, "9"]);
+        assert!(!trace.stderr.contains("succeeded"), "{trace:?}");
+    }
+    for reason in ["icmp_checksum", "icmp_error", "icmp_type", "headers_split", "no_buffer"] {
+        assert_eq!(leat.dropped(reason), 0, "{reason}");
+    }
+    leat.stop();
+}

@@ -46,6 +46,14 @@ impl Packet for Frame {
         true
     }
 
+    fn trim_front(&mut self, len: usize) -> bool {
+        if len >= usize::from(self.0.len) {
+            return false;
+        }
+        (self.0.start, self.0.len) = (self.0.start + len as u16, self.0.len - len as u16);
+        true
+    }
+
     fn truncate(&mut self, len: usize) {
         self.0.len = self.0.len.min(len as u16);
     }

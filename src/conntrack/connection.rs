@@ -121,6 +121,8 @@ const PATH_SHIFT: u32 = 56;
 const PATH_MASK: u64 = 3;
 /// Its addresses are in the wide line.
 const IS_WIDE: u64 = 1 << 60;
+/// Its client speaks one version of IP and its backend the other.
+const IS_CROSSING: u64 = 1 << 59;
 /// The client's next packet does not belong to it: only answers do.
 const IS_ONE_PACKET: u64 = 1 << 61;
 /// There is an [`Adjustment`](super::Adjustment) for the connection.
@@ -219,7 +221,9 @@ impl Connection {
             let addresses = [original.addresses(), reply.addresses()];
             return Self { record: Record { addresses, ports, track, last_seen, backend, way }, wide: NOT_WIDE };
         }
-        let record = Record { addresses: [0; 2], ports, track, last_seen, backend, way: way | IS_WIDE };
+        let crosses = matches!(original, PackedKey::V4(_)) || matches!(reply, PackedKey::V4(_));
+        let way = way | IS_WIDE | if crosses { IS_CROSSING } else { 0 };
+        let record = Record { addresses: [0; 2], ports, track, last_seen, backend, way };
         let ([a, b, c, d], [e, f, g, h]) = (original.wide_addresses(), reply.wide_addresses());
         Self { record, wide: [a, b, c, d, e, f, g, h] }
     }
@@ -307,10 +311,16 @@ impl Record {
         self.way & IS_WIDE != 0
     }
 
-    /// Whether it is of this family, and nothing of its segments is changed but addresses and ports.
+    /// Whether its client speaks one version of IP and its backend the other.
+    #[inline(always)]
+    pub const fn is_crossing(&self) -> bool {
+        self.way & IS_CROSSING != 0
+    }
+
+    /// Whether both its sides are of this family, and nothing of its segments is changed but addresses and ports.
     #[inline(always)]
     pub(super) const fn is_plain<K: Family>(&self) -> bool {
-        self.way & (IS_WIDE | IS_ADJUSTED) == K::PLAIN
+        self.way & (IS_WIDE | IS_CROSSING | IS_ADJUSTED) == K::PLAIN
     }
 
     /// Whether its backend may have it in TIME-WAIT.

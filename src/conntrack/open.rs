@@ -138,7 +138,8 @@ impl Conntrack {
     /// Takes a port of the first local address that has one, beginning with an address that the hash chooses.
     fn choose_port(&mut self, opening: &Opening<'_>, addresses: &[IpAddr], preferred: Option<u16>) -> Option<Choice> {
         let (before, after) = addresses.split_at(spread(opening.hash, addresses.len()));
-        after.iter().chain(before).find_map(|&local| self.choose_port_at(opening, local, preferred))
+        let fits = |local: &&IpAddr| local.is_ipv4() == opening.backend_address.is_ipv4();
+        after.iter().chain(before).filter(fits).find_map(|&local| self.choose_port_at(opening, local, preferred))
     }
 
     fn choose_port_at(&mut self, opening: &Opening<'_>, local: IpAddr, preferred: Option<u16>) -> Option<Choice> {

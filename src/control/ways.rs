@@ -27,7 +27,8 @@ pub(super) fn asker_by_backend(config: &Config) -> impl Fn(IpAddr, &config::Serv
         if holders.contains(&backend) {
             return NOBODY;
         }
-        service.local_addresses.first().copied().unwrap_or(service.vip)
+        let is_like = |address: &&IpAddr| address.is_ipv4() == backend.is_ipv4();
+        service.local_addresses.iter().find(is_like).copied().unwrap_or(service.vip)
     }
 }
 
@@ -141,7 +142,9 @@ pub(super) fn routes(interfaces: &[(&config::Interface, PortId)], hops: &mut Nex
 /// choose it, or the VIP where there is none. None where the checks are by ARP, or there are none.
 pub(super) fn probe_source(config: &Config, service: &config::Service, destination: IpAddr) -> Option<IpAddr> {
     let health = service.health.as_ref().filter(|health| health.kind != HealthKind::Arp);
-    health.map(|_| source(config, destination).unwrap_or(service.vip))
+    let is_like = |address: &&IpAddr| address.is_ipv4() == destination.is_ipv4();
+    let local = || service.local_addresses.iter().find(is_like).copied().unwrap_or(service.vip);
+    health.map(|_| source(config, destination).unwrap_or_else(local))
 }
 
 /// An own address to send from: one in the same prefix as `destination`, or any that is no VIP of a one-way service.

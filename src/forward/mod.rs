@@ -4,6 +4,7 @@
 //! nothing else but the time to live and the checksums. Sequence numbers, options and payload are not touched.
 
 mod complaint;
+mod cross;
 mod fragment;
 mod mss;
 mod proxy_protocol;
@@ -14,6 +15,7 @@ mod shift;
 mod tunnel;
 
 pub use complaint::{Complaint, LONGEST_COMPLAINT, complain};
+pub use cross::{NoCrossing, cross, cross_error, crossed_len};
 pub use fragment::fragment;
 pub use mss::clamp as clamp_mss;
 pub use proxy_protocol::{LONGEST_PROXY_HEADER, proxy_header};

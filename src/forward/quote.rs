@@ -33,15 +33,15 @@ pub fn quoted(message: &[u8]) -> Option<FlowKey> {
 }
 
 /// A quoted packet that can be read.
-struct Quote<'a> {
-    ip: ip::Header<'a>,
+pub(super) struct Quote<'a> {
+    pub(super) ip: ip::Header<'a>,
     protocol: Protocol,
     /// Where the transport header starts in it; 8 bytes of that are there.
-    at: usize,
+    pub(super) at: usize,
 }
 
 impl<'a> Quote<'a> {
-    fn of(message: &'a [u8]) -> Option<Self> {
+    pub(super) fn of(message: &'a [u8]) -> Option<Self> {
         let packet = message.get(icmp::HEADER_LEN..)?;
         let header = ip::Header::new(packet)?;
         let (number, at) = match header {
@@ -61,6 +61,19 @@ impl<'a> Quote<'a> {
             _ => return None,
         };
         (packet.len() >= at + 8).then_some(Self { ip: header, protocol, at })
+    }
+
+    /// Bytes that the packet had from its transport header on.
+    pub(super) fn transport_len(&self) -> u16 {
+        self.ip.packet_len().saturating_sub(self.at).min(u16::MAX.into()) as u16
+    }
+
+    /// Its DSCP and ECN.
+    pub(super) const fn traffic_class(&self) -> u8 {
+        match self.ip {
+            ip::Header::V4(ip) => ip.type_of_service(),
+            ip::Header::V6(ip) => ip.traffic_class(),
+        }
     }
 }
 
@@ -112,6 +125,20 @@ fn translate_quote(message: &mut [u8], about: &PackedKey, recount: impl Fn(u32) 
         }
     };
     let key = about.unpack();
+    // ICMP's checksum is over no pseudo-header.
+    let in_pseudo_header =
+        if key.protocol == Protocol::Icmp && !icmp_has_pseudo_header { Delta::NONE } else { addresses };
+    Some(in_header.and(rewrite(transport, &key, in_pseudo_header, recount)?))
+}
+
+/// Gives what is quoted of a transport header the ports of `key`, and adjusts its checksum, if it is there, for them and for
+/// `in_pseudo_header`. Returns what that does to a checksum over the quote.
+pub(super) fn rewrite(
+    transport: &mut [u8],
+    key: &FlowKey,
+    in_pseudo_header: Delta,
+    recount: impl Fn(u32) -> u32,
+) -> Option<Delta> {
     let mut in_transport = Delta::NONE;
     let checksum = match key.protocol {
         Protocol::Tcp | Protocol::Udp => {
@@ -135,19 +162,17 @@ fn translate_quote(message: &mut [u8], about: &PackedKey, recount: impl Fn(u32) 
     };
     if let Some(old) = word(transport, checksum) {
         let new = match key.protocol {
-            Protocol::Tcp => addresses.and(in_transport).apply(old),
+            Protocol::Tcp | Protocol::Icmp => in_pseudo_header.and(in_transport).apply(old),
             // None stays none, and one that becomes 0 is written as all ones (RFC 768).
             Protocol::Udp if old == 0 => 0,
-            Protocol::Udp => match addresses.and(in_transport).apply(old) {
+            Protocol::Udp => match in_pseudo_header.and(in_transport).apply(old) {
                 0 => 0xffff,
                 new => new,
             },
-            Protocol::Icmp if icmp_has_pseudo_header => addresses.and(in_transport).apply(old),
-            Protocol::Icmp => in_transport.apply(old),
         };
         in_transport = in_transport.and(replace(transport, checksum, new)?);
     }
-    Some(in_header.and(in_transport))
+    Some(in_transport)
 }
 
 /// The 16-bit number at `at`.

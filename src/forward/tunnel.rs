@@ -58,11 +58,12 @@ pub fn encapsulate<P: Packet>(
     let Some((ethernet, rest)) = frame.split_at_mut_checked(ethernet::HEADER_LEN) else { return Err(NoRoom) };
     let Some((outer, content)) = rest.split_at_mut_checked(overhead) else { return Err(NoRoom) };
     if let Some(mut header) = ethernet::HeaderMut::new(ethernet) {
-        header.set_ether_type(ethernet::EtherType::of(way.destination));
+        let is_v4 = way.destination.is_ipv4();
+        header.set_ether_type(if is_v4 { ethernet::EtherType::IPV4 } else { ethernet::EtherType::IPV6 });
     }
     let protocol = if let Tunnel::Ipip = way.tunnel { inner.protocol } else { UDP };
-    let between = match (way.source, way.destination) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+    let between = match (&way.source, &way.destination) {
+        (&IpAddr::V4(source), &IpAddr::V4(destination)) => {
             let Some((ip, between)) = outer.split_first_chunk_mut() else { return Err(NoRoom) };
             ipv4::Fields {
                 // DSCP as in RFC 2983's uniform model, ECN by RFC 6040 §4.1, both by copying; DF by RFC 2003 §3.1.
@@ -78,23 +79,7 @@ pub fn encapsulate<P: Packet>(
             .write(ip);
             between
         }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            let Some((ip, between)) = outer.split_first_chunk_mut() else { return Err(NoRoom) };
-            ipv6::Fields {
-                traffic_class: inner.traffic_class,
-                // Routers spread flows by it (RFC 6438).
-                flow_label: (hash >> 44) as u32,
-                payload_len: (between.len() + len) as u16,
-                next_header: protocol,
-                hop_limit: TTL,
-                source,
-                destination,
-            }
-            .write(ip);
-            between
-        }
-        // A way leads from one family to the same.
-        _ => return Err(NoRoom),
+        _ => write_v6(outer, way, &inner, protocol, len, hash)?,
     };
     if let Tunnel::Gue(gue) = way.tunnel
         && let Some((header, rest)) = between.split_first_chunk_mut()
@@ -110,6 +95,33 @@ pub fn encapsulate<P: Packet>(
         }
     }
     Ok(())
+}
+
+/// Writes an outer header of IPv6. Returns what comes after it.
+#[inline(never)]
+fn write_v6<'a>(
+    outer: &'a mut [u8],
+    way: &Encapsulation,
+    inner: &Inner,
+    protocol: u8,
+    len: usize,
+    hash: u64,
+) -> Result<&'a mut [u8], NoRoom> {
+    // A way leads from one version to the same.
+    let (IpAddr::V6(source), IpAddr::V6(destination)) = (way.source, way.destination) else { return Err(NoRoom) };
+    let (ip, between) = outer.split_first_chunk_mut().ok_or(NoRoom)?;
+    ipv6::Fields {
+        traffic_class: inner.traffic_class,
+        // Routers spread flows by it (RFC 6438).
+        flow_label: (hash >> 44) as u32,
+        payload_len: (between.len() + len) as u16,
+        next_header: protocol,
+        hop_limit: TTL,
+        source,
+        destination,
+    }
+    .write(ip);
+    Ok(between)
 }
 
 /// There is no room in front of the packet, or no packet.

@@ -32,6 +32,10 @@ impl Packet for Mbuf {
         Self::prepend(self, len).is_some()
     }
 
+    fn trim_front(&mut self, len: usize) -> bool {
+        len < self.data().len() && Self::trim_front(self, len).is_some()
+    }
+
     #[inline(always)]
     fn truncate(&mut self, len: usize) {
         if let Some(excess) = self.packet_len().checked_sub(len) {

@@ -44,6 +44,14 @@ impl Packet for Frame {
         true
     }
 
+    fn trim_front(&mut self, len: usize) -> bool {
+        if len >= self.bytes.len() {
+            return false;
+        }
+        self.bytes.drain(..len);
+        true
+    }
+
     fn truncate(&mut self, len: usize) {
         self.bytes.truncate(len);
     }

@@ -34,6 +34,9 @@ pub trait Packet: Sized {
     /// Makes room for `len` more bytes in front of the frame. Their content is anything. Returns whether there was room.
     fn prepend(&mut self, len: usize) -> bool;
 
+    /// Cuts `len` bytes off the front of the frame. Returns whether its first piece had more of them.
+    fn trim_front(&mut self, len: usize) -> bool;
+
     /// Cuts the frame to `len` bytes, if it is longer.
     fn truncate(&mut self, len: usize);
 

@@ -96,10 +96,17 @@ impl<P: Packet> Pipeline<P> {
             let source = if is_nat && direction == Direction::Original { source } else { about.dst };
             // What the client sent is quoted as the backend knows it, and the other way round.
             let adjustment = self.conntrack.adjustment(index);
-            forward::translate_error(packet.data_mut(), message.into(), source, &about, |number| match direction {
+            let recount = |number: u32| match direction {
                 Direction::Reply => adjustment.as_client_counts(number),
                 Direction::Original => number.wrapping_sub(adjustment.reply_sequence),
-            });
+            };
+            if connection.is_crossing() {
+                let about = about.pack();
+                let Some(crossed) = self.cross_error(packet, message, source, &about, recount, context) else { return };
+                packet = crossed;
+            } else {
+                forward::translate_error(packet.data_mut(), message.into(), source, &about, recount);
+            }
         }
         self.send_along(packet, &connection, direction, backend, context);
     }

@@ -190,6 +190,9 @@ impl<P: Packet> Pipeline<P> {
         };
         let hash = self.hasher.hash_packed(&headers.packed);
         let known = self.conntrack.find(&headers.packed, hash);
+        if known.is_some_and(|(index, _)| self.conntrack.record(index).is_crossing()) {
+            return self.drop(packet, DropReason::Ipv6Fragment, context);
+        }
         let identification = self.translates(&headers, known, context.snapshot).then(|| {
             self.fragment_identification = self.fragment_identification.wrapping_add(self.workers);
             self.fragment_identification

@@ -203,7 +203,9 @@ impl<P: Packet> Pipeline<P> {
         clamp_syn(&mut packet, flow, backend);
         match &backend.forwarding {
             Forwarding::Translate => {
-                forward::translate(packet.data_mut(), usize::from(flow.headers.transport), to);
+                let hop = backend.neighbor.hop();
+                let Some(translated) = self.translate(packet, flow.headers, to, hop, context) else { return };
+                packet = translated;
             }
             Forwarding::Direct => {}
             Forwarding::Encapsulate(way) => {
@@ -226,8 +228,27 @@ impl<P: Packet> Pipeline<P> {
     ) {
         self.count_passed(backend, Direction::Reply, packet.frame_len());
         clamp_syn(&mut packet, flow, backend);
-        forward::translate(packet.data_mut(), usize::from(flow.headers.transport), to);
+        let Some(packet) = self.translate(packet, flow.headers, to, Some(hop(link)), context) else { return };
         self.send_to_client(packet, to, hop(link), context);
+    }
+
+    /// Gives a packet the addresses and ports of `to`, on its way to `hop`. Nothing, if it cannot go on in their version of IP.
+    #[inline(always)]
+    fn translate<O: Output<P>, T: Tracer>(
+        &mut self,
+        mut packet: P,
+        headers: &Headers,
+        to: &PackedKey,
+        hop: Option<Hop>,
+        context: &mut Context<'_, O, T>,
+    ) -> Option<P> {
+        match (&headers.packed, to) {
+            (PackedKey::V4(_), PackedKey::V4(_)) | (PackedKey::V6(_), PackedKey::V6(_)) => {
+                forward::translate(packet.data_mut(), usize::from(headers.transport), to);
+                Some(packet)
+            }
+            _ => self.cross(packet, headers, to, hop, context),
+        }
     }
 
     /// Sends a packet that goes in `direction` of `connection` and is as it shall be.

@@ -16,6 +16,7 @@
 
 mod adjusted;
 pub mod classify;
+mod crossing;
 mod errors;
 mod express;
 mod fragments;

@@ -86,7 +86,7 @@ impl<P: Packet> Pipeline<P> {
     }
 
     /// An identification that no other packet on its way has, of this worker or another.
-    fn next_identification(&mut self) -> u16 {
+    pub(super) fn next_identification(&mut self) -> u16 {
         self.identification = self.identification.wrapping_add(self.workers);
         self.identification
     }

@@ -50,6 +50,12 @@ impl Sum {
     /// Over nothing.
     pub const ZERO: Self = Self(0);
 
+    /// Both sums.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
     /// Adds `bytes`; only the last that are added may be of odd length.
     #[must_use]
     #[inline]

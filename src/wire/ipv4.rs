@@ -167,6 +167,15 @@ impl HeaderMut<'_> {
         change.replace(before, after)
     }
 
+    /// Lets routers cut it, under this identification, and adjusts the header checksum.
+    pub fn allow_fragments(&mut self, identification: u16) {
+        let old = read_u16(self.0, 6);
+        let checksum = Delta::NONE.replace(old, 0).apply(self.as_header().checksum());
+        write_u16(self.0, 6, 0);
+        write_u16(self.0, 10, checksum);
+        self.set_identification(identification);
+    }
+
     /// Sets the identification and adjusts the header checksum.
     pub fn set_identification(&mut self, identification: u16) {
         let old = self.as_header();

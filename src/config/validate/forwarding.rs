@@ -188,26 +188,33 @@ fn families(given: &DraftService, service: &Service, problems: &Problems) {
     let name = |address: IpAddr| if address.is_ipv4() { "IPv4" } else { "IPv6" };
     let Service { vip, mode, .. } = service;
     for (draft, backend) in given.backends.iter().zip(&service.backends) {
-        let address = backend.address;
-        if address.is_ipv4() == vip.is_ipv4() || mode.is_tunnel() {
-            continue;
-        }
-        let message = format_args!(
-            "backend {address} is of {}, and the VIP {vip} of {}, between which mode {mode} cannot translate; write a \
-             backend of {}, or mode ipip or gue",
-            name(address),
-            name(*vip),
-            name(*vip)
-        );
-        problems.report(&draft.address.place, &given.context, message);
-    }
-    for (draft, address) in given.local_addresses.iter().zip(&service.local_addresses) {
-        if address.is_ipv4() != vip.is_ipv4() {
+        let (address, place) = (backend.address, &draft.address.place);
+        let is_like = |other: &IpAddr| other.is_ipv4() == address.is_ipv4();
+        if *mode == Mode::Fullnat && !service.local_addresses.iter().any(is_like) {
+            let option = in_words(&given.place, "local_addresses", || "--local-address".to_owned());
             let message = format_args!(
-                "local address {address} is of {}, and the VIP {vip} of {}; write one of {}",
-                name(*address),
+                "backend {address} is of {}, and there is no local address of {} to send to it from; write one in {option}",
+                name(address),
+                name(address)
+            );
+            problems.report(place, &given.context, message);
+        } else if !is_like(vip) && matches!(mode, Mode::Nat | Mode::Dr) {
+            let message = format_args!(
+                "backend {address} is of {}, and the VIP {vip} of {}, between which mode {mode} cannot translate; write a \
+                 backend of {}, or mode fullnat, ipip or gue",
+                name(address),
                 name(*vip),
                 name(*vip)
+            );
+            problems.report(place, &given.context, message);
+        }
+    }
+    for (draft, address) in given.local_addresses.iter().zip(&service.local_addresses) {
+        let is_used = |backend: &super::super::Backend| backend.address.is_ipv4() == address.is_ipv4();
+        if !service.backends.is_empty() && !service.backends.iter().any(is_used) {
+            let message = format_args!(
+                "local address {address} is of {}, and no backend is; write one of the backends' version, or leave it out",
+                name(*address)
             );
             problems.report(&draft.place, &given.context, message);
         }
