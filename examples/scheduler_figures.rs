@@ -80,7 +80,7 @@ fn thousand() -> Vec<Member> {
     (0..BACKENDS)
         .map(|number| Member {
             backend: BackendId(number),
-            address: Ipv4Addr::new(10, 0, (number / 250) as u8, (number % 250) as u8 + 1),
+            address: Ipv4Addr::new(10, 0, (number / 250) as u8, (number % 250) as u8 + 1).into(),
             port: 8_080,
             // For wrr and wlc: not all alike. The tables of maglev are made with equal weights.
             weight: 1 + (number % 5) as u16,
@@ -99,8 +99,8 @@ fn maglev(size: u64, members: &[Member]) -> Schedule {
 fn flow(number: u32) -> FlowKey {
     let bits = random(number, 0);
     FlowKey {
-        src: Ipv4Addr::from_bits((bits >> 16) as u32),
-        dst: Ipv4Addr::new(10, 0, 0, 10),
+        src: Ipv4Addr::from_bits((bits >> 16) as u32).into(),
+        dst: Ipv4Addr::new(10, 0, 0, 10).into(),
         src_port: bits as u16,
         dst_port: 8_080,
         protocol: Protocol::Tcp,

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::cli::Run;
 use super::{Config, Health, Interface, Service, eal, timeouts, value};
 use crate::conntrack::ClientLimits;
+use crate::flow::Endpoint;
 use crate::scheduler::Algorithm;
 use crate::service::{ClientAddress, SequenceNumbers, SynProxy, Tunnel};
 use crate::wire::{ipv4, ipv6};
@@ -108,7 +109,7 @@ fn write_service(page: &mut String, service: &Service) -> std::fmt::Result {
     writeln!(page)?;
     match port {
         0 => writeln!(page, "service {name}: {protocol} {vip}, every port")?,
-        _ => writeln!(page, "service {name}: {protocol} {vip}:{port}")?,
+        _ => writeln!(page, "service {name}: {protocol} {}", Endpoint(*vip, *port))?,
     }
     write_mode(page, service)?;
     match scheduler {

@@ -27,6 +27,7 @@ use utoipa_axum::routes;
 
 use super::{Answer, Desk, Edit, Inquirer, Refusal, Request, Token};
 use crate::config::file::MAX_SIZE;
+use crate::flow::endpoint;
 use crate::metrics::{
     BackendStatus, CONTENT_TYPE, NeighborStatus, PortStatus, ServiceStatus, Source, Status, WorkerStatus, exposition,
 };
@@ -262,7 +263,7 @@ async fn backend(State(office): State<Office>, Path((name, backend)): Path<(Stri
         Ok(service) => service,
         Err(refused) => return refused,
     };
-    let is_it = |it: &BackendStatus| it.address == backend || format!("{}:{}", it.address, it.port) == backend;
+    let is_it = |it: &BackendStatus| it.address == backend || endpoint(&it.address, it.port) == backend;
     match service.backends.into_iter().find(is_it) {
         Some(backend) => Json(backend).into_response(),
         None => problem(StatusCode::NOT_FOUND, &format!("service {name:?} has no backend {backend}")),

@@ -209,8 +209,5 @@ pub(super) fn text(value: &Value) -> String {
 
 /// An address with its port, if it has one.
 pub(super) fn endpoint(it: &Value, key: &str) -> String {
-    match it["port"].as_u64() {
-        None | Some(0) => text(&it[key]),
-        Some(port) => format!("{}:{port}", text(&it[key])),
-    }
+    crate::flow::endpoint(&text(&it[key]), it["port"].as_u64().unwrap_or_default() as u16)
 }

@@ -94,6 +94,15 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// What [`Endpoint`] writes, of an address that is text already.
+pub fn endpoint(address: &str, port: u16) -> String {
+    match port {
+        0 => address.to_owned(),
+        _ if address.contains(':') => format!("[{address}]:{port}"),
+        _ => format!("{address}:{port}"),
+    }
+}
+
 impl fmt::Display for FlowKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { src, dst, src_port, dst_port, protocol } = *self;

@@ -53,7 +53,14 @@ pub fn cross<P: Packet>(
     identification: u16,
 ) -> Result<(), NoCrossing> {
     let header = packet.data().get(NETWORK..).and_then(ip::Header::new).ok_or(NoCrossing::Split)?;
-    if header.is_fragment() {
+    let is_fragment = match header {
+        ip::Header::V4(header) => header.is_fragment(),
+        ip::Header::V6(_) => {
+            let upper = packet.data().get(NETWORK..).and_then(|packet| ipv6::upper(packet).ok());
+            upper.is_some_and(|upper| upper.is_fragment())
+        }
+    };
+    if is_fragment {
         return Err(NoCrossing::Fragment);
     }
     let (old, traffic_class, hops) = match header {

@@ -49,7 +49,7 @@ impl<'a> Quote<'a> {
                 (ip.protocol(), ip.header_len())
             }
             ip::Header::V6(_) => {
-                let upper = ipv6::upper(packet).ok().filter(|upper| !upper.is_fragment)?;
+                let upper = ipv6::upper(packet).ok().filter(|upper| !upper.is_fragment())?;
                 (upper.protocol, upper.at)
             }
             ip::Header::V4(_) => return None,

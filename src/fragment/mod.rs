@@ -1,4 +1,4 @@
-//! Fragments of IPv4 packets (RFC 791 §3.2), kept until their packet is whole.
+//! Fragments of IP packets (RFC 791 §3.2, RFC 8200 §4.5), kept until their packet is whole.
 //!
 //! Only the first fragment has ports, and fragments may come in any order. So all of a packet's are held, and go on together, in
 //! the order of their places, when none is missing: as a host would take them. They are not joined. What overlaps, reaches
@@ -9,32 +9,66 @@
 //! Memory is bounded by [`MOST_HELD`] fragments; a look at each of them costs no more than a few hundred nanoseconds, so they lie in one
 //! list.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::time::Instant;
-use crate::wire::ipv4;
+use crate::wire::{ip, ipv4, ipv6};
 
 /// How many fragments are held at once, on one worker: five packets of the longest there are, or 128 that are cut in two.
 pub const MOST_HELD: usize = 256;
 
-/// How long after its first fragment a packet must be whole: what RFC 791 §3.2 begins with.
+/// How long after its first fragment a packet must be whole: what RFC 791 §3.2 begins with. RFC 8200 would have a host wait for a
+/// minute.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The most bytes that one packet carries.
+/// The most bytes that one packet carries behind its header, of IPv4 and of IPv6.
 const LONGEST_PAYLOAD: u32 = u16::MAX as u32 - ipv4::HEADER_LEN as u32;
+const LONGEST_PAYLOAD_V6: u32 = u16::MAX as u32;
 
-/// What the fragments of one packet have in common (RFC 791 §2.3).
+/// What the fragments of one packet have in common (RFC 791 §2.3, RFC 8200 §4.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FragmentKey {
     /// Source address.
-    pub src: Ipv4Addr,
+    pub src: IpAddr,
     /// Destination address.
-    pub dst: Ipv4Addr,
-    /// Identification.
-    pub identification: u16,
-    /// IANA number of the protocol.
+    pub dst: IpAddr,
+    /// Identification; in IPv4 of 16 bits.
+    pub identification: u32,
+    /// IANA number of the protocol; 0 in IPv6, where it does not count.
     pub protocol: u8,
+}
+
+impl FragmentKey {
+    /// What the fragment `packet`, from its IP header on, has in common with the others, and which part of the whole it carries:
+    /// nothing, when no host makes such a fragment. Nothing at all, when it is no fragment.
+    pub fn read(packet: &[u8]) -> Option<(Self, Option<Span>)> {
+        match ip::Header::new(packet)? {
+            ip::Header::V4(header) => {
+                let key = Self {
+                    src: header.source().into(),
+                    dst: header.destination().into(),
+                    identification: header.identification().into(),
+                    protocol: header.protocol(),
+                };
+                Some((key, Span::of(header)))
+            }
+            ip::Header::V6(header) => {
+                let upper = ipv6::upper(packet).ok()?;
+                let fragment = upper.fragment?;
+                let key = Self {
+                    src: header.source().into(),
+                    dst: header.destination().into(),
+                    identification: fragment.identification,
+                    protocol: 0,
+                };
+                let end = ipv6::HEADER_LEN + usize::from(header.payload_len());
+                let len = end.checked_sub(upper.at).map(|len| len as u32);
+                let span = len.and_then(|len| Span::new(fragment.offset, len, fragment.more, LONGEST_PAYLOAD_V6));
+                Some((key, span))
+            }
+        }
+    }
 }
 
 /// Which part of a packet's payload a fragment carries.
@@ -50,12 +84,15 @@ pub struct Span {
 
 impl Span {
     /// The part that the fragment with this header carries. `None` when no host makes such a fragment.
-    pub fn of(ip: ipv4::Header<'_>) -> Option<Self> {
+    fn of(ip: ipv4::Header<'_>) -> Option<Self> {
         let len = u32::from(ip.total_len()).checked_sub(ip.header_len() as u32)?;
-        let start = u32::from(ip.fragment_offset()) * 8;
-        let span = Self { start, end: start + len, more: ip.more_fragments() };
+        Self::new(u32::from(ip.fragment_offset()) * 8, len, ip.more_fragments(), LONGEST_PAYLOAD)
+    }
+
+    fn new(start: u32, len: u32, more: bool, longest: u32) -> Option<Self> {
+        let span = Self { start, end: start + len, more };
         let is_cut_right = !span.more || len.is_multiple_of(8);
-        (len > 0 && is_cut_right && span.end <= LONGEST_PAYLOAD).then_some(span)
+        (len > 0 && is_cut_right && span.end <= longest).then_some(span)
     }
 
     const fn overlaps(&self, other: &Self) -> bool {
@@ -172,8 +209,8 @@ mod tests {
     use super::*;
 
     const KEY: FragmentKey = FragmentKey {
-        src: Ipv4Addr::new(10, 0, 0, 1),
-        dst: Ipv4Addr::new(10, 0, 0, 10),
+        src: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)),
+        dst: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 10)),
         identification: 7,
         protocol: 17,
     };
@@ -249,7 +286,7 @@ mod tests {
                     }
                 };
                 gathering.expire(Some(now), &mut check);
-                gathering.take_in((), FragmentKey { identification, ..KEY }, span(start * 8, (start + len) * 8, more), now, check);
+                gathering.take_in((), FragmentKey { identification: identification.into(), ..KEY }, span(start * 8, (start + len) * 8, more), now, check);
                 assert_eq!(end, 0);
             }
             gathering.expire(None, |(), fate| {
@@ -300,7 +337,7 @@ mod tests {
     fn a_flood_of_halves_pushes_out_the_oldest_and_a_whole_packet_still_passes() {
         let mut gathering = Gathering::default();
         let mut given_up = 0;
-        for number in 0..10_000_u16 {
+        for number in 0..10_000_u32 {
             let now = Instant::ZERO + Duration::from_micros(number.into());
             let key = FragmentKey { identification: number, ..KEY };
             gathering.take_in(0, key, span(0, 8, true), now, |_, fate| {

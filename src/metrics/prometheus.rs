@@ -12,6 +12,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::flow::endpoint;
 use super::status::{BackendStatus, PortStatus, ServiceStatus, Status, WorkerStatus};
 
 /// The content type of [`exposition`].
@@ -180,8 +181,7 @@ fn backends(page: &mut Page<'_>, services: &[ServiceStatus]) -> fmt::Result {
     let all: Vec<_> =
         services.iter().flat_map(|service| service.backends.iter().map(move |it| (service, it))).collect();
     let labels = |(service, it): &(&ServiceStatus, &BackendStatus)| {
-        let backend = if it.port == 0 { it.address.clone() } else { format!("{}:{}", it.address, it.port) };
-        vec![label("service", &service.name), label("backend", backend)]
+        vec![label("service", &service.name), label("backend", endpoint(&it.address, it.port))]
     };
     let probed = all.iter().filter_map(|at| Some((labels(at), flag(at.1.health.as_ref()?.state == "up"))));
     page.gauges("leat_backend_up", "Whether the backend is alive, of those that are probed.", probed)?;

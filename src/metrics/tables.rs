@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 
 use super::status::{HealthStatus, Status, Traffic};
 use crate::counters::DropReason;
+use crate::flow::endpoint;
 
 /// All tables. They begin and end with a line that says what they are.
 pub fn tables(status: &Status) -> String {
@@ -71,17 +72,11 @@ fn write_tables(page: &mut String, status: &Status) -> fmt::Result {
 
     for service in &status.services {
         let super::ServiceStatus { name, vip, protocol, port, mode, scheduler, .. } = service;
-        match port {
-            0 => writeln!(page, "\nservice {name}: {protocol} {vip}, {mode}, {scheduler}")?,
-            _ => writeln!(page, "\nservice {name}: {protocol} {vip}:{port}, {mode}, {scheduler}")?,
-        }
+        writeln!(page, "\nservice {name}: {protocol} {}, {mode}, {scheduler}", endpoint(vip, *port))?;
         let head =
             ["backend", "health", "weight", "open", "opened", "packets to", "bytes to", "packets from", "bytes from"];
         let backends = service.backends.iter().map(|backend| {
-            let name = match backend.port {
-                0 => backend.address.clone(),
-                port => format!("{}:{port}", backend.address),
-            };
+            let name = endpoint(&backend.address, backend.port);
             let health = backend.health.as_ref().map_or_else(|| "not probed".to_owned(), health);
             let health = if backend.draining { format!("draining, {health}") } else { health };
             traffic_row([name, health, backend.weight.to_string()], &backend.traffic)

@@ -32,7 +32,7 @@ pub enum Class {
         /// Where it starts in the frame.
         message: u8,
     },
-    /// A fragment, whose IPv4 header is whole.
+    /// A fragment, whose IP header, and in IPv6 its fragment header, is whole.
     Fragment,
     /// Nothing that can be worked with.
     Drop(DropReason),
@@ -125,7 +125,7 @@ fn with_care(data: &[u8], frame_len: usize, mac: MacAddr) -> Class {
     let Some(ethernet) = ethernet::Header::new(data) else { return Class::Drop(DropReason::FrameTruncated) };
     let parsed = match ethernet.ether_type() {
         EtherType::IPV4 => parse(data, frame_len, false),
-        EtherType::IPV6 => parse_v6(data, frame_len),
+        EtherType::IPV6 => parse_v6(data, frame_len, false),
         other => return classify_other(other, ethernet.destination(), mac),
     };
     let destination = ethernet.destination();
@@ -270,7 +270,9 @@ fn ordinary_v6(data: &[u8], frame_len: usize, mac: MacAddr) -> Option<Headers> {
 ///
 /// What is wrong with it: the transport's header must be in it whole (RFC 1858 §3.1), and it must be no ICMP error.
 pub fn first_fragment(data: &[u8], frame_len: usize) -> Result<Headers, DropReason> {
-    parse(data, frame_len, true).map_err(|other| match other {
+    let is_v6 = ethernet::Header::new(data).is_some_and(|header| header.ether_type() == EtherType::IPV6);
+    let parsed = if is_v6 { parse_v6(data, frame_len, true) } else { parse(data, frame_len, true) };
+    parsed.map_err(|other| match other {
         Other::IcmpError | Other::Icmpv6Error { .. } => DropReason::IcmpError,
         Other::Ndp { .. } => DropReason::IcmpType,
         Other::Fragment => DropReason::FragmentMalformed,
@@ -357,8 +359,8 @@ fn parse(data: &[u8], frame_len: usize, is_first_fragment: bool) -> Result<Heade
     })
 }
 
-/// The headers of the IPv6 packet in `data`, the first piece of a frame of `frame_len` bytes.
-fn parse_v6(data: &[u8], frame_len: usize) -> Result<Headers, Other> {
+/// The headers of the IPv6 packet in `data`, as [`parse`] reads those of IPv4.
+fn parse_v6(data: &[u8], frame_len: usize, is_first_fragment: bool) -> Result<Headers, Other> {
     let packet = data.get(NETWORK..).unwrap_or_default();
     let Some(ip) = ipv6::Header::new(packet) else {
         let is_there = frame_len >= NETWORK + ipv6::HEADER_LEN;
@@ -376,8 +378,8 @@ fn parse_v6(data: &[u8], frame_len: usize) -> Result<Headers, Other> {
         Err(ipv6::WrongExtension::Truncated) if packet.len() < end => return Err(DropReason::HeadersSplit.into()),
         Err(_) => return Err(DropReason::Ipv6Extension.into()),
     };
-    if upper.is_fragment {
-        return Err(DropReason::Ipv6Fragment.into());
+    if upper.is_fragment() && !is_first_fragment {
+        return Err(Other::Fragment);
     }
     let message = (NETWORK + upper.at) as u8;
     if upper.protocol == icmpv6::PROTOCOL
@@ -399,7 +401,7 @@ fn parse_v6(data: &[u8], frame_len: usize) -> Result<Headers, Other> {
         },
         at: message.into(),
         len: end - upper.at,
-        is_first_fragment: false,
+        is_first_fragment,
     };
     let Transport { kind, ports: (src_port, dst_port), is_syn, is_plain } = upper.parse(data, frame_len)?;
     let key = FlowKey {

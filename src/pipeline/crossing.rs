@@ -38,7 +38,7 @@ impl<P: Packet> Pipeline<P> {
         let reason = match crossed {
             Ok(()) => return Some(packet),
             Err(NoCrossing::NoRoom) => DropReason::NoBuffer,
-            Err(NoCrossing::Fragment) => DropReason::Ipv6Fragment,
+            Err(NoCrossing::Fragment) => DropReason::FragmentCrossing,
             Err(NoCrossing::Split) => DropReason::HeadersSplit,
         };
         self.drop(packet, reason, context);

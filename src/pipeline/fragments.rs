@@ -10,7 +10,8 @@
 
 use super::classify::{self, Headers};
 use super::known::segment;
-use super::{Context, End, Flow, Note, Pipeline, Tracer, ipv4_mut, ipv4_of};
+use super::unknown::hops_ended;
+use super::{Context, End, Flow, Note, Pipeline, Tracer, ip_of, ipv4_mut, ipv6_mut};
 use crate::conntrack::{ConnectionIndex, Direction, Segment};
 use crate::counters::DropReason;
 use crate::flow::{FlowKey, PackedKey, Protocol};
@@ -19,7 +20,7 @@ use crate::id::WorkerId;
 use crate::io::{Output, Packet};
 use crate::service::Snapshot;
 use crate::time::Instant;
-use crate::wire::ipv4;
+use crate::wire::{ethernet, ip, ipv4, ipv6};
 
 /// How a packet's first fragment went.
 #[derive(Clone, Copy)]
@@ -33,21 +34,20 @@ pub(super) struct Lead {
     /// The first fragment's TCP header, and how long it is.
     segment: Option<(Segment, u16)>,
     /// The identification that it left with, if not its own.
-    identification: Option<u16>,
+    identification: Option<u32>,
 }
 
 impl<P: Packet> Pipeline<P> {
     /// A fragment.
     #[cold]
     pub(super) fn fragment<O: Output<P>, T: Tracer>(&mut self, packet: P, context: &mut Context<'_, O, T>) {
-        let Some(ip) = ipv4_of(&packet) else {
-            return self.drop(packet, DropReason::Ipv4Truncated, context);
+        let Some((key, span)) = read(&packet) else {
+            return self.drop(packet, DropReason::FragmentMalformed, context);
         };
-        let key = key(ip);
         if !is_wanted(&key, context.snapshot) {
             return self.drop(packet, DropReason::NotOurAddress, context);
         }
-        let Some(span) = Span::of(ip) else {
+        let Some(span) = span else {
             return self.drop(packet, DropReason::FragmentMalformed, context);
         };
         let gatherer = self.gatherer(&key);
@@ -64,8 +64,8 @@ impl<P: Packet> Pipeline<P> {
     /// The worker that gathers the packet's fragments.
     fn gatherer(&self, key: &FragmentKey) -> WorkerId {
         // Any key will do that all fragments have, and others have not.
-        let ports = (key.identification, u16::from(key.protocol));
-        let (src, dst) = (key.src.into(), key.dst.into());
+        let ports = (key.identification as u16, (key.identification >> 16) as u16 ^ u16::from(key.protocol));
+        let (src, dst) = (key.src, key.dst);
         let key = FlowKey { src, dst, src_port: ports.0, dst_port: ports.1, protocol: Protocol::Icmp };
         self.steering.owner_of_hash(self.hasher.hash(&key))
     }
@@ -130,9 +130,9 @@ impl<P: Packet> Pipeline<P> {
                 if *owner != self.id {
                     return self.hand_over(packet, *owner, context);
                 }
-                match ipv4_of(&packet).map(key) {
-                    Some(key) => self.pass_fragment(packet, key, span, self.id, context),
-                    None => self.drop(packet, DropReason::Ipv4Truncated, context),
+                match read(&packet) {
+                    Some((key, _)) => self.pass_fragment(packet, key, span, self.id, context),
+                    None => self.drop(packet, DropReason::FragmentMalformed, context),
                 }
             }
             Fate::Duplicate => self.drop(packet, DropReason::FragmentDuplicate, context),
@@ -191,10 +191,10 @@ impl<P: Packet> Pipeline<P> {
         let hash = self.hasher.hash_packed(&headers.packed);
         let known = self.conntrack.find(&headers.packed, hash);
         if known.is_some_and(|(index, _)| self.conntrack.record(index).is_crossing()) {
-            return self.drop(packet, DropReason::Ipv6Fragment, context);
+            return self.drop(packet, DropReason::FragmentCrossing, context);
         }
         let identification = self.translates(&headers, known, context.snapshot).then(|| {
-            self.fragment_identification = self.fragment_identification.wrapping_add(self.workers);
+            self.fragment_identification = self.fragment_identification.wrapping_add(self.workers.into());
             self.fragment_identification
         });
         set_identification(&mut packet, identification);
@@ -211,7 +211,9 @@ impl<P: Packet> Pipeline<P> {
         // One that is of this packet alone is not found by it.
         let is_of_this = |index: &ConnectionIndex| self.conntrack.is(*index, Direction::Original, &headers.packed);
         let opened = self.opened.filter(is_of_this).map(|index| (index, Direction::Original));
-        if let Some((index, direction)) = self.conntrack.find(&headers.packed, hash).or(opened) {
+        if let Some((index, direction)) = self.conntrack.find(&headers.packed, hash).or(opened)
+            && !self.conntrack.record(index).is_crossing()
+        {
             let lead = Lead { packet: key, index, direction, key: headers.packed, segment, identification };
             self.note_lead(gatherer, Some(lead));
         }
@@ -257,13 +259,14 @@ impl<P: Packet> Pipeline<P> {
             self.tell(index, direction, backend, true, context);
         }
         if connection.has_replies() {
-            if ipv4_of(&packet).is_none_or(|ip| ip.ttl() <= 1) {
-                return self.drop(packet, DropReason::Ipv4Ttl, context);
+            if let Some(ip) = ip_of(&packet).filter(|ip| ip.hops_left() <= 1) {
+                let reason = hops_ended(ip.source());
+                return self.drop(packet, reason, context);
             }
-            let to = connection.key(direction.opposite()).reversed();
-            if let (Some(mut ip), PackedKey::V4(to)) = (ipv4_mut(&mut packet), to) {
-                ip.forward(to.addresses());
-            }
+            match connection.key(direction.opposite()).reversed() {
+                PackedKey::V4(to) => ipv4_mut(&mut packet).map(|mut ip| ip.forward(to.addresses())),
+                PackedKey::V6(to) => ipv6_mut(&mut packet).map(|mut ip| ip.forward(to.addresses())),
+            };
             set_identification(&mut packet, lead.identification);
         }
         self.count_passed(backend, direction, packet.frame_len());
@@ -294,22 +297,28 @@ impl<P: Packet> Pipeline<P> {
 
 /// Whether fragments like this may be for leat to pass on: they come to one of its addresses, or from a backend of `nat`.
 fn is_wanted(key: &FragmentKey, snapshot: &Snapshot) -> bool {
-    snapshot.owns_anywhere(key.dst.into()) || snapshot.is_nat_backend(key.src.into())
+    snapshot.owns_anywhere(key.dst) || snapshot.is_nat_backend(key.src)
 }
 
-fn key(ip: ipv4::Header<'_>) -> FragmentKey {
-    FragmentKey {
-        src: ip.source(),
-        dst: ip.destination(),
-        identification: ip.identification(),
-        protocol: ip.protocol(),
-    }
+fn read<P: Packet>(packet: &P) -> Option<(FragmentKey, Option<Span>)> {
+    packet.data().get(ethernet::HEADER_LEN..).and_then(FragmentKey::read)
 }
 
-fn set_identification<P: Packet>(packet: &mut P, identification: Option<u16>) {
-    if let Some(identification) = identification
-        && let Some(mut ip) = ipv4_mut(packet)
-    {
-        ip.set_identification(identification);
+/// Gives a fragment another identification, in IPv4 the lower half of this one.
+fn set_identification<P: Packet>(packet: &mut P, identification: Option<u32>) {
+    let Some(identification) = identification else { return };
+    let Some(data) = packet.data_mut().get_mut(ethernet::HEADER_LEN..) else { return };
+    match ip::Header::new(data) {
+        Some(ip::Header::V4(_)) => {
+            if let Some(mut header) = ipv4::HeaderMut::new(data) {
+                header.set_identification(identification as u16);
+            }
+        }
+        Some(ip::Header::V6(_)) => {
+            if let Some(fragment) = ipv6::upper(data).ok().and_then(|upper| upper.fragment) {
+                ipv6::set_identification(data, fragment.at, identification);
+            }
+        }
+        None => {}
     }
 }

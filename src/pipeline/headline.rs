@@ -63,7 +63,7 @@ pub fn flow_of(frame: &[u8]) -> Option<FlowKey> {
         ip::Header::V4(ip) => (ip.protocol(), ip.header_len(), ip.is_later_fragment()),
         ip::Header::V6(_) => {
             let upper = ipv6::upper(packet).ok()?;
-            (upper.protocol, upper.at, upper.is_fragment)
+            (upper.protocol, upper.at, upper.is_fragment())
         }
     };
     let message = packet.get(at..)?;
@@ -128,7 +128,7 @@ fn read_ipv6(packet: &[u8], fields: &mut Vec<(&'static str, String)>) -> String 
         return format!("ip6 {source} > {destination} with extension headers that lead nowhere");
     };
     let message = packet.get(upper.at..).unwrap_or_default();
-    if upper.is_fragment {
+    if upper.is_fragment() {
         return format!("ip6 {source} > {destination} fragment, protocol {}", upper.protocol);
     }
     if upper.protocol == icmpv6::PROTOCOL

@@ -58,7 +58,7 @@ use crate::service::{ClientTable, Snapshot};
 use crate::steering::Steering;
 use crate::syncookie::Cookies;
 use crate::time::Instant;
-use crate::wire::{MacAddr, ethernet, ip, ipv4};
+use crate::wire::{MacAddr, ethernet, ip, ipv4, ipv6};
 use classify::{Class, Headers, classify};
 use fragments::Lead;
 use limiter::Limiter;
@@ -105,7 +105,7 @@ pub struct Pipeline<P> {
     /// By the worker that gathers them: how the first fragment of the last packet went.
     leads: Vec<Option<Lead>>,
     /// The identification of the next packet of which there are fragments.
-    fragment_identification: u16,
+    fragment_identification: u32,
     /// Whether the packets that are processed come from other workers.
     is_taking_over: bool,
 }
@@ -199,7 +199,7 @@ impl<P: Packet> Pipeline<P> {
             gathering: Gathering::default(),
             opened: None,
             leads: vec![None; usize::from(steering.workers())],
-            fragment_identification: id.0,
+            fragment_identification: id.0.into(),
             is_taking_over: false,
             steering,
         }
@@ -408,14 +408,14 @@ fn ip_of<P: Packet>(packet: &P) -> Option<ip::Header<'_>> {
     packet.data().get(ethernet::HEADER_LEN..).and_then(ip::Header::new)
 }
 
-/// The IPv4 header of `packet`, if it is long enough to have one.
-fn ipv4_of<P: Packet>(packet: &P) -> Option<ipv4::Header<'_>> {
-    packet.data().get(ethernet::HEADER_LEN..).and_then(ipv4::Header::new)
-}
-
-/// The same, to change.
+/// The IPv4 header of `packet`, to change.
 fn ipv4_mut<P: Packet>(packet: &mut P) -> Option<ipv4::HeaderMut<'_>> {
     packet.data_mut().get_mut(ethernet::HEADER_LEN..).and_then(ipv4::HeaderMut::new)
+}
+
+/// The IPv6 header of `packet`, to change.
+fn ipv6_mut<P: Packet>(packet: &mut P) -> Option<ipv6::HeaderMut<'_>> {
+    packet.data_mut().get_mut(ethernet::HEADER_LEN..).and_then(ipv6::HeaderMut::new)
 }
 
 /// The way back to a client.

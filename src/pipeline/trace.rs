@@ -274,7 +274,7 @@ impl fmt::Display for Note<'_> {
             }
             Self::Source { address, port, kept } => {
                 let why = if *kept { "the client's own port" } else { "a free port" };
-                write!(f, "source towards the backend: {address}:{port}, {why}")
+                write!(f, "source towards the backend: {}, {why}", Endpoint(*address, *port))
             }
             Self::Waited => f.write_str("it was rewritten before, and waited for its next hop"),
             Self::Probe => f.write_str("a health check of leat's own"),

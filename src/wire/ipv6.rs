@@ -187,9 +187,36 @@ pub struct Upper {
     pub protocol: u8,
     /// Where its header starts in the packet.
     pub at: usize,
-    /// Whether the packet is one piece of a larger one. One that is a piece by name alone, an atomic fragment, is not
+    /// Which piece of a larger packet this is, if it is one. One that is a piece by name alone, an atomic fragment, is not
     /// (RFC 6946).
-    pub is_fragment: bool,
+    pub fragment: Option<Fragment>,
+}
+
+/// What a fragment header says (RFC 8200 §4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// Where the header starts in the packet.
+    pub at: usize,
+    /// Where what it carries lies in what the whole packet carries, in bytes.
+    pub offset: u32,
+    /// Whether more follows.
+    pub more: bool,
+    /// Which fragments belong together.
+    pub identification: u32,
+}
+
+impl Upper {
+    /// Whether the packet is one piece of a larger one.
+    pub const fn is_fragment(&self) -> bool {
+        self.fragment.is_some()
+    }
+}
+
+/// Sets the identification in the fragment header at `at` of `packet`.
+pub fn set_identification(packet: &mut [u8], at: usize, identification: u32) {
+    if let Some(place) = packet.get_mut(at + 4..at + 8) {
+        place.copy_from_slice(&identification.to_be_bytes());
+    }
 }
 
 /// Why nothing was found behind the extension headers of a packet.
@@ -213,7 +240,7 @@ pub enum WrongExtension {
 /// As [`WrongExtension`] says.
 pub fn upper(packet: &[u8]) -> Result<Upper, WrongExtension> {
     let header = Header::new(packet).ok_or(WrongExtension::Truncated)?;
-    let mut upper = Upper { protocol: header.next_header(), at: HEADER_LEN, is_fragment: false };
+    let mut upper = Upper { protocol: header.next_header(), at: HEADER_LEN, fragment: None };
     for _ in 0..=MOST_EXTENSIONS {
         let extension = packet.get(upper.at..).unwrap_or_default();
         let len = match upper.protocol {
@@ -227,7 +254,15 @@ pub fn upper(packet: &[u8]) -> Result<Upper, WrongExtension> {
             }
             FRAGMENT => {
                 let Some(fragment) = extension.first_chunk::<8>() else { return Err(WrongExtension::Truncated) };
-                upper.is_fragment |= read_u16(fragment, 2) & 0xfff9 != 0;
+                let word = read_u16(fragment, 2);
+                if word & 0xfff9 != 0 {
+                    upper.fragment = Some(Fragment {
+                        at: upper.at,
+                        offset: u32::from(word & 0xfff8),
+                        more: word & 1 != 0,
+                        identification: read_u32(fragment, 4),
+                    });
+                }
                 8
             }
             _ => return Ok(upper),
@@ -244,7 +279,7 @@ pub fn upper(packet: &[u8]) -> Result<Upper, WrongExtension> {
             return Err(WrongExtension::TooMany);
         }
         // What follows a fragment's header may be any byte of the whole.
-        if upper.is_fragment {
+        if upper.is_fragment() {
             return Ok(upper);
         }
     }
@@ -332,7 +367,7 @@ mod tests {
 
     #[test]
     fn extension_headers_are_walked() {
-        let found = |at, is_fragment| Ok(Upper { protocol: 17, at, is_fragment });
+        let found = |at, is_fragment| Ok((at, is_fragment));
         let many = [(DESTINATION_OPTIONS, OPTIONS); 9];
         let long = [(DESTINATION_OPTIONS, LONG_OPTIONS); 8];
         let rows: [(&[(u8, &[u8])], _); 10] = [
@@ -348,9 +383,13 @@ mod tests {
             (&many, Err(WrongExtension::TooMany)),
         ];
         for (extensions, expected) in rows {
-            assert_eq!(upper(&with(extensions)), expected, "{extensions:?}");
+            let got = upper(&with(extensions)).map(|upper| (upper.at, upper.is_fragment()));
+            assert_eq!(got, expected, "{extensions:?}");
         }
         assert!(upper(&with(&long)).is_ok());
+        let later = upper(&with(&[(HOP_BY_HOP, OPTIONS), (FRAGMENT, LATER)])).unwrap();
+        let fragment = Fragment { at: 48, offset: 16, more: false, identification: 0x0102_0304 };
+        assert_eq!(later, Upper { protocol: 17, at: 56, fragment: Some(fragment) });
     }
 
     #[test]

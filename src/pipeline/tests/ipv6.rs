@@ -322,7 +322,7 @@ fn extension_headers_go_along_and_what_cannot_be_balanced_is_counted() {
     }
     assert!(leat.one(with(44, &[17, 0, 0, 0, 0, 0, 0, 9])).is_some(), "an atomic fragment");
     let rows = [
-        (with(44, &[17, 0, 0, 1, 0, 0, 0, 9]), DropReason::Ipv6Fragment),
+        
         (with(43, &[17, 0, 0, 1, 0, 0, 0, 0]), DropReason::Ipv6Extension),
         (with(60, &[17, 9, 1, 4, 0, 0, 0, 0]), DropReason::Ipv6Extension),
         (with(50, &options), DropReason::Protocol),
@@ -564,4 +564,76 @@ fn the_syn_proxy_proxy_headers_and_own_numbers_cross_too() {
         let expected = seq.wrapping_add(1 + header.len() as u32);
         assert_eq!((tcp.sequence_number(), tcp.acknowledgment_number(), tcp.payload()), (expected, 501, &b"GET"[..]));
     });
+}
+
+/// `packet`, an IPv6 frame, cut in pieces whose payloads are `lengths` long.
+fn cut(frame: &[u8], identification: u32, lengths: &[usize]) -> Vec<Vec<u8>> {
+    let (head, payload) = frame.split_at(54);
+    let mut start = 0;
+    lengths
+        .iter()
+        .enumerate()
+        .map(|(number, len)| {
+            let more = u16::from(number + 1 < lengths.len());
+            let mut piece = head.to_vec();
+            let next = std::mem::replace(&mut piece[20], 44);
+            piece[18..20].copy_from_slice(&(*len as u16 + 8).to_be_bytes());
+            piece.extend([next, 0]);
+            piece.extend((start as u16 | more).to_be_bytes());
+            piece.extend(identification.to_be_bytes());
+            piece.extend(&payload[start..start + len]);
+            start += len;
+            piece
+        })
+        .collect()
+}
+
+/// The packet of which these are the fragments, in order.
+fn joined(fragments: &[Vec<u8>]) -> Vec<u8> {
+    let mut whole = fragments[0][..54].to_vec();
+    whole[20] = fragments[0][54];
+    for fragment in fragments {
+        let offset = u16::from_be_bytes([fragment[56], fragment[57]]) & 0xfff8;
+        assert_eq!(usize::from(offset), whole.len() - 54);
+        assert_eq!(fragment[58..62], fragments[0][58..62]);
+        whole.extend(&fragment[62..]);
+    }
+    let len = (whole.len() - 54) as u16;
+    whole[18..20].copy_from_slice(&len.to_be_bytes());
+    whole
+}
+
+#[test]
+fn fragments_in_any_order_follow_their_first_and_get_an_identification_of_leats_own() {
+    let payload: Vec<u8> = (0..3000_u32).map(|number| (number * 7) as u8).collect();
+    for (workers, order) in [(1, [0, 1, 2]), (2, [2, 0, 1]), (4, [1, 2, 0])] {
+        let mut leat = Balancer::new(workers, &service6("protocol = \"udp\"\nport = 53"));
+        let question = udp6((CLIENT, 4000), (VIP6, 53), &payload);
+        let pieces = cut(&question, 7, &[1448, 1448, 112]);
+        let pieces: Vec<_> = order.iter().map(|at| pieces[*at].clone()).collect();
+        let sent = leat.take(0, pieces, 1);
+        assert_eq!(sent.len(), 3);
+        assert_ne!(sent[0][58..62], 7_u32.to_be_bytes());
+        let there = told(&joined(&sent));
+        assert_eq!((there.from, there.hop_limit, &there.payload), (address(VIP6), 63, &payload));
+        let answer = udp6((&there.to.to_string(), 53), (VIP6, there.ports.0), &payload);
+        let back = leat.take(0, cut(&answer, 9, &[1448, 1448, 112]), 3);
+        let back = told(&joined(&back));
+        assert_eq!((back.to, back.ports, &back.payload), (address(CLIENT), (53, 4000), &payload));
+    }
+}
+
+#[test]
+fn fragments_that_overlap_take_their_packet_with_them_and_none_crosses() {
+    let question = udp6((CLIENT, 4000), (VIP6, 53), &[7; 992]);
+    let mut pieces = cut(&question, 7, &[496, 504]);
+    let mut overlapping = pieces.remove(1);
+    overlapping[56..58].copy_from_slice(&488_u16.to_be_bytes());
+    let mut leat = Balancer::new(1, &service6("protocol = \"udp\"\nport = 53"));
+    assert!(leat.take(0, vec![pieces.remove(0), overlapping], 2).is_empty());
+    assert_eq!(leat.dropped(DropReason::FragmentMalformed), 2);
+
+    let mut leat = Balancer::new(1, &crossing(VIP6, "10.0.0.11", "10.0.0.2", "protocol = \"udp\"\nport = 53"));
+    assert!(leat.take(0, cut(&question, 7, &[496, 504]), 2).is_empty());
+    assert_eq!(leat.dropped(DropReason::FragmentCrossing) + leat.dropped(DropReason::FragmentOrphan), 2);
 }
