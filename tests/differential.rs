@@ -25,25 +25,41 @@ fn every_packet_is_the_one_that_scapy_builds() {
     let judge = |words: &[&str]| {
         run(command("/usr/bin/python3").arg(script("scapy_judge.py")).args(words), LONG).success().stdout
     };
-    judge(&["make", "1", "150", &file("in.pcap")]);
-    let frames: Vec<_> = pcap::read(Path::new(&file("in.pcap"))).into_iter().map(|frame| frame.bytes).collect();
-    for mode in ["fullnat", "nat", "dr", "ipip", "gue"] {
-        let (tcp, udp) = if matches!(mode, "fullnat" | "nat") { (9090, 9953) } else { (8080, 5300) };
-        let backend = |port: u16| {
-            format!("[[service.backend]]\naddress = \"10.0.0.2\"\nport = {port}\nmac = \"02:00:00:00:00:02\"\n")
-        };
-        let toml = format!(
-            "mac = \"02:00:00:00:00:fe\"\n[[interface]]\nport = 0\naddresses = [\"10.0.0.254/24\"]\n\
-             [[service]]\nvip = \"10.0.0.10\"\nport = 8080\nmode = \"{mode}\"\n{}\
-             [[service]]\nvip = \"10.0.0.10\"\nprotocol = \"udp\"\nport = 5300\nmode = \"{mode}\"\n{}",
-            backend(tcp),
-            backend(udp)
-        );
-        fs::write(directory.join("leat.toml"), toml).expect("a temporary directory can be written");
-        let leat = pcap_run(&frames, &["-c", &file("leat.toml")]);
-        let right = judge(&["judge", mode, &file("in.pcap"), &leat.output.display().to_string()]);
-        assert_eq!(right.trim(), frames.len().to_string(), "{mode}");
+    for client in ["4", "6"] {
+        judge(&["make", "1", "150", &file("in.pcap"), client]);
+        let frames: Vec<_> = pcap::read(Path::new(&file("in.pcap"))).into_iter().map(|frame| frame.bytes).collect();
+        for backend in ["4", "6"] {
+            for mode in ["fullnat", "nat", "dr", "ipip", "gue"] {
+                if client != backend && matches!(mode, "nat" | "dr") {
+                    continue;
+                }
+                fs::write(directory.join("leat.toml"), services(mode, client, backend)).expect("it can be written");
+                let leat = pcap_run(&frames, &["-c", &file("leat.toml")]);
+                let sent = leat.output.display().to_string();
+                let right = judge(&["judge", mode, &file("in.pcap"), &sent, backend]);
+                assert_eq!(right.trim(), frames.len().to_string(), "{mode}, from IPv{client} to IPv{backend}");
+            }
+        }
     }
+}
+
+/// A service of TCP and one of UDP in `mode`, for clients of one version and a backend of one.
+fn services(mode: &str, client: &str, backend: &str) -> String {
+    let (tcp, udp) = if matches!(mode, "fullnat" | "nat") { (9090, 9953) } else { (8080, 5300) };
+    let vip = if client == "4" { "10.0.0.10" } else { "2001:db8::10" };
+    let (address, local) = if backend == "4" { ("10.0.0.2", "10.0.0.11") } else { ("2001:db8::2", "2001:db8::11") };
+    let local = if mode == "fullnat" && client != backend { format!("local_addresses = [\"{local}\"]\n") } else { String::new() };
+    let service = |protocol: &str, port: u16, to: u16| {
+        format!(
+            "[[service]]\nvip = \"{vip}\"\nprotocol = \"{protocol}\"\nport = {port}\nmode = \"{mode}\"\n{local}\
+             [[service.backend]]\naddress = \"{address}\"\nport = {to}\nmac = \"02:00:00:00:00:02\"\n"
+        )
+    };
+    format!(
+        "mac = \"02:00:00:00:00:fe\"\n[[interface]]\nport = 0\naddresses = [\"10.0.0.254/24\", \"2001:db8::fe/64\"]\n{}{}",
+        service("tcp", 8080, tcp),
+        service("udp", 5300, udp)
+    )
 }
 
 #[test]

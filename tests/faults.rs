@@ -200,7 +200,10 @@ fn neither_a_flood_on_the_control_socket_nor_reloads_nor_both_cost_a_client_anyt
         });
         while !traffic.is_finished() {
             let number = reloads.fetch_add(1, SeqCst);
-            fs::write(&file, toml((number % 7) as u8)).expect("a temporary directory can be written");
+            // Whole or not at all: leat may be reading it for the last signal.
+            let next = directory.join("next.toml");
+            fs::write(&next, toml((number % 7) as u8)).expect("a temporary directory can be written");
+            fs::rename(&next, &file).expect("a temporary directory can be written");
             leat.signal("HUP");
             thread::sleep(Duration::from_millis(20));
         }

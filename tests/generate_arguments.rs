@@ -30,7 +30,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("-- --vip any:10.0.0.10:80", &["protocol \"any\" is unknown", "write tcp or udp"]),
     ("-- --vip upd:10.0.0.10:80", &["did you mean udp?"]),
     ("-- --vip [2001:db8::1]:80", &["IPv6 addresses are not in this version"]),
-    ("-- --vip web:80", &["\"web\" is not an IPv4 address"]),
+    ("-- --vip web:80", &["\"web\" is not an IP address"]),
     ("-- --vip 198.18.7.7:80", &["it is one of the clients 198.18.0.0/15", "--clients"]),
     ("-- --vip 10.0.0.10:80 --backend 127.0.0.1", &["--backend 127.0.0.1", "a loopback address"]),
     ("-- --vip 10.0.0.10:80 --backend 10.0.0.2:80", &["has a port, which does not belong here"]),

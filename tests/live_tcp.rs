@@ -22,7 +22,7 @@ const WEB: &[&str] = &["--vip", "10.0.0.10:8080", "--backend", "10.0.0.2", "--ba
 
 /// Reasons to drop that a quiet bridge gives by itself: what it floods, and ARP that was read.
 const EXPECTED_DROPS: &[&str] =
-    &["not_for_us", "broadcast", "arp_consumed", "arp_not_for_us", "ipv6", "ether_type", "arp_conflict"];
+    &["not_for_us", "broadcast", "arp_consumed", "arp_not_for_us", "ether_type", "arp_conflict"];
 
 /// Insists that no packet of any connection was dropped.
 #[track_caller]

@@ -28,7 +28,7 @@ fn the_trace_tells_the_whole_story_of_packets_that_wait_in_vain() {
     let service = ["--vip", "10.0.0.10:8080", "--backend", "10.0.0.2", "--mac", "02:00:00:00:00:fe", "--trace"];
     let leat = Leat::start(&["-l", "0", "--no-pci", &device], &service);
 
-    let gone = "    it was rewritten before, and waited for its next hop\n    dropped: the next hop did not answer ARP in time";
+    let gone = "    it was rewritten before, and waited for its next hop\n    dropped: the next hop did not answer ARP or neighbour discovery in time";
     let story = wait_for("the end of eight packets", LIMIT, || {
         let said = leat.stdout();
         (said.matches(gone).count() == 8).then_some(said)

@@ -102,23 +102,22 @@ pub(crate) fn original(flow: u64) -> Tuple {
 }
 
 fn configuration(mode: Mode, transport: Transport, connections: usize) -> String {
-    let protocol = match transport {
-        Transport::Tcp => "tcp",
-        Transport::Udp => "udp",
-    };
+    let protocol = if transport.is_tcp() { "tcp" } else { "udp" };
+    // Addresses of IPv6 end in those of IPv4.
+    let (begin, prefix) = if transport.is_v6() { ("2001:db8::", 112) } else { ("", 16) };
     let locals: Vec<_> =
-        (1..=connections.div_ceil(CONNECTIONS_PER_LOCAL_ADDRESS)).map(|last| format!("\"10.0.1.{last}\"")).collect();
+        (1..=connections.div_ceil(CONNECTIONS_PER_LOCAL_ADDRESS)).map(|last| format!("\"{begin}10.0.1.{last}\"")).collect();
     let more = match mode {
         Mode::Fullnat => format!("local_addresses = [{}]", locals.join(", ")),
         Mode::Nat | Mode::Dr | Mode::Ipip | Mode::Gue => String::new(),
     };
     let backends: String = (1..=BACKENDS)
-        .map(|last| format!("[[service.backend]]\naddress = \"10.0.2.{last}\"\nmac = \"02:00:00:00:02:{last:02x}\"\n"))
+        .map(|last| format!("[[service.backend]]\naddress = \"{begin}10.0.2.{last}\"\nmac = \"02:00:00:00:02:{last:02x}\"\n"))
         .collect();
     format!(
         "[timeouts]\nudp = \"1h\"\n\
-         [[interface]]\nport = 0\naddresses = [\"10.0.0.254/16\"]\n\
-         [[service]]\nname = \"benchmark\"\nvip = \"{VIP}\"\nprotocol = \"{protocol}\"\nport = {PORT}\nmode = \"{mode}\"\n\
+         [[interface]]\nport = 0\naddresses = [\"{begin}10.0.0.254/{prefix}\"]\n\
+         [[service]]\nname = \"benchmark\"\nvip = \"{begin}{VIP}\"\nprotocol = \"{protocol}\"\nport = {PORT}\nmode = \"{mode}\"\n\
          {more}\n{backends}",
     )
 }

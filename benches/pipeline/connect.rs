@@ -103,7 +103,7 @@ impl Churn {
 
     /// Takes `connections` connections' worth of steps; nanoseconds on the CPU.
     fn run(&mut self, connections: u64, send: bool) -> f64 {
-        let short = Template::new(Transport::Tcp, HEAD);
+        let short = Template::<false>::new(Transport::Tcp, HEAD);
         let long = Template::new(Transport::Tcp, HEAD + DATA as usize);
         let mut burst = Burst::<Frame>::new();
         let bursts = (connections * LIFE.len() as u64).div_ceil(BURST as u64);
@@ -128,7 +128,7 @@ impl Churn {
                     let tuple =
                         if step.from_backend { cohort.answers[one] } else { original(cohort.flow + one as u64) };
                     let head = template.segment(tuple, step.flags, step.sequence, step.acknowledgment);
-                    self.frames.make(&head, step.frame_len, &mut burst);
+                    head.put(&mut self.frames, step.frame_len, &mut burst);
                 }
                 opening.push((cohort.step == 0).then_some(number));
                 cohort.step += 1;

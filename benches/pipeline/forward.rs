@@ -76,24 +76,28 @@ impl Known {
         let mut first = 0;
         while first < flows {
             let last = flows.min(first + BURST as u64);
-            known.open_burst(first..last, mode.is_one_way());
+            match transport.is_v6() {
+                false => known.open_burst::<false>(first..last, mode.is_one_way()),
+                true => known.open_burst::<true>(first..last, mode.is_one_way()),
+            }
             first = last;
         }
         assert_eq!(known.balancer.drops(), [], "every packet belongs to a flow");
         known
     }
 
-    fn open_burst(&mut self, flows: std::ops::Range<u64>, one_way: bool) {
+    fn open_burst<const V6: bool>(&mut self, flows: std::ops::Range<u64>, one_way: bool) {
         let Self { balancer, frames, transport, answers, .. } = self;
-        let template = Template::new(*transport, 60);
+        let len = transport.shortest();
+        let template = Template::<V6>::new(*transport, len);
         let mut burst = Burst::new();
         for flow in flows.clone() {
             let tuple = original(flow);
-            let head = match transport {
-                Transport::Tcp => template.segment(tuple, SYN, CLIENT, 0),
-                Transport::Udp => template.datagram(tuple),
+            let head = match transport.is_tcp() {
+                true => template.segment(tuple, SYN, CLIENT, 0),
+                false => template.datagram(tuple),
             };
-            frames.make(&head, 60, &mut burst);
+            head.put(frames, len, &mut burst);
         }
         frames.read_sent(
             |frames| balancer.process(&mut burst, frames),
@@ -105,17 +109,17 @@ impl Known {
         );
         if !one_way {
             for answer in &answers[flows.start as usize..] {
-                let head = match transport {
-                    Transport::Tcp => template.segment(*answer, SYN | ACK, BACKEND, CLIENT + 1),
-                    Transport::Udp => template.datagram(*answer),
+                let head = match transport.is_tcp() {
+                    true => template.segment(*answer, SYN | ACK, BACKEND, CLIENT + 1),
+                    false => template.datagram(*answer),
                 };
-                frames.make(&head, 60, &mut burst);
+                head.put(frames, len, &mut burst);
             }
             balancer.process(&mut burst, frames);
         }
-        if *transport == Transport::Tcp {
+        if transport.is_tcp() {
             for flow in flows {
-                frames.make(&template.segment(original(flow), ACK, CLIENT + 1, BACKEND + 1), 60, &mut burst);
+                template.segment(original(flow), ACK, CLIENT + 1, BACKEND + 1).put(frames, len, &mut burst);
             }
             balancer.process(&mut burst, frames);
         }
@@ -146,9 +150,22 @@ impl Known {
 
     /// Makes packets, and sends them if so asked; the time on the CPU that it took, and how many bursts there were.
     fn run(&mut self, direction: Direction, sizes: Sizes, packets: u64, send: bool) -> (f64, u64) {
+        match self.transport.is_v6() {
+            false => self.run_as::<false>(direction, sizes, packets, send),
+            true => self.run_as::<true>(direction, sizes, packets, send),
+        }
+    }
+
+    fn run_as<const V6: bool>(
+        &mut self,
+        direction: Direction,
+        sizes: Sizes,
+        packets: u64,
+        send: bool,
+    ) -> (f64, u64) {
         let Self { balancer, frames, transport, flows, answers } = self;
-        let lengths = sizes.lengths();
-        let templates: Vec<_> = lengths.iter().map(|len| Template::new(*transport, *len)).collect();
+        let lengths: Vec<_> = sizes.lengths().iter().map(|len| transport.shortest().max(*len)).collect();
+        let templates: Vec<_> = lengths.iter().map(|len| Template::<V6>::new(*transport, *len)).collect();
         let (mut burst, mut picks, mut turn) = (Burst::<Frame>::new(), Picks::new(*flows), 0);
         let bursts = packets.div_ceil(BURST as u64);
         let start = on_cpu();
@@ -165,11 +182,11 @@ impl Known {
                     Direction::Original => (original(flow), CLIENT + 1, BACKEND + 1),
                     Direction::Reply => (answers[flow as usize], BACKEND + 1, CLIENT + 1),
                 };
-                let head = match transport {
-                    Transport::Tcp => template.segment(tuple, ACK, sequence, acknowledgment),
-                    Transport::Udp => template.datagram(tuple),
+                let head = match transport.is_tcp() {
+                    true => template.segment(tuple, ACK, sequence, acknowledgment),
+                    false => template.datagram(tuple),
                 };
-                frames.make(&head, lengths[turn], &mut burst);
+                head.put(frames, lengths[turn], &mut burst);
             }
             if send {
                 balancer.process(&mut burst, frames);

@@ -39,7 +39,7 @@ struct Options {
     #[arg(long, value_delimiter = ',', default_value = "fullnat,nat,dr,ipip,gue", value_parser = mode)]
     modes: Vec<Mode>,
     /// The transports to measure.
-    #[arg(long, value_delimiter = ',', default_value = "udp,tcp")]
+    #[arg(long, value_delimiter = ',', default_value = "udp,tcp,udp6,tcp6")]
     transports: Vec<String>,
     /// Numbers of flows.
     #[arg(long, value_delimiter = ',')]
@@ -144,11 +144,7 @@ const INTERLEAVED: u64 = 2_000_000;
 const BYTES_PER_FLOW: u64 = 110;
 
 fn forward(options: &Options, flows: u64, report: &mut Report) {
-    let transports = options.transports.iter().map(|name| match name.as_str() {
-        "udp" => ("udp", Transport::Udp),
-        "tcp" => ("tcp", Transport::Tcp),
-        other => panic!("--transports {other}: udp or tcp"),
-    });
+    let transports = options.transports.iter().map(|name| transport(name));
     let workloads: Vec<_> =
         options.modes.iter().flat_map(|&mode| transports.clone().map(move |transport| (mode, transport))).collect();
     let rounds = options.rounds.unwrap_or(if options.quick { 3 } else { 7 });
@@ -180,6 +176,11 @@ fn forward(options: &Options, flows: u64, report: &mut Report) {
     }
 }
 
+fn transport(name: &str) -> (&'static str, Transport) {
+    let known = Transport::ALL.into_iter().find(|(known, _)| *known == name);
+    known.unwrap_or_else(|| panic!("--transports {name}: udp, tcp, udp6 or tcp6"))
+}
+
 fn measure(
     options: &Options,
     known: &mut Known,
@@ -195,7 +196,7 @@ fn measure(
     for &(direction, which) in directions {
         for sizes in [Sizes::Short, Sizes::Imix] {
             // The longer frames cost what the short ones do; once is enough to show it.
-            if sizes == Sizes::Imix && (transport == "tcp" || flows != 1000) {
+            if sizes == Sizes::Imix && (transport != "udp" || flows != 1000) {
                 continue;
             }
             let cost = known.measure(which, sizes, packets);
@@ -215,8 +216,7 @@ fn measure(
 fn walk(options: &Options) {
     for &mode in &options.modes {
         for transport in &options.transports {
-            let transport = if transport == "tcp" { Transport::Tcp } else { Transport::Udp };
-            Known::open(mode, transport, 1000).walk(mode, options.packets.unwrap_or(1 << 16));
+            Known::open(mode, self::transport(transport).1, 1000).walk(mode, options.packets.unwrap_or(1 << 16));
         }
     }
 }
@@ -241,19 +241,21 @@ fn connect(options: &Options, report: &mut Report) {
 fn memory(options: &Options, report: &mut Report) {
     // As many as make good use of one local address's ports, or of four.
     let flows = balancer::CONNECTIONS_PER_LOCAL_ADDRESS as u64 * if options.quick { 1 } else { 4 };
-    let before = clock::resident_memory();
-    let known = Known::open(Mode::Fullnat, Transport::Tcp, flows);
-    // What the benchmark itself notes of each flow is not the table's.
-    let noted = known.noted_bytes();
-    let value = (clock::resident_memory() - before - noted) as f64 / flows as f64;
-    report.add(Row {
-        what: "memory".to_owned(),
-        mode: Mode::Fullnat,
-        direction: "both",
-        flows,
-        frame: "",
-        round: 0,
-        value,
-        unit: "bytes/connection",
-    });
+    for (what, transport) in [("memory", Transport::Tcp), ("memory-ipv6", Transport::Tcp6)] {
+        let before = clock::resident_memory();
+        let known = Known::open(Mode::Fullnat, transport, flows);
+        // What the benchmark itself notes of each flow is not the table's.
+        let noted = known.noted_bytes();
+        let value = (clock::resident_memory() - before - noted) as f64 / flows as f64;
+        report.add(Row {
+            what: what.to_owned(),
+            mode: Mode::Fullnat,
+            direction: "both",
+            flows,
+            frame: "",
+            round: 0,
+            value,
+            unit: "bytes/connection",
+        });
+    }
 }

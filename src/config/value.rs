@@ -21,7 +21,7 @@ const LONGEST_NAME: usize = 64;
 const LONGEST_SOCKET_PATH: usize = 107;
 
 const DAY: u64 = 24 * 60 * 60;
-const NO_IPV6: &str = "IPv6 addresses are not for this program; IPv4 addresses are";
+const NO_IPV6: &str = "IPv6 addresses are not in this version; IPv4 addresses are";
 
 /// An address that one host can have, and be reached at through routers: neither a group's, nor everybody's, nor this machine's
 /// inside.

@@ -8,10 +8,11 @@ use super::ports::PoolKey;
 use super::tcp::Segment;
 use super::timeouts::TimeoutTicks;
 use super::track::{Change, Direction, Observed, State, Track};
-use crate::flow::{Addresses6, FlowKey, Packed, PackedKey, PackedKey4, PackedKey6, Protocol};
+use crate::flow::{FlowKey, Packed, PackedKey, PackedKey4, PackedKey6, Protocol};
 use crate::id::BackendId;
 use crate::time::Tick;
 use crate::wire::MacAddr;
+use crate::wire::ipv6::Addresses6;
 
 /// An index into one lcore's connections. It names a connection for as long as that lives; later it may name another, so
 /// whoever keeps it asks [`Conntrack::is`](super::Conntrack::is) before trusting it.

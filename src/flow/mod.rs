@@ -7,13 +7,15 @@ mod toeplitz;
 
 pub use hash::FlowHasher;
 pub use linear::Linear;
-pub use packed::{Addresses6, Packed, PackedKey, PackedKey4, PackedKey6};
+pub use packed::{Packed, PackedKey, PackedKey4, PackedKey6};
 #[cfg(test)]
 pub(crate) use toeplitz::known;
 pub use toeplitz::{Toeplitz, ToeplitzKey};
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+
+use crate::wire::icmpv6;
 
 /// The protocols that leat balances, with their IANA numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,9 +29,6 @@ pub enum Protocol {
     Udp = 17,
 }
 
-/// ICMPv6's number (RFC 4443 §1).
-pub const ICMPV6: u8 = 58;
-
 impl Protocol {
     /// The number in the IPv4 header's protocol field.
     pub const fn number(self) -> u8 {
@@ -39,7 +38,7 @@ impl Protocol {
     /// The number before its header in an IPv6 packet.
     pub const fn next_header(self) -> u8 {
         match self {
-            Self::Icmp => ICMPV6,
+            Self::Icmp => icmpv6::PROTOCOL,
             Self::Tcp | Self::Udp => self as u8,
         }
     }

@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{FlowKey, Protocol};
+use crate::wire::ipv6::Addresses6;
 
 /// A key of one family.
 pub trait Packed: Copy + Eq {
@@ -35,9 +36,6 @@ pub struct PackedKey6 {
     ports: u32,
     protocol: Protocol,
 }
-
-/// Source and destination of an IPv6 packet, as they lie in memory: two words each.
-pub type Addresses6 = [u64; 4];
 
 /// What a [`FlowKey`] says, in the order of a packet's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,9 +6,10 @@
 use std::net::IpAddr;
 
 use super::{quote, translate_transport};
-use crate::flow::{Addresses6, PackedKey, Protocol};
+use crate::flow::{PackedKey, Protocol};
 use crate::io::Packet;
 use crate::wire::checksum::Delta;
+use crate::wire::ipv6::Addresses6;
 use crate::wire::{checksum, ethernet, icmp, icmpv6, ip, ipv4, ipv6};
 
 /// Where IP starts in a frame.

@@ -40,7 +40,7 @@ const FIRST_ENTROPY_PORT: u16 = 0xc000;
 /// # Errors
 ///
 /// [`NoRoom`], when the buffer has no room for more headers; the packet is then as it was.
-#[inline]
+#[inline(always)]
 pub fn encapsulate<P: Packet>(
     packet: &mut P,
     way: &Encapsulation,
@@ -48,7 +48,62 @@ pub fn encapsulate<P: Packet>(
     hash: u64,
     identification: u16,
 ) -> Result<(), NoRoom> {
-    let overhead = usize::from(way.overhead());
+    match (&way.source, &way.destination) {
+        (&IpAddr::V4(source), &IpAddr::V4(destination)) => {
+            wrap(packet, way.tunnel, len, hash, |header: &mut [u8; ipv4::HEADER_LEN], inner, protocol, payload_len| {
+                let fields = ipv4::Fields {
+                    // DSCP as in RFC 2983's uniform model, ECN by RFC 6040 §4.1, both by copying; DF by RFC 2003 §3.1.
+                    type_of_service: inner.traffic_class,
+                    total_len: ipv4::HEADER_LEN as u16 + payload_len,
+                    identification,
+                    dont_fragment: inner.dont_fragment,
+                    ttl: TTL,
+                    protocol,
+                    source,
+                    destination,
+                };
+                fields.write(header);
+                None
+            })
+        }
+        _ => encapsulate_v6(packet, way, len, hash),
+    }
+}
+
+/// The same, in IPv6.
+#[inline(never)]
+fn encapsulate_v6<P: Packet>(packet: &mut P, way: &Encapsulation, len: usize, hash: u64) -> Result<(), NoRoom> {
+    // A way leads from one version to the same.
+    let (IpAddr::V6(source), IpAddr::V6(destination)) = (way.source, way.destination) else { return Err(NoRoom) };
+    wrap(packet, way.tunnel, len, hash, |header: &mut [u8; ipv6::HEADER_LEN], inner, protocol, payload_len| {
+        let fields = ipv6::Fields {
+            traffic_class: inner.traffic_class,
+            // Routers spread flows by it (RFC 6438).
+            flow_label: (hash >> 44) as u32,
+            payload_len,
+            next_header: protocol,
+            hop_limit: TTL,
+            source,
+            destination,
+        };
+        fields.write(header);
+        // There is no other sum over the addresses, and hosts refuse datagrams without one (RFC 8200 §8.1).
+        Some((source.into(), destination.into()))
+    })
+}
+
+/// Puts the packet inside another, whose IP header of `N` bytes `outer` writes, from what is to be known of the inner packet, the
+/// protocol and the length of what follows. If `outer` gives addresses, a datagram between them gets a checksum in any case.
+#[inline(always)]
+fn wrap<P: Packet, const N: usize>(
+    packet: &mut P,
+    tunnel: Tunnel,
+    len: usize,
+    hash: u64,
+    outer: impl FnOnce(&mut [u8; N], &Inner, u8, u16) -> Option<(IpAddr, IpAddr)>,
+) -> Result<(), NoRoom> {
+    let between_len = usize::from(tunnel.between());
+    let overhead = N + between_len;
     let Some(inner) = Inner::of(packet.data()) else { return Err(NoRoom) };
     if !packet.prepend(overhead) {
         return Err(NoRoom);
@@ -56,72 +111,29 @@ pub fn encapsulate<P: Packet>(
     packet.truncate(ethernet::HEADER_LEN + overhead + len);
     let frame = packet.data_mut();
     let Some((ethernet, rest)) = frame.split_at_mut_checked(ethernet::HEADER_LEN) else { return Err(NoRoom) };
-    let Some((outer, content)) = rest.split_at_mut_checked(overhead) else { return Err(NoRoom) };
+    let Some((ip, rest)) = rest.split_first_chunk_mut() else { return Err(NoRoom) };
+    let Some((between, content)) = rest.split_at_mut_checked(between_len) else { return Err(NoRoom) };
     if let Some(mut header) = ethernet::HeaderMut::new(ethernet) {
-        let is_v4 = way.destination.is_ipv4();
+        let is_v4 = N == ipv4::HEADER_LEN;
         header.set_ether_type(if is_v4 { ethernet::EtherType::IPV4 } else { ethernet::EtherType::IPV6 });
     }
-    let protocol = if let Tunnel::Ipip = way.tunnel { inner.protocol } else { UDP };
-    let between = match (&way.source, &way.destination) {
-        (&IpAddr::V4(source), &IpAddr::V4(destination)) => {
-            let Some((ip, between)) = outer.split_first_chunk_mut() else { return Err(NoRoom) };
-            ipv4::Fields {
-                // DSCP as in RFC 2983's uniform model, ECN by RFC 6040 §4.1, both by copying; DF by RFC 2003 §3.1.
-                type_of_service: inner.traffic_class,
-                total_len: (overhead + len) as u16,
-                identification,
-                dont_fragment: inner.dont_fragment,
-                ttl: TTL,
-                protocol,
-                source,
-                destination,
-            }
-            .write(ip);
-            between
-        }
-        _ => write_v6(outer, way, &inner, protocol, len, hash)?,
-    };
-    if let Tunnel::Gue(gue) = way.tunnel
+    let protocol = if let Tunnel::Ipip = tunnel { inner.protocol } else { UDP };
+    let summed = outer(ip, &inner, protocol, (between_len + len) as u16);
+    if let Tunnel::Gue(gue) = tunnel
         && let Some((header, rest)) = between.split_first_chunk_mut()
     {
         rest.copy_from_slice(&[0, inner.protocol, 0, 0][..rest.len()]);
         let length = (udp::HEADER_LEN + rest.len() + len) as u16;
-        udp::write(header, FIRST_ENTROPY_PORT | (hash >> 48) as u16, gue.port, length, 0);
-        // IPv6 has no other sum over its addresses, and hosts refuse datagrams without one (RFC 8200 §8.1).
-        if gue.checksum || way.destination.is_ipv6() {
-            let pseudo = ip::pseudo_header(way.source, way.destination, UDP, length);
+        let port = FIRST_ENTROPY_PORT | (hash >> 48) as u16;
+        udp::write(header, port, gue.port, length, 0);
+        let ends = || ip::Header::new(ip).map(|ip| (ip.source(), ip.destination()));
+        if let Some((source, destination)) = summed.or_else(|| gue.checksum.then(ends).flatten()) {
+            let pseudo = ip::pseudo_header(source, destination, UDP, length);
             let sum = pseudo.and_bytes(header).and_bytes(rest).and_bytes(content).finish();
-            udp::write(header, FIRST_ENTROPY_PORT | (hash >> 48) as u16, gue.port, length, sum);
+            udp::write(header, port, gue.port, length, sum);
         }
     }
     Ok(())
-}
-
-/// Writes an outer header of IPv6. Returns what comes after it.
-#[inline(never)]
-fn write_v6<'a>(
-    outer: &'a mut [u8],
-    way: &Encapsulation,
-    inner: &Inner,
-    protocol: u8,
-    len: usize,
-    hash: u64,
-) -> Result<&'a mut [u8], NoRoom> {
-    // A way leads from one version to the same.
-    let (IpAddr::V6(source), IpAddr::V6(destination)) = (way.source, way.destination) else { return Err(NoRoom) };
-    let (ip, between) = outer.split_first_chunk_mut().ok_or(NoRoom)?;
-    ipv6::Fields {
-        traffic_class: inner.traffic_class,
-        // Routers spread flows by it (RFC 6438).
-        flow_label: (hash >> 44) as u32,
-        payload_len: (between.len() + len) as u16,
-        next_header: protocol,
-        hop_limit: TTL,
-        source,
-        destination,
-    }
-    .write(ip);
-    Ok(between)
 }
 
 /// There is no room in front of the packet, or no packet.

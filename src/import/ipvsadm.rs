@@ -6,7 +6,7 @@
 //! well known are understood.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
 use super::found::{At, Entry, Forward, RealServer, Vip, VirtualServer};
@@ -290,8 +290,7 @@ fn service(place: &Place, options: &[Given<'_>]) -> Result<Service, Failure> {
         _ => endpoint(place, address)?,
     };
     let text = match &vip {
-        Ok((address, 0)) => format!("{address}:0"),
-        Ok((address, port)) => format!("{address}:{port}"),
+        Ok((address, port)) => SocketAddr::new(*address, *port).to_string(),
         Err(_) => address.to_owned(),
     };
     Ok(Service { key: (shown, text), vip })

@@ -11,6 +11,11 @@ use crate::time::Instant;
 const ANNOUNCEMENTS: u64 = 2;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 
+/// In IPv6 somebody who has the address already is asked for first, once, and has a second for the answer (RFC 4862 §5.1:
+/// DupAddrDetectTransmits, RetransTimer).
+const PROBES: u64 = 1;
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// An address of leat's own, and the port that it is announced on; all when there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Announcement {
@@ -50,12 +55,23 @@ impl Announced {
 
     /// When it is due next; nothing when it was announced often enough.
     pub(super) fn next(&self) -> Option<Instant> {
-        (self.sent.value() < ANNOUNCEMENTS * (1 + self.again.value())).then(|| Instant::from_nanos(self.due.value()))
+        let most = self.probes() + ANNOUNCEMENTS * (1 + self.again.value());
+        (self.sent.value() < most).then(|| Instant::from_nanos(self.due.value()))
     }
 
-    /// It is announced now.
+    /// Whether it is not to be announced yet, but asked for.
+    pub(super) fn is_probed_first(&self) -> bool {
+        self.sent.value() < self.probes()
+    }
+
+    /// It is announced, or asked for, now.
     pub(super) fn announce(&self, now: Instant) {
+        let interval = if self.is_probed_first() { PROBE_INTERVAL } else { ANNOUNCE_INTERVAL };
         self.sent.add(1);
-        self.due.set((now + ANNOUNCE_INTERVAL).as_nanos());
+        self.due.set((now + interval).as_nanos());
+    }
+
+    const fn probes(&self) -> u64 {
+        if self.announcement.address.is_ipv6() { PROBES } else { 0 }
     }
 }

@@ -17,6 +17,7 @@ impl Outgoing {
                 return ndp::Message::announcement(address, mac).write(frame, mac, MacAddr::BROADCAST);
             }
             Self::Announce(Announcement { address, .. }) => (address, address, None),
+            Self::Probe(Announcement { address, .. }) => (address, Ipv6Addr::UNSPECIFIED.into(), None),
             Self::Request { target, sender, known, .. } => (target, sender, known.map(|hop| hop.mac)),
         };
         match target {

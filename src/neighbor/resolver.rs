@@ -59,6 +59,8 @@ pub enum Outgoing {
     },
     /// leat has this address.
     Announce(Announcement),
+    /// Has anybody this address, which is to be leat's?
+    Probe(Announcement),
 }
 
 /// What the resolver remembers of one neighbour. The first worker alone reads and writes it.
@@ -160,7 +162,8 @@ impl Resolver {
 /// Announces `own` if that is due; when it is due next, if ever.
 fn announce(own: &Announced, now: Instant, send: impl FnOnce(Outgoing)) -> Option<Instant> {
     if own.next()? <= now {
-        send(Outgoing::Announce(own.announcement()));
+        let what = if own.is_probed_first() { Outgoing::Probe } else { Outgoing::Announce };
+        send(what(own.announcement()));
         own.announce(now);
     }
     own.next()

@@ -84,7 +84,9 @@ impl<P: Packet> Pipeline<P> {
         let targets = Targets { neighbors: snapshot.neighbors(), own: snapshot.announced() };
         self.resolver.poll(targets, context.now, snapshot.bell().rings(), |outgoing| {
             let port = match outgoing {
-                Outgoing::Announce(Announcement { port, .. }) | Outgoing::Request { known: None, port, .. } => port,
+                Outgoing::Announce(Announcement { port, .. })
+                | Outgoing::Probe(Announcement { port, .. })
+                | Outgoing::Request { known: None, port, .. } => port,
                 Outgoing::Request { known: Some(hop), .. } => Some(hop.port),
             };
             for out in snapshot.ports().iter().filter(|out| port.is_none_or(|only| only == out.id)) {

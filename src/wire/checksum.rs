@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::flow::Addresses6;
+use super::ipv6::Addresses6;
 
 /// The checksum of `bytes`, ready for the header field; over bytes that include a right checksum it is 0.
 #[inline(always)]

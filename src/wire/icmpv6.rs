@@ -11,7 +11,7 @@ pub const ECHO_REQUEST: u8 = 128;
 /// Type of an echo reply.
 pub const ECHO_REPLY: u8 = 129;
 /// IANA protocol number.
-pub const PROTOCOL: u8 = crate::flow::ICMPV6;
+pub const PROTOCOL: u8 = 58;
 
 /// Destination unreachable.
 pub const UNREACHABLE: u8 = 1;

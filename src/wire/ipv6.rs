@@ -23,7 +23,9 @@ use std::net::Ipv6Addr;
 
 use super::checksum::Delta;
 use super::{read_memory_u64, read_u16, read_u32, write_u16};
-use crate::flow::Addresses6;
+
+/// Source and destination of a packet, as they lie in memory: two words each.
+pub type Addresses6 = [u64; 4];
 
 /// Bytes of the header without extension headers.
 pub const HEADER_LEN: usize = 40;

@@ -111,7 +111,7 @@ pub(crate) const BAD: &[Row] = &[
     ),
     toml(
         "[[interface]]\nport = \"a\"\naddresses = [\"10.0.0.254/24\"]\ngateway = \"10.0.0.1\"\nroutes = [{ to = \"0.0.0.0/0\", via = \"10.0.0.2\" }]",
-        &["there is a route to everywhere (a gateway) already (leat.toml:4:11)"],
+        &["there is a route to everywhere (0.0.0.0/0, a gateway) already (leat.toml:4:11)"],
     ),
     // Services.
     toml("[[service]]\nport = 80", &["leat.toml:1:1: service 1: vip is missing"]),
@@ -127,7 +127,17 @@ pub(crate) const BAD: &[Row] = &[
         "[[service]]\nvip = \"10.0.0.10:80\"\nport = 80",
         &["leat.toml:2:7", "has a port, which does not belong here"],
     ),
-    toml("[[service]]\nvip = \"2001:db8::1\"\nport = 80", &["IPv6 addresses are not in this version"]),
+    toml("[[service]]\nvip = \"[2001:db8::1]\"\nport = 80", &["leat.toml:2:7", "write 2001:db8::1"]),
+    toml(
+        "[[interface]]\nport = 0\naddresses = [\"2001:db8::fe/64\"]\ngateway = \"2001:db8:1::1\"",
+        &["gateway 2001:db8:1::1 cannot be reached", "write an address in 2001:db8::/64"],
+    ),
+    toml(
+        "[[interface]]\nport = 0\naddresses = [\"2001:db8::fe/64\"]\ngateway = \"fe80::1\"\n\
+         routes = [{ to = \"::/0\", via = \"2001:db8::1\" }]",
+        &["there is a route to everywhere (::/0, a gateway) already"],
+    ),
+    toml("[clients]\ndeny = [\"2001:db8::1/48\"]", &["has bits set beyond its prefix; write 2001:db8::/48"]),
     toml(
         "[[service]]\nvip = \"10.0.0.10\"\nport = 80\nmode = \"gre\"",
         &["leat.toml:4:8", "mode \"gre\" is unknown", "did you mean gue?"],

@@ -16,6 +16,25 @@ pub(crate) const GOOD: &[Good] = &[
             && !run.trace
             && run.warnings.is_empty()
     }),
+    ("-- --vip [2001:db8::10]:80 --backend 2001:db8::2 --backend [2001:db8::3]:81,weight=2", None, |run| {
+        let service = &run.config.services[0];
+        service.name == "tcp:[2001:db8::10]:80"
+            && service.local_addresses == [service.vip]
+            && service.backends.iter().map(|backend| backend.port).eq([80, 81])
+    }),
+    ("-- --vip udp:[2001:db8::10]:53 --backend 10.0.0.2 --local-address 10.0.0.11", None, |run| {
+        let service = &run.config.services[0];
+        service.vip.is_ipv6() && service.backends[0].address.is_ipv4() && run.warnings.is_empty()
+    }),
+    (
+        "-- -c leat.toml",
+        Some(
+            "[clients]\ndeny = [\"2001:db8:1::/48\"]\n[[interface]]\nport = 0\n\
+             addresses = [\"2001:db8::fe/64\", \"10.0.0.254/24\"]\ngateway = \"fe80::1\"\n\
+             routes = [{ to = \"0.0.0.0/0\", via = \"10.0.0.1\" }, { to = \"2001:db8:2::/48\", via = \"2001:db8::1\" }]",
+        ),
+        |run| run.config.interfaces[0].routes.len() == 2 && run.config.interfaces[0].gateway.is_some(),
+    ),
     ("-- --trace --backend 10.0.0.3:81 --vip udp:10.0.0.10:53", None, |run| {
         let service = &run.config.services[0];
         run.trace && service.protocol.to_string() == "udp" && service.backends[0].port == 81 && run.eal.is_empty()

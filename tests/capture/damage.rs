@@ -132,11 +132,11 @@ fn what_is_not_for_leat_or_not_ipv4_is_counted_by_what_it_is() {
         row("broadcast, multicast", vec![to(BROADCAST), to([1, 0, 0x5e, 0, 0, 1])], &[("broadcast", 2)]),
         row("a group as the sender", vec![with(the_syn(), 6, &[1, 0, 0x5e, 0, 0, 1])], &[("ethernet_source", 1)]),
         row("VLAN tags", vec![type_of([0x81, 0]), type_of([0x88, 0xa8])], &[("vlan", 2)]),
-        row("IPv6", vec![type_of([0x86, 0xdd])], &[("ipv6", 1)]),
+        row("IPv4 that calls itself IPv6", vec![type_of([0x86, 0xdd])], &[("ipv6_version", 1)]),
         row(
-            "IPv6 neighbour discovery, to a group",
+            "the same, to a group",
             vec![with(type_of([0x86, 0xdd]), 0, &[0x33, 0x33, 0, 0, 0, 1])],
-            &[("ipv6", 1)],
+            &[("broadcast", 1)],
         ),
         row(
             "LLDP, spanning tree, an experimental EtherType",

@@ -252,7 +252,7 @@ fn the_trace_follows_a_packet_through_its_wait() {
     let said = pcap_run(&frames, &own).finished.stdout;
     let times = |what: &str| said.lines().filter(|line| line.trim() == what).count();
     assert_eq!(times("held until 10.0.0.2 answers ARP"), 8, "{said}");
-    let full = "dropped: more packets than may wait for one next hop to answer ARP (neighbor_queue_full)";
+    let full = "dropped: more packets than may wait for one next hop to answer ARP or neighbour discovery (neighbor_queue_full)";
     assert_eq!(times(full), 1, "{said}");
     assert_eq!(times("arp Reply: 10.0.0.2 at 02:00:00:00:00:02, about 10.0.0.10"), 1, "{said}");
     assert_eq!(times("sent on port 0 to 02:00:00:00:00:02"), 8, "{said}");

@@ -159,7 +159,7 @@ const KEEPALIVED: &[Row] = &[
     Row {
         input: "virtual_server db.example 80 {\n}\nvirtual_server 192.0.2.1 80 {\nprotocol TCP\nlb_kind DR\nreal_server db.example {\n}\nreal_server 10.0.0.2 80 {\n}\n}",
         has: &["  address = \"10.0.0.2\""],
-        says: &["1: virtual_server db.example 80: left out: \"db.example\" is not an IPv4 address", ":6: "],
+        says: &["1: virtual_server db.example 80: left out: \"db.example\" is not an IP address", ":6: "],
     },
 ];
 

@@ -8,7 +8,7 @@ use super::super::problem::{At, Place, Problems};
 use super::super::{Backend, Config, Service, value};
 use super::{Mention, checked, failure, forwarding, handshake, health, in_words};
 use crate::conntrack::ClientLimits;
-use crate::flow::Endpoint;
+use crate::flow::{Endpoint, endpoint};
 use crate::scheduler::{Algorithm, TableSize};
 use crate::service::{Mode, ServiceProtocol};
 
@@ -141,7 +141,7 @@ fn service_port(draft: &DraftService, protocol: ServiceProtocol, problems: &Prob
         }
         (_, Some(given)) => problems.accept(value::port(given.value), &given.place, context),
         (_, None) => {
-            let advice = in_words(&draft.place, "port = 8080", || format!("{}:8080", draft.vip.value));
+            let advice = in_words(&draft.place, "port = 8080", || endpoint(&draft.vip.value, 8080));
             problems.report(
                 &draft.place,
                 context,

@@ -381,23 +381,37 @@ fn a_backend_is_asked_for_by_neighbour_discovery_and_what_waits_for_it_leaves_wh
     );
     let mut leat = Balancer::new(1, &toml);
     assert_eq!(leat.one(udp6((CLIENT, 4000), (VIP6, 53), b"question")), None);
-    let mut output = Recorder::default();
-    let mut context =
-        Context { snapshot: &leat.snapshot, now: leat.now, output: &mut output, tracer: &mut Silent };
-    leat.workers[0].upkeep(&mut context);
-    let said: Vec<_> = output
-        .transmitted
-        .into_iter()
-        .filter_map(|(_, frame)| ndp::Message::parse(&frame.into_bytes()[14..], 40))
-        .collect();
+    let said = said(&mut leat);
     let question = ndp::Message::solicitation(address(BACKEND), address("2001:db8::fe"), LEAT, false);
     assert!(said.contains(&question), "{said:?}");
-    assert!(said.contains(&ndp::Message::announcement(address(VIP6), LEAT)), "{said:?}");
     let answer = question.answered_by(MacAddr([2, 0, 0, 0, 0, 2]));
     let sent = leat.take(0, vec![heard(&answer, [2, 0, 0, 0, 0, 2])], 1);
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0][..6], [2, 0, 0, 0, 0, 2]);
     assert_eq!(told(&sent[0]).payload, b"question");
+}
+
+/// What leat has to say now to its neighbours.
+fn said(leat: &mut Balancer) -> Vec<ndp::Message> {
+    let mut output = Recorder::default();
+    let mut context =
+        Context { snapshot: &leat.snapshot, now: leat.now, output: &mut output, tracer: &mut Silent };
+    leat.workers[0].upkeep(&mut context);
+    let frames = output.transmitted.into_iter().map(|(_, frame)| frame.into_bytes());
+    frames.filter_map(|frame| ndp::Message::parse(&frame[14..], 40)).collect()
+}
+
+#[test]
+fn an_address_is_asked_for_before_it_is_announced() {
+    let mut leat = Balancer::new(1, &service6("port = 80"));
+    let probe = ndp::Message::solicitation(address(VIP6), Ipv6Addr::UNSPECIFIED, LEAT, false);
+    let announcement = ndp::Message::announcement(address(VIP6), LEAT);
+    let mut heard = Vec::new();
+    for tenth in 0..100 {
+        heard.extend(said(&mut leat).into_iter().map(|message| (tenth / 10, message)));
+        leat.now = leat.now + Duration::from_millis(100);
+    }
+    assert_eq!(heard, [(0, probe), (1, announcement), (3, announcement)]);
 }
 
 #[test]
