@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # demo.sh: shows leat at work on this machine, with nothing but network namespaces. Run it as root.
 #
-#   demo.sh [--keep]
+#   demo.sh [--keep] [--ipv6]
 #   demo.sh --stop
 #
+#   --ipv6    speaks IPv6
 #   --keep    leaves all of it running at the end, and says how to look around
 #   --stop    ends what --keep left
 #
@@ -18,17 +19,19 @@ cd "$repository"
 name=demo
 work=$repository/target/demo
 leat=$repository/target/release/leat
+client=10.0.0.1
 vip=10.0.0.10
 backends=(10.0.0.2 10.0.0.3)
 port=8080
 requests=200
-url=http://$vip:$port/
+# The address as it stands before a port.
+listen=$vip
+network=()
 api=/run/leat/leat.sock
 trace_file=$work/trace.log
 
 # leat's command line; what a machine needs besides is added by `fit_to_machine`.
 eal=(-l 0 "--vdev=net_tap0,iface=tapdpdk")
-own=(--vip "$vip:$port" --backend "${backends[0]}" --backend "${backends[1]}")
 
 keep=''
 leat_pid=''
@@ -38,6 +41,10 @@ main() {
         case $1 in
             -h | --help) help "$0"; exit 0 ;;
             --keep) keep=yes ;;
+            --ipv6)
+                client=2001:db8::1 vip=2001:db8::10 backends=(2001:db8::2 2001:db8::3)
+                listen="[$vip]" network=(--ipv6)
+                ;;
             --stop)
                 need_root "it removes network namespaces"
                 if up; then take_down; say "stopped"; else say "it is not running"; fi
@@ -48,6 +55,8 @@ main() {
         shift
     done
     need_root "it makes network namespaces and runs DPDK"
+    url=http://$listen:$port/
+    own=(--vip "$listen:$port" --backend "${backends[0]}" --backend "${backends[1]}")
 
     step "1/7 What is missing on this machine"
     scripts/install.sh
@@ -64,7 +73,7 @@ main() {
     fit_to_machine
 
     step "3/7 A network of namespaces"
-    scripts/netns.sh --name "$name" up
+    scripts/netns.sh --name "$name" up "${network[@]}"
     picture
 
     step "4/7 nginx on both backends"
@@ -88,14 +97,24 @@ main() {
 picture() {
     cat <<END
 
-      client                     leat                      backends
-    ┌──────────┐          ┌────────────────┐          ┌─────────────────┐
-    │ 10.0.0.1 │          │ $vip:$port │          │ 10.0.0.2:$port   │
-    └────┬─────┘          └───────┬────────┘          │ 10.0.0.3:$port   │
-         │                        │ tapdpdk           └────────┬────────┘
-         └────────────────────────┴──── bridge ────────────────┘
+        client                       leat                        backends
+    ┌─────────────┐        ┌─────────────────────┐        ┌────────────────────┐
+    │ $(column 11 "$client") │        │ $(column 19 "$listen:$port") │        │ $(column 18 "$(place "${backends[0]}")") │
+    └──────┬──────┘        └──────────┬──────────┘        │ $(column 18 "$(place "${backends[1]}")") │
+           │                          │ tapdpdk           └─────────┬──────────┘
+           └──────────────────────────┴────── bridge ───────────────┘
 
 END
+}
+
+# column WIDTH TEXT: the text, filled up with spaces.
+column() {
+    printf "%-$1s" "$2"
+}
+
+# place ADDRESS: with the port.
+place() {
+    if [[ $1 == *:* ]]; then echo "[$1]:$port"; else echo "$1:$port"; fi
 }
 
 # in_role ROLE COMMAND...
@@ -114,12 +133,13 @@ background() {
 }
 
 start_nginx() {
-    local role=$1 address=$2 directory=$work/nginx-$1
+    local role=$1 address=$2 directory=$work/nginx-$1 listen=$port
+    [[ $address != *:* ]] || listen="[::]:$port"
     mkdir -p "$directory"
-    nginx_configuration "$directory" "$port" "Hello from backend $address" >"$directory/nginx.conf"
+    nginx_configuration "$directory" "$listen" "Hello from backend $address" >"$directory/nginx.conf"
     background "$directory/log" "$role" nginx -e stderr -p "$directory" -c "$directory/nginx.conf"
     until_true "nginx on $role" "$directory/log" "$!" listens "$role"
-    say "$role listens on $address:$port"
+    say "$role listens on $(place "$address")"
 }
 
 listens() {
@@ -195,7 +215,7 @@ follow_one_connection() {
     crossing "The client's request. leat knows the connection by now" 'P.' client "$role"
     conversation "All of it on the client's wire: it talks to $vip, and to nobody else" client
     conversation "The same segments on the wire of backend $backend: it talks to leat" "$role"
-    say "The block of each packet, leat's own ARP among them: ${trace_file#"$repository"/}"
+    say "The block of each packet, leat's own questions to its neighbours among them: ${trace_file#"$repository"/}"
 }
 
 closed() {
@@ -221,7 +241,7 @@ conversation() {
 
 # wire ROLE: its capture, without what no line has room for.
 wire() {
-    tcpdump -nn -t -S -r "$work/$1.pcap" 2>/dev/null | sed -E 's/^IP //; s/, options \[[^]]*\]//'
+    tcpdump -nn -t -S -r "$work/$1.pcap" 2>/dev/null | sed -E 's/^IP6? //; s/, options \[[^]]*\]//'
 }
 
 # first_block FLAGS: what leat said about the first TCP segment with these flags.

@@ -17,7 +17,8 @@ cd "$repository"
 
 bounds=benches/instructions.csv
 # mode,transport
-workloads=('fullnat,udp' 'fullnat,tcp' 'nat,tcp' 'dr,udp' 'dr,tcp' 'ipip,udp' 'gue,tcp')
+workloads=('fullnat,udp' 'fullnat,tcp' 'nat,tcp' 'dr,udp' 'dr,tcp' 'ipip,udp' 'gue,tcp'
+    'fullnat,udp6' 'fullnat,tcp6' 'dr,udp6')
 few=16384
 many=49152
 # Per cent.

@@ -48,7 +48,11 @@ fn services(mode: &str, client: &str, backend: &str) -> String {
     let (tcp, udp) = if matches!(mode, "fullnat" | "nat") { (9090, 9953) } else { (8080, 5300) };
     let vip = if client == "4" { "10.0.0.10" } else { "2001:db8::10" };
     let (address, local) = if backend == "4" { ("10.0.0.2", "10.0.0.11") } else { ("2001:db8::2", "2001:db8::11") };
-    let local = if mode == "fullnat" && client != backend { format!("local_addresses = [\"{local}\"]\n") } else { String::new() };
+    let local = if mode == "fullnat" && client != backend {
+        format!("local_addresses = [\"{local}\"]\n")
+    } else {
+        String::new()
+    };
     let service = |protocol: &str, port: u16, to: u16| {
         format!(
             "[[service]]\nvip = \"{vip}\"\nprotocol = \"{protocol}\"\nport = {port}\nmode = \"{mode}\"\n{local}\

@@ -186,6 +186,8 @@ fn health_checks_of_each_kind_notice_a_backend_that_goes_and_comes() {
         up(2);
         net.exec(B2, &["ip", "link", "set", "eth0", "down"]).success();
         up(1);
+        // The status knows first; the line is written when the workers have been told.
+        support::wait_for("the line", LIMIT, || leat.stderr().contains("server down").then_some(()));
         assert_eq!(tally(curl(&net, 80, "", 10).lines()).len(), 1);
         net.exec(B2, &["ip", "link", "set", "eth0", "up"]).success();
         ip6(&net, B2, &["address", "replace", "2001:db8::3/64", "dev", "eth0", "nodad"]);
@@ -281,5 +283,41 @@ fn each_version_reaches_backends_of_the_other() {
     for reason in ["icmp_checksum", "icmp_error", "icmp_type", "headers_split", "no_buffer"] {
         assert_eq!(leat.dropped(reason), 0, "{reason}");
     }
+    leat.stop();
+}
+
+#[test]
+fn leatctl_names_addresses_of_ipv6_as_people_write_them() {
+    let net = up("v6_ctl", false);
+    let _servers = BACKENDS.map(|role| Nginx::start_v6(&net, role, 8080, 0));
+    let directory = TempDir::new("v6_ctl");
+    let file = directory.join("leat.toml");
+    let text = format!(
+        "[[service]]\nname = \"web\"\nvip = \"{VIP}\"\nport = 80\nbackend = [{{ address = \"2001:db8::2\", port = 8080 }}]\n"
+    );
+    fs::write(&file, text).expect("a temporary directory can be written");
+    let leat = Leat::start_in(&net, TAP, &["-c", file.to_str().expect("a temporary path is text")]);
+    let ctl = |words: &[&str]| {
+        let api = format!("unix:{}", leat.api().display());
+        let mut leatctl = support::process::command(env!("CARGO_BIN_EXE_leatctl"));
+        support::process::run(leatctl.args(words).args(["--api", &api]), LIMIT).success().stdout
+    };
+    ctl(&["add", "web", "[2001:db8::3]:8080"]);
+    ctl(&["drain", "web", "[2001:db8::2]:8080"]);
+    assert_eq!(tally(curl(&net, 80, "", 10).lines()).get("backend 2001:db8::3"), Some(&10));
+    ctl(&["enable", "web", "2001:db8::2"]);
+    let shown = ctl(&["backends"]);
+    assert!(shown.contains("[2001:db8::2]:8080") && shown.contains("[2001:db8::3]:8080"), "{shown}");
+    assert!(ctl(&["services"]).contains("[2001:db8::10]:80"));
+    let connections = ctl(&["connections", "client=2001:db8::/64", "vip=[2001:db8::10]:80"]);
+    assert!(connections.contains("[2001:db8::1]:") && connections.contains("time_wait"), "{connections}");
+    let explained = ctl(&["explain", "[2001:db8::1]:40000", "[2001:db8::10]:80"]);
+    let chosen =
+        ["2001:db8::2", "2001:db8::3"].into_iter().find(|backend| explained.contains(&format!("[{backend}]:8080")));
+    let chosen = chosen.unwrap_or_else(|| panic!("{explained}"));
+    let url = format!("http://[{VIP}]/");
+    let answer = net.exec(CLIENT, &["curl", "-sS", "--local-port", "40000", &url]).success().stdout;
+    assert_eq!(answer, format!("backend {chosen}\n"));
+    ctl(&["remove", "web", "[2001:db8::3]:8080"]);
     leat.stop();
 }

@@ -56,11 +56,16 @@ impl Balancer {
         let steering = Steering::Modulo { workers: 1 };
         let share = PortShare::new(&steering, WorkerId(0)).expect("the only worker");
         let counters = Arc::new(per_worker(1));
+        let mut conntrack =
+            Conntrack::new(&ConntrackSettings { connections, hasher, timeouts: config.timeouts, share });
+        if config.has_ipv6() {
+            conntrack.commit_ipv6();
+        }
         let mut pipeline = Pipeline::new(Settings {
             id: WorkerId(0),
             steering,
             hasher,
-            conntrack: Conntrack::new(&ConntrackSettings { connections, hasher, timeouts: config.timeouts, share }),
+            conntrack,
             persistence: Persistence::new(1024, hasher),
             flow_memory: FlowMemory::new(1024),
             clients: Persistence::new(connections.min(1 << 20), hasher),
@@ -105,14 +110,17 @@ fn configuration(mode: Mode, transport: Transport, connections: usize) -> String
     let protocol = if transport.is_tcp() { "tcp" } else { "udp" };
     // Addresses of IPv6 end in those of IPv4.
     let (begin, prefix) = if transport.is_v6() { ("2001:db8::", 112) } else { ("", 16) };
-    let locals: Vec<_> =
-        (1..=connections.div_ceil(CONNECTIONS_PER_LOCAL_ADDRESS)).map(|last| format!("\"{begin}10.0.1.{last}\"")).collect();
+    let locals: Vec<_> = (1..=connections.div_ceil(CONNECTIONS_PER_LOCAL_ADDRESS))
+        .map(|last| format!("\"{begin}10.0.1.{last}\""))
+        .collect();
     let more = match mode {
         Mode::Fullnat => format!("local_addresses = [{}]", locals.join(", ")),
         Mode::Nat | Mode::Dr | Mode::Ipip | Mode::Gue => String::new(),
     };
     let backends: String = (1..=BACKENDS)
-        .map(|last| format!("[[service.backend]]\naddress = \"{begin}10.0.2.{last}\"\nmac = \"02:00:00:00:02:{last:02x}\"\n"))
+        .map(|last| {
+            format!("[[service.backend]]\naddress = \"{begin}10.0.2.{last}\"\nmac = \"02:00:00:00:02:{last:02x}\"\n")
+        })
         .collect();
     format!(
         "[timeouts]\nudp = \"1h\"\n\

@@ -156,13 +156,7 @@ impl Known {
         }
     }
 
-    fn run_as<const V6: bool>(
-        &mut self,
-        direction: Direction,
-        sizes: Sizes,
-        packets: u64,
-        send: bool,
-    ) -> (f64, u64) {
+    fn run_as<const V6: bool>(&mut self, direction: Direction, sizes: Sizes, packets: u64, send: bool) -> (f64, u64) {
         let Self { balancer, frames, transport, flows, answers } = self;
         let lengths: Vec<_> = sizes.lengths().iter().map(|len| transport.shortest().max(*len)).collect();
         let templates: Vec<_> = lengths.iter().map(|len| Template::<V6>::new(*transport, *len)).collect();

@@ -5,7 +5,7 @@
 #![no_main]
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +21,25 @@ use leat::time::Tick;
 use leat::wire::MacAddr;
 use libfuzzer_sys::fuzz_target;
 
-const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
-const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+/// Every fourth client speaks IPv6, and of those every second has a backend of IPv4.
+const fn is_v6(client: u8) -> bool {
+    client.is_multiple_of(4)
+}
+
+/// The address that ends in `last`, of the client's version.
+fn address(client: u8, last: u8) -> IpAddr {
+    if is_v6(client) { IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into()]) } else { IpAddr::from([10, 0, 0, last]) }
+}
+
+fn backend(client: u8) -> IpAddr {
+    if client.is_multiple_of(8) { [10, 0, 0, 2].into() } else { address(client, 2) }
+}
+
+/// leat's addresses towards backends of either version.
+fn locals() -> [IpAddr; 2] {
+    [[10, 0, 0, 10].into(), address(0, 10)]
+}
+
 const CONNECTIONS: usize = 40;
 
 /// One thing that happens. Clients have one port each.
@@ -53,8 +70,8 @@ struct Known {
 fn key(client: u8, udp: bool) -> FlowKey {
     let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
     FlowKey {
-        src: [11, 0, 0, client % 64].into(),
-        dst: VIP,
+        src: address(client, 100 + client % 64),
+        dst: address(client, 10),
         src_port: 4000 + u16::from(client % 3),
         dst_port: 80,
         protocol,
@@ -93,8 +110,8 @@ impl Model {
         let share = PortShare::new(&Steering::Modulo { workers: 1 }, WorkerId(0)).expect("one worker");
         let settings = Settings { connections: CONNECTIONS, hasher: FlowHasher::with_key((1, 2)), timeouts, share };
         let mut conntrack = Conntrack::new(&settings);
-        let reserved = [Protocol::Tcp, Protocol::Udp].map(|protocol| (VIP, protocol, 80..=80));
-        conntrack.adopt(&Arc::new(ReservedPorts::new(reserved)), &timeouts);
+        let reserved = locals().map(|local| [Protocol::Tcp, Protocol::Udp].map(|protocol| (local, protocol, 80..=80)));
+        conntrack.adopt(&Arc::new(ReservedPorts::new(reserved.into_iter().flatten())), &timeouts);
         Self { conntrack, known: HashMap::new(), timeouts, now: 1 << 20 }
     }
 
@@ -106,7 +123,7 @@ impl Model {
         self.now - known.seen > u64::from(Tick::count(lifetime(known.state, &self.timeouts)))
     }
 
-    fn open(&mut self, original: FlowKey) {
+    fn open(&mut self, original: FlowKey, backend_address: IpAddr) {
         if self.known.contains_key(&original) {
             return;
         }
@@ -115,9 +132,9 @@ impl Model {
             original,
             hash: self.conntrack.hash(&original),
             backend: BackendId(0),
-            backend_address: BACKEND,
+            backend_address,
             backend_port: 8080,
-            source: Source::Local { addresses: &[VIP], preferred_port: Some(original.src_port) },
+            source: Source::Local { addresses: &locals(), preferred_port: Some(original.src_port) },
             link: ClientLink::new(MacAddr([2, 0, 0, 0, 0, 1]), 0),
             segment: (original.protocol == Protocol::Tcp).then_some(&syn),
             is_one_packet: false,
@@ -232,7 +249,7 @@ fuzz_target!(|steps: Vec<Step>| {
     let mut model = Model::new();
     for step in &steps {
         match *step {
-            Step::Open { client, udp } => model.open(key(client, udp)),
+            Step::Open { client, udp } => model.open(key(client, udp), backend(client)),
             Step::Talk { client, udp, by_backend, flags, bytes } => {
                 model.talk(key(client, udp), by_backend, flags, bytes)
             }

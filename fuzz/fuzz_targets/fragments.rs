@@ -13,10 +13,10 @@ fuzz_target!(|input: Vec<(u8, u8, u8, bool, u8)>| {
     let mut gathering = Gathering::default();
     let mut now = Instant::ZERO;
     // Which fragments are held, by their numbers, as a model of what is in there.
-    let mut held: Vec<(u16, Span, usize)> = Vec::new();
+    let mut held: Vec<(u32, Span, usize)> = Vec::new();
     for (number, (identification, start, units, more, wait)) in input.into_iter().enumerate() {
         now = now + Duration::from_millis(u64::from(wait) * 50);
-        let identification = u16::from(identification % 8);
+        let identification = u32::from(identification % 8);
         let start = u32::from(start) * 8;
         let span = Span { start, end: start + 8 * (1 + u32::from(units)), more };
         let key = FragmentKey { src: [10, 0, 0, 1].into(), dst: [10, 0, 0, 2].into(), identification, protocol: 17 };

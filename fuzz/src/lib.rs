@@ -2,11 +2,12 @@
 //! packet.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use etherparse::{IpFragOffset, Ipv4Header, NetSlice, PacketBuilder, SlicedPacket, TcpOptionElement, TransportSlice};
+use etherparse::{IpFragOffset, Ipv4Header, Ipv6Header, NetSlice, PacketBuilder, SlicedPacket, TcpOptionElement, TransportSlice};
 use leat::config;
 use leat::conntrack::{ClientLoads, Conntrack, FlowMemory, Persistence, Settings as ConntrackSettings};
 use leat::control::Publisher;
@@ -23,7 +24,6 @@ use leat::time::Instant;
 use leat::wire::MacAddr;
 
 const LEAT: [u8; 6] = [2, 0, 0, 0, 0, 0xfe];
-const VIP: [u8; 4] = [10, 0, 0, 10];
 /// Few, so that a table becomes full.
 const CONNECTIONS: usize = 48;
 /// More than any timeout, in steps that let the sweep go round.
@@ -112,10 +112,36 @@ fn configuration(number: u8) -> String {
         })
         .collect();
     format!(
-        "{clients}[[interface]]\nport = 0\naddresses = [\"10.0.0.254/16\"]\n\
+        "{clients}[[interface]]\nport = 0\naddresses = [\"10.0.0.254/16\", \"2001:db8::fe/32\"]\n\
          [[service]]\nname = \"one\"\nvip = \"10.0.0.10\"\nport = 80\nmode = \"{mode}\"\nprotocol = \"{protocol}\"\n{table}{more}\n{backends}\
          [[service]]\nname = \"all\"\nvip = \"10.0.0.11\"\nprotocol = \"any\"\nlocal_addresses = [\"10.0.0.12\"]\nmaglev_table_size = 251\n\
-         [[service.backend]]\naddress = \"10.0.0.9\"\n"
+         [[service.backend]]\naddress = \"10.0.0.9\"\n{}",
+        configuration_v6(mode, protocol, port, &format!("{table}{more}"))
+    )
+}
+
+/// The same services in IPv6, and one from each version to the other.
+fn configuration_v6(mode: &str, protocol: &str, port: u16, more: &str) -> String {
+    let backends: String = (2..5)
+        .map(|last| {
+            format!(
+                "[[service.backend]]\naddress = \"2001:db8::{last}\"\nport = {port}\nmac = \"02:00:00:00:06:{last:02x}\"\n"
+            )
+        })
+        .collect();
+    let crossing = |vip: &str, local: &str, backend: &str| {
+        let more = if mode == "fullnat" { more } else { "maglev_table_size = 251\n" };
+        format!(
+            "[[service]]\nvip = \"{vip}\"\nport = 80\nprotocol = \"{protocol}\"\nlocal_addresses = [\"{local}\"]\n{more}\n\
+             [[service.backend]]\naddress = \"{backend}\"\nmac = \"02:00:00:00:07:01\"\n"
+        )
+    };
+    format!(
+        "[[service]]\nvip = \"2001:db8::10\"\nport = 80\nmode = \"{mode}\"\nprotocol = \"{protocol}\"\n{more}\n{backends}\
+         [[service]]\nvip = \"2001:db8::11\"\nprotocol = \"any\"\nlocal_addresses = [\"2001:db8::12\", \"10.0.0.15\"]\n\
+         maglev_table_size = 251\n[[service.backend]]\naddress = \"2001:db8::9\"\n[[service.backend]]\naddress = \"10.0.0.9\"\n{}{}",
+        crossing("2001:db8::14", "10.0.0.16", "10.0.0.8"),
+        crossing("10.0.0.14", "2001:db8::16", "2001:db8::8"),
     )
 }
 
@@ -300,9 +326,12 @@ impl Balancer {
         self.accounted += output.sent.len() + output.gone;
         assert!(output.passed.is_empty());
         for frame in output.sent {
-            if frame[12..14] == [8, 0] {
+            // What is said to neighbours goes to groups, or is not IP.
+            if matches!(frame[12..14], [8, 0] | [0x86, 0xdd]) {
                 check(&frame, self.is_sound);
-                self.last = Some(frame);
+                if frame[0] & 1 == 0 {
+                    self.last = Some(frame);
+                }
             }
         }
     }
@@ -331,8 +360,15 @@ impl Balancer {
     }
 
     fn client(&mut self, shape: &Shape) -> Vec<u8> {
-        let from = ([10, 0, 1, shape.client % 32], 4000 + u16::from(shape.port % 4));
-        let to = if shape.client & 0x80 == 0 { (VIP, 80) } else { ([10, 0, 0, 11], 5000 + u16::from(shape.port % 2)) };
+        let is_v6 = shape.client & 0x40 != 0;
+        let (source, port) = (shape.client % 32, 4000 + u16::from(shape.port % 4));
+        let from = (if is_v6 { v6(0x100 + u16::from(source)) } else { [10, 0, 1, source].into() }, port);
+        let vip = |last: u8| if is_v6 { format!("2001:db8::{last}").parse().expect("an address") } else { [10, 0, 0, last].into() };
+        let to = match shape.client & 0x80 == 0 {
+            true if shape.port & 0x40 != 0 => (vip(14), 80),
+            true => (vip(10), 80),
+            false => (vip(11), 5000 + u16::from(shape.port % 2)),
+        };
         self.packet([2, 0, 0, 0, 1, shape.client % 3], from, to, shape, None)
     }
 
@@ -340,13 +376,17 @@ impl Balancer {
     fn answer(&mut self, shape: &Shape) -> Option<Vec<u8>> {
         let last = self.last.clone()?;
         let packet = SlicedPacket::from_ethernet(&last).ok()?;
-        let Some(NetSlice::Ipv4(ip)) = &packet.net else { return None };
+        let (sender, receiver) = match packet.net.as_ref()? {
+            NetSlice::Ipv4(ip) => (IpAddr::V4(ip.header().source_addr()), IpAddr::V4(ip.header().destination_addr())),
+            NetSlice::Ipv6(ip) => (IpAddr::V6(ip.header().source_addr()), IpAddr::V6(ip.header().destination_addr())),
+            NetSlice::Arp(_) => return None,
+        };
         let ports = match packet.transport.as_ref()? {
             TransportSlice::Tcp(tcp) => (tcp.destination_port(), tcp.source_port()),
             TransportSlice::Udp(udp) => (udp.destination_port(), udp.source_port()),
             _ => (0, 0),
         };
-        let (from, to) = ((ip.header().destination(), ports.0), (ip.header().source(), ports.1));
+        let (from, to) = ((receiver, ports.0), (sender, ports.1));
         let apt = match packet.transport.as_ref()? {
             TransportSlice::Tcp(tcp) if shape.is_apt => {
                 let len = tcp.payload().len() as u32 + u32::from(tcp.syn()) + u32::from(tcp.fin());
@@ -361,15 +401,23 @@ impl Balancer {
     fn packet(
         &mut self,
         mac: [u8; 6],
-        from: ([u8; 4], u16),
-        to: ([u8; 4], u16),
+        from: (IpAddr, u16),
+        to: (IpAddr, u16),
         shape: &Shape,
         apt: Option<(u32, u32)>,
     ) -> Vec<u8> {
-        let builder = PacketBuilder::ethernet2(mac, LEAT).ipv4(from.0, to.0, if shape.ttl == 0 { 1 } else { 64 });
+        let hops = if shape.ttl == 0 { 1 } else { 64 };
+        let builder = PacketBuilder::ethernet2(mac, LEAT);
+        let is_v6 = from.0.is_ipv6();
+        let builder = match (from.0, to.0) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => builder.ipv4(from.octets(), to.octets(), hops),
+            (from, to) => builder.ipv6(octets(from), octets(to), hops),
+        };
         let payload = vec![shape.payload; usize::from(shape.payload)];
         let mut frame = Vec::new();
         match shape.protocol % 8 {
+            0 if is_v6 => builder.icmpv6_echo_request(from.1, 1).write(&mut frame, &payload),
+            1 if is_v6 => builder.icmpv6_echo_reply(to.1, 1).write(&mut frame, &payload),
             0 => builder.icmpv4_echo_request(from.1, 1).write(&mut frame, &payload),
             1 => builder.icmpv4_echo_reply(to.1, 1).write(&mut frame, &payload),
             2 | 3 | 4 => builder.udp(from.1, to.1).write(&mut frame, &payload),
@@ -406,14 +454,35 @@ impl Balancer {
     fn error(&mut self, kind: u8, code: u8, quoted: u8, from: u8) -> Option<Vec<u8>> {
         let last = self.last.clone()?;
         let quoted = last.get(14..last.len().min(14 + usize::from(quoted)))?;
-        let to: [u8; 4] = last[26..30].try_into().ok()?;
         let mut frame = Vec::new();
+        if last[12] == 0x86 {
+            let to: [u8; 16] = last[22..38].try_into().ok()?;
+            PacketBuilder::ethernet2([2, 0, 0, 0, 9, 9], LEAT)
+                .ipv6(octets(v6(0x200 + u16::from(from))), to, 64)
+                .icmpv6_raw([1, 2, 3, 4, 1][usize::from(kind % 5)], code, [0, 0, 5, kind])
+                .write(&mut frame, quoted)
+                .ok()?;
+            return Some(frame);
+        }
+        let to: [u8; 4] = last[26..30].try_into().ok()?;
         PacketBuilder::ethernet2([2, 0, 0, 0, 9, 9], LEAT)
             .ipv4([10, 0, 0, from], to, 64)
             .icmpv4_raw([3, 4, 5, 11, 12][usize::from(kind % 5)], code, [0, 0, 2, kind])
             .write(&mut frame, quoted)
             .ok()?;
         Some(frame)
+    }
+}
+
+/// 2001:db8:: with this end.
+fn v6(last: u16) -> IpAddr {
+    IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last])
+}
+
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
     }
 }
 
@@ -434,6 +503,21 @@ fn options(shape: &Shape, ack: u32) -> Vec<TcpOptionElement> {
 
 /// Cuts the packet in `frame` into pieces of `size` bytes of payload.
 fn pieces(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
+    if frame[12] == 0x86 && frame.len() > 54 {
+        let payload = &frame[54..];
+        let count = payload.len().div_ceil(size).max(1);
+        let piece = |(number, part): (usize, &[u8])| {
+            let mut piece = frame[..54].to_vec();
+            let next = std::mem::replace(&mut piece[20], 44);
+            piece[18..20].copy_from_slice(&(part.len() as u16 + 8).to_be_bytes());
+            piece.extend([next, 0]);
+            piece.extend(((number * size) as u16 | u16::from(number + 1 < count)).to_be_bytes());
+            piece.extend([0, 0, 0, 7]);
+            piece.extend(part);
+            piece
+        };
+        return payload.chunks(size).enumerate().map(piece).collect();
+    }
     let Ok((ip, payload)) = Ipv4Header::from_slice(&frame[14..]) else { return vec![frame.to_vec()] };
     let count = payload.len().div_ceil(size).max(1);
     let piece = |(number, part): (usize, &[u8])| {
@@ -467,6 +551,9 @@ fn sum_is_right(bytes: &[u8]) -> bool {
 /// Insists that a frame which leat sent is one that others take: with right checksums, those of the transport too where all that
 /// came in had such.
 fn check(frame: &[u8], is_sound: bool) {
+    if frame[14] >> 4 == 6 {
+        return check_v6(frame, is_sound);
+    }
     let Ok((ip, payload)) = Ipv4Header::from_slice(&frame[14..]) else { panic!("leat has sent no IPv4: {frame:02x?}") };
     assert!(header_checksum_is_right(&frame[14..]), "{frame:02x?}");
     assert!(usize::from(ip.total_len) + 14 <= frame.len());
@@ -474,7 +561,7 @@ fn check(frame: &[u8], is_sound: bool) {
     if !is_sound || is_fragment {
         return;
     }
-    if ip.protocol.0 == 4 {
+    if matches!(ip.protocol.0, 4 | 41) {
         let inner = [&frame[..14], payload].concat();
         return check(&inner, is_sound);
     }
@@ -488,6 +575,33 @@ fn check(frame: &[u8], is_sound: bool) {
         }
         // Not what etherparse makes of its type: that does not keep unused bytes.
         Some(TransportSlice::Icmpv4(_)) => sum_is_right(&payload[..usize::from(ip.total_len) - ip.header_len()]),
+        _ => true,
+    };
+    assert!(right, "a wrong checksum: {frame:02x?}");
+}
+
+/// The same for a packet of IPv6.
+fn check_v6(frame: &[u8], is_sound: bool) {
+    let Ok((ip, payload)) = Ipv6Header::from_slice(&frame[14..]) else { panic!("leat has sent no IPv6: {frame:02x?}") };
+    let end = 54 + usize::from(ip.payload_length);
+    assert!(end <= frame.len());
+    if !is_sound {
+        return;
+    }
+    if matches!(ip.next_header.0, 4 | 41) {
+        let inner = [&frame[..14], payload].concat();
+        return check(&inner, is_sound);
+    }
+    // With Ethernet's padding etherparse might take more for payload.
+    let packet = SlicedPacket::from_ip(&frame[14..end]).unwrap_or_else(|error| panic!("{error}: {frame:02x?}"));
+    let right = match packet.transport {
+        Some(TransportSlice::Tcp(tcp)) => {
+            tcp.checksum() == tcp.calc_checksum_ipv6(ip.source, ip.destination).unwrap_or(0)
+        }
+        Some(TransportSlice::Udp(udp)) => {
+            udp.checksum() == udp.to_header().calc_checksum_ipv6(&ip, udp.payload()).unwrap_or(0)
+        }
+        Some(TransportSlice::Icmpv6(icmp)) => icmp.is_checksum_valid(ip.source, ip.destination),
         _ => true,
     };
     assert!(right, "a wrong checksum: {frame:02x?}");

@@ -97,6 +97,14 @@ pub struct Config {
     pub services: Vec<Service>,
 }
 
+impl Config {
+    /// Whether any connection can have an address of IPv6.
+    pub fn has_ipv6(&self) -> bool {
+        let of = |service: &Service| service.backends.iter().any(|backend| backend.address.is_ipv6());
+        self.services.iter().any(|service| service.vip.is_ipv6() || of(service))
+    }
+}
+
 /// The Ethernet address that leat uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MacSetting {

@@ -28,9 +28,9 @@ const NO_IPV6: &str = "IPv6 addresses are not in this version; IPv4 addresses ar
 pub(crate) fn host(field: &str, text: &str) -> Result<IpAddr, String> {
     let address = address(field, text)?;
     match address {
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
-            Err(format!("{field} {address} is a link-local address, which means another host on each link; write a global one"))
-        }
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => Err(format!(
+            "{field} {address} is a link-local address, which means another host on each link; write a global one"
+        )),
         _ => one_host(field, address),
     }
 }
@@ -216,7 +216,9 @@ pub(crate) fn service_name(text: &str) -> Result<(), String> {
     if (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(legal) {
         return Ok(());
     }
-    Err(format!("name {text:?} cannot be used; write 1 to {LONGEST_NAME} letters, digits, '.', '_', ':', '-' or brackets"))
+    Err(format!(
+        "name {text:?} cannot be used; write 1 to {LONGEST_NAME} letters, digits, '.', '_', ':', '-' or brackets"
+    ))
 }
 
 /// A port of TCP or UDP.

@@ -203,6 +203,12 @@ impl Conntrack {
         }
     }
 
+    /// Has the memory for IPv6 addresses there from now on, as that for IPv4 is from the start: otherwise it comes when it is first
+    /// used, in small pages.
+    pub fn commit_ipv6(&mut self) {
+        self.table.commit_wide();
+    }
+
     /// How many connections there are, resting ones included.
     pub const fn len(&self) -> usize {
         self.table.len()

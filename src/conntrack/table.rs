@@ -56,6 +56,11 @@ impl Table {
         }
     }
 
+    /// Has the memory for IPv6 there from now on, and not when it is first used.
+    pub(super) fn commit_wide(&mut self) {
+        self.wide.commit();
+    }
+
     pub(super) const fn len(&self) -> usize {
         self.len
     }

@@ -153,12 +153,7 @@ fn make(running: &mut Running, editor: &mut Editor, edit: &Edit, now: Instant) -
     Ok(Answer::Changed { what, warnings: Vec::new() })
 }
 
-fn set_announced(
-    running: &mut Running,
-    vip: Option<IpAddr>,
-    announced: bool,
-    now: Instant,
-) -> Result<Answer, Refusal> {
+fn set_announced(running: &mut Running, vip: Option<IpAddr>, announced: bool, now: Instant) -> Result<Answer, Refusal> {
     let which = vip.map_or_else(|| "every VIP".to_owned(), |vip| format!("VIP {vip}"));
     let verb = if announced { "announced" } else { "withdrawn" };
     let done = |what| Answer::Changed { what, warnings: Vec::new() };

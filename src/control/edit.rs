@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::config::emit::{emit, quoted};
 use crate::config::{Config, file};
-use crate::flow::Endpoint;
+use crate::flow::{Endpoint, split_endpoint};
 
 /// What the configuration that runs is called in messages about it.
 const RUNNING: &str = "configuration";
@@ -29,10 +29,7 @@ impl FromStr for BackendName {
 
     fn from_str(text: &str) -> Result<Self, EditError> {
         let malformed = || EditError::BackendName { text: text.to_owned() };
-        let (address, port) = match text.split_once(':') {
-            None => (text, None),
-            Some((address, port)) => (address, Some(port.parse().map_err(|_| malformed())?)),
-        };
+        let (address, port) = split_endpoint(text).ok_or_else(malformed)?;
         Ok(Self { address: address.parse().map_err(|_| malformed())?, port })
     }
 }

@@ -68,8 +68,8 @@ fn vips(config: &Config) -> BTreeSet<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::ip::Octets as _;
     use crate::config::file;
+    use crate::wire::ip::Octets as _;
 
     fn config(standby: bool, services: &[(u8, u8)]) -> Config {
         let services: Vec<_> = services

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::client::segment;
 use super::{Client, Common, Failure, print, time};
 use crate::config::file;
+use crate::flow::split_endpoint;
 
 /// How often it is looked whether a backend is empty.
 const LOOK: Duration = Duration::from_millis(250);
@@ -89,14 +90,16 @@ pub fn set(common: &Common, set: &Set) -> Result<ExitCode, Failure> {
 pub fn add(common: &Common, add: &Add) -> Result<ExitCode, Failure> {
     let Backend { service, backend } = &add.backend;
     let mut keys = Map::new();
-    match backend.split_once(':') {
-        None => drop(keys.insert("address".to_owned(), json!(backend))),
+    match split_endpoint(backend) {
+        None => {
+            let message = format!("{backend:?} does not name a backend; write ADDR or ADDR:PORT");
+            return Err(Failure::Unusable(message));
+        }
         Some((address, port)) => {
-            let port: u16 = port.parse().map_err(|_| {
-                Failure::Unusable(format!("{backend:?} does not name a backend; write ADDR or ADDR:PORT"))
-            })?;
             keys.insert("address".to_owned(), json!(address));
-            keys.insert("port".to_owned(), json!(port));
+            if let Some(port) = port {
+                keys.insert("port".to_owned(), json!(port));
+            }
         }
     }
     keys.extend(add.weight.map(|weight| ("weight".to_owned(), json!(weight))));

@@ -102,12 +102,49 @@ pub fn endpoint(address: &str, port: u16) -> String {
     }
 }
 
+/// Takes apart what [`endpoint`] writes: an address, of which nothing is looked at, and a port if there is one. `None` if what stands
+/// for the port is none.
+pub fn split_endpoint(text: &str) -> Option<(&str, Option<u16>)> {
+    let (address, port) = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        Some((address, "")) => (address, None),
+        Some((address, rest)) => (address, Some(rest.strip_prefix(':')?)),
+        // With more than one colon it is an address of IPv6 alone.
+        None => match text.split_once(':') {
+            Some((address, port)) if !port.contains(':') => (address, Some(port)),
+            _ => (text, None),
+        },
+    };
+    match port {
+        None => Some((address, None)),
+        Some(port) => Some((address, Some(port.parse().ok()?))),
+    }
+}
+
 impl fmt::Display for FlowKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { src, dst, src_port, dst_port, protocol } = *self;
         match protocol {
             Protocol::Icmp => write!(f, "icmp {src} > {dst} id {}", src_port.max(dst_port)),
             _ => write!(f, "{protocol} {} > {}", SocketAddr::new(src, src_port), SocketAddr::new(dst, dst_port)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_read_as_it_is_written() {
+        for (address, port) in [("10.0.0.1", 80), ("10.0.0.1", 0), ("2001:db8::1", 80), ("2001:db8::1", 0)] {
+            let written = endpoint(address, port);
+            assert_eq!(written, Endpoint(address.parse().unwrap(), port).to_string());
+            assert_eq!(split_endpoint(&written), Some((address, (port != 0).then_some(port))));
+        }
+        assert_eq!(split_endpoint("[2001:db8::1]"), Some(("2001:db8::1", None)));
+        assert_eq!(split_endpoint("[2001:db8::/32]:53"), Some(("2001:db8::/32", Some(53))));
+        for wrong in ["10.0.0.1:http", "10.0.0.1:", "[2001:db8::1]80", "[2001:db8::1]:", "10.0.0.1:70000"] {
+            assert_eq!(split_endpoint(wrong), None, "{wrong}");
         }
     }
 }

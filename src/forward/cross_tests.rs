@@ -24,9 +24,7 @@ fn frame(key: &FlowKey, payload: &[u8]) -> Vec<u8> {
             builder.icmpv4_echo_request(key.src_port, 1).write(&mut frame, payload)
         }
         Protocol::Icmp if key.src.is_ipv4() => builder.icmpv4_echo_reply(key.dst_port, 1).write(&mut frame, payload),
-        Protocol::Icmp if key.dst_port == 0 => {
-            builder.icmpv6_echo_request(key.src_port, 1).write(&mut frame, payload)
-        }
+        Protocol::Icmp if key.dst_port == 0 => builder.icmpv6_echo_request(key.src_port, 1).write(&mut frame, payload),
         Protocol::Icmp => builder.icmpv6_echo_reply(key.dst_port, 1).write(&mut frame, payload),
     }
     .unwrap();

@@ -139,8 +139,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::ip::Octets as _;
     use crate::flow::FlowKey;
+    use crate::wire::ip::Octets as _;
 
     fn frame(protocol: Protocol, from: &FlowKey, payload: &[u8]) -> Vec<u8> {
         let builder = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4(from.src.octets(), from.dst.octets(), 64);

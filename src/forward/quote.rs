@@ -99,9 +99,7 @@ pub fn translate_error(
             ipv4::HeaderMut::new(outer).map(|mut outer| outer.forward(to.addresses()));
             Delta::NONE
         }
-        PackedKey::V6(to) => {
-            ipv6::HeaderMut::new(outer).map_or(Delta::NONE, |mut outer| outer.forward(to.addresses()))
-        }
+        PackedKey::V6(to) => ipv6::HeaderMut::new(outer).map_or(Delta::NONE, |mut outer| outer.forward(to.addresses())),
     };
     if let Some(mut header) = icmp::HeaderMut::new(message) {
         header.adjust(change.and(in_pseudo_header));

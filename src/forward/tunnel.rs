@@ -170,10 +170,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::wire::ip::Octets as _;
     use crate::id::PortId;
     use crate::io::memory::Frame;
     use crate::service::{Gue, GueVersion};
+    use crate::wire::ip::Octets as _;
 
     const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 254));
     const BACKEND: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));

@@ -229,7 +229,8 @@ impl Options {
     fn backends(&self) -> Result<Vec<Ipv4Addr>, String> {
         let mut backends = Vec::new();
         for text in &self.backend {
-            let address = value::host_v4("backend", text).map_err(|complaint| format!("--backend {text}: {complaint}"))?;
+            let address =
+                value::host_v4("backend", text).map_err(|complaint| format!("--backend {text}: {complaint}"))?;
             if backends.contains(&address) {
                 return Err(format!("--backend {text}: it is there twice; write it once"));
             }

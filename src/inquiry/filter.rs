@@ -7,7 +7,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 
 use crate::conntrack::{Connection, State};
-use crate::flow::{FlowKey, Protocol};
+use crate::flow::{FlowKey, Protocol, split_endpoint};
 
 /// An address or a prefix, and a port if that matters: `10.0.0.2`, `10.0.0.0/24`, `10.0.0.2:80`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +61,7 @@ impl FromStr for Side {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || "write ADDR, ADDR:PORT or ADDR/LEN".to_owned();
-        let (address, port) = match text.split_once(':') {
-            None => (text, None),
-            Some((address, port)) => (address, Some(port.parse().map_err(|_| wrong())?)),
-        };
+        let (address, port) = split_endpoint(text).ok_or_else(wrong)?;
         let prefix = match address.parse::<IpAddr>() {
             Ok(address) => IpNet::from(address),
             Err(_) => address.parse().map_err(|_| wrong())?,
@@ -82,11 +79,13 @@ impl Side {
 
 impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.prefix.prefix_len() {
-            32 => self.prefix.addr().fmt(f)?,
-            _ => self.prefix.fmt(f)?,
+        let is_one = self.prefix.prefix_len() == self.prefix.max_prefix_len();
+        let place = if is_one { self.prefix.addr().to_string() } else { self.prefix.to_string() };
+        match self.port {
+            None => f.write_str(&place),
+            Some(port) if place.contains(':') => write!(f, "[{place}]:{port}"),
+            Some(port) => write!(f, "{place}:{port}"),
         }
-        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
 

@@ -270,9 +270,9 @@ fn retry_after(unanswered: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::ip::Octets as _;
     use crate::id::WorkerId;
     use crate::wire::MacAddr;
+    use crate::wire::ip::Octets as _;
 
     const PORT: PortId = PortId(0);
 

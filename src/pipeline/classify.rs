@@ -105,16 +105,16 @@ pub fn classify<P: Packet, const N: usize>(packet: &P, mac: MacAddr, classes: &m
     let data = packet.data();
     match ordinary(data, packet.frame_len(), mac) {
         Some(headers) => classes.push(Class::Flow(headers)),
-        None => classes.push(less_ordinary(data, packet.frame_len(), mac)),
+        None => less_ordinary(data, packet.frame_len(), mac, classes),
     }
 }
 
-/// The frame of `frame_len` bytes that begins with `data`, which is not [`ordinary`] IPv4.
+/// The same for a frame of `frame_len` bytes that begins with `data`, and is not [`ordinary`] IPv4.
 #[inline(never)]
-fn less_ordinary(data: &[u8], frame_len: usize, mac: MacAddr) -> Class {
+fn less_ordinary<const N: usize>(data: &[u8], frame_len: usize, mac: MacAddr, classes: &mut ArrayVec<Class, N>) {
     match ordinary_v6(data, frame_len, mac) {
-        Some(headers) => Class::Flow(headers),
-        None => with_care(data, frame_len, mac),
+        Some(headers) => classes.push(Class::Flow(headers)),
+        None => classes.push(with_care(data, frame_len, mac)),
     }
 }
 

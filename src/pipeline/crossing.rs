@@ -33,8 +33,7 @@ impl<P: Packet> Pipeline<P> {
             return None;
         }
         let identification = self.next_identification();
-        let crossed =
-            forward::cross(&mut packet, headers.transport.into(), headers.transport_len, to, identification);
+        let crossed = forward::cross(&mut packet, headers.transport.into(), headers.transport_len, to, identification);
         let reason = match crossed {
             Ok(()) => return Some(packet),
             Err(NoCrossing::NoRoom) => DropReason::NoBuffer,

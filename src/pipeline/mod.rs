@@ -269,13 +269,15 @@ impl<P: Packet> Pipeline<P> {
     fn hash_wide(&self, hashes: &mut [u64; BURST], classes: &ArrayVec<Class, BURST>) -> u64 {
         const { assert!(BURST <= u64::BITS as usize, "a bit for each packet") };
         let mut wide = 0;
-        self.hasher.hash_each(hashes.iter_mut().zip(classes).enumerate().filter_map(|(at, (hash, class))| match class {
-            Class::Flow(Headers { packed: PackedKey::V6(key), .. }) => {
-                wide |= 1 << at;
-                Some((hash, key))
-            }
-            _ => None,
-        }));
+        self.hasher.hash_each(hashes.iter_mut().zip(classes).enumerate().filter_map(
+            |(at, (hash, class))| match class {
+                Class::Flow(Headers { packed: PackedKey::V6(key), .. }) => {
+                    wide |= 1 << at;
+                    Some((hash, key))
+                }
+                _ => None,
+            },
+        ));
         wide
     }
 

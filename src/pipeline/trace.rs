@@ -286,7 +286,9 @@ impl fmt::Display for Note<'_> {
                 let crate::wire::ndp::Message { kind, source, target, link, .. } = message;
                 let link = link.map_or_else(String::new, |link| format!(" at {link}"));
                 match kind {
-                    crate::wire::ndp::Kind::Solicitation => write!(f, "ndp solicitation: {source}{link}, about {target}"),
+                    crate::wire::ndp::Kind::Solicitation => {
+                        write!(f, "ndp solicitation: {source}{link}, about {target}")
+                    }
                     crate::wire::ndp::Kind::Advertisement { .. } => {
                         write!(f, "ndp advertisement: {target}{link}, from {source}")
                     }

@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn a_hundred_thousand_entries_are_as_good_as_one() {
-        let deny = (0..100_000_u32).map(|n| IpNet::new((0x1400_0000 + n * 512).to_be_bytes().into(), 24).unwrap()).collect();
+        let deny =
+            (0..100_000_u32).map(|n| IpNet::new((0x1400_0000 + n * 512).to_be_bytes().into(), 24).unwrap()).collect();
         let table = ClientTable::new(&ClientLists { deny, allow: vec![] }, std::iter::empty());
         for n in (0..100_000).step_by(997) {
             assert!(table.denies((0x1400_0000 + n * 512 + 7_u32).to_be_bytes().into()));

@@ -540,8 +540,7 @@ impl Snapshot {
 
     /// An own address of leat's that it has on `port`, of IPv6 or of IPv4.
     pub fn own_address(&self, port: PortId, is_v6: bool) -> Option<IpAddr> {
-        let is_there =
-            |own: &&OwnAddress| own.address.is_ipv6() == is_v6 && own.port.is_none_or(|only| only == port);
+        let is_there = |own: &&OwnAddress| own.address.is_ipv6() == is_v6 && own.port.is_none_or(|only| only == port);
         self.parts.own.iter().find(is_there).map(|own| own.address)
     }
 

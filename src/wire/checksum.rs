@@ -126,6 +126,18 @@ impl Delta {
         self.and(Self((sum >> 32) + (sum & 0xffff_ffff) + carry as u64))
     }
 
+    /// Many such words that stand side by side, as they lie in memory, four to a number.
+    #[inline(always)]
+    pub fn replace_words<const N: usize>(self, old: [u64; N], new: [u64; N]) -> Self {
+        let mut sum = 0_u128;
+        for (old, new) in old.into_iter().zip(new) {
+            sum += u128::from(!old) + u128::from(new);
+        }
+        // 2⁶⁴ and 2³² are 1 modulo 2¹⁶ - 1.
+        let (high, low) = ((sum >> 64) as u64, sum as u64);
+        self.and(Self((low >> 32) + (low & 0xffff_ffff) + high))
+    }
+
     /// An address changed from `old` to `new`.
     #[inline(always)]
     pub const fn replace_address(self, old: Ipv4Addr, new: Ipv4Addr) -> Self {

@@ -109,7 +109,9 @@ impl Fields {
                     source,
                     destination,
                 };
-                packet.first_chunk_mut().map(|header| fields.write(header));
+                if let Some(header) = packet.first_chunk_mut() {
+                    fields.write(header);
+                }
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let fields = ipv6::Fields {
@@ -121,7 +123,9 @@ impl Fields {
                     source,
                     destination,
                 };
-                packet.first_chunk_mut().map(|header| fields.write(header));
+                if let Some(header) = packet.first_chunk_mut() {
+                    fields.write(header);
+                }
             }
             _ => debug_assert!(false, "{self:?} is of two versions"),
         }
@@ -137,9 +141,7 @@ impl Fields {
 /// The sum over the pseudo-header of a protocol: of RFC 9293 §3.1 and RFC 768, or of RFC 8200 §8.1.
 pub fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, length: u16) -> Sum {
     match (source, destination) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            checksum::pseudo_header(source, destination, protocol, length)
-        }
+        (IpAddr::V4(source), IpAddr::V4(destination)) => checksum::pseudo_header(source, destination, protocol, length),
         (source, destination) => {
             let words = [source, destination].map(|address| match address {
                 IpAddr::V4(address) => address.to_ipv6_mapped().octets(),

@@ -97,7 +97,12 @@ impl Header<'_> {
     /// Source and destination, as they lie in memory.
     #[inline(always)]
     pub const fn addresses(self) -> Addresses6 {
-        [read_memory_u64(self.0, 8), read_memory_u64(self.0, 16), read_memory_u64(self.0, 24), read_memory_u64(self.0, 32)]
+        [
+            read_memory_u64(self.0, 8),
+            read_memory_u64(self.0, 16),
+            read_memory_u64(self.0, 24),
+            read_memory_u64(self.0, 32),
+        ]
     }
 }
 
@@ -124,11 +129,7 @@ impl HeaderMut<'_> {
     /// Sets both addresses, given as they lie in memory. Returns what that does to a checksum over them.
     #[inline(always)]
     pub fn readdress(&mut self, addresses: Addresses6) -> Delta {
-        let old = self.as_header().addresses();
-        let mut change = Delta::NONE;
-        for (old, new) in old.into_iter().zip(addresses) {
-            change = change.replace_in_memory(old, new);
-        }
+        let change = Delta::NONE.replace_words(self.as_header().addresses(), addresses);
         for (place, word) in self.0[8..].as_chunks_mut().0.iter_mut().zip(addresses) {
             *place = word.to_ne_bytes();
         }
@@ -346,8 +347,11 @@ mod tests {
         assert_eq!((header.destination(), header.hop_limit()), (before, 255));
     }
 
-    /// `packet` with these extension headers, each by its number, and then protocol 17.
-    fn with(extensions: &[(u8, &[u8])]) -> Vec<u8> {
+    /// Extension headers, each with its number.
+    type Extensions<'a> = &'a [(u8, &'a [u8])];
+
+    /// `packet` with these extension headers, and then protocol 17.
+    fn with(extensions: Extensions<'_>) -> Vec<u8> {
         let mut bytes = packet().to_vec();
         let mut numbers = extensions.iter().map(|(number, _)| *number).chain([17]);
         bytes[6] = numbers.next().unwrap();
@@ -372,7 +376,7 @@ mod tests {
         let found = |at, is_fragment| Ok((at, is_fragment));
         let many = [(DESTINATION_OPTIONS, OPTIONS); 9];
         let long = [(DESTINATION_OPTIONS, LONG_OPTIONS); 8];
-        let rows: [(&[(u8, &[u8])], _); 10] = [
+        let rows: [(Extensions<'_>, _); 10] = [
             (&[], found(40, false)),
             (&[(HOP_BY_HOP, OPTIONS)], found(48, false)),
             (&[(HOP_BY_HOP, LONG_OPTIONS), (DESTINATION_OPTIONS, OPTIONS)], found(64, false)),

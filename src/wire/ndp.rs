@@ -247,7 +247,8 @@ mod tests {
             let frame = frame(&message);
             assert_eq!(Message::parse(&frame[14..], 40), Some(message));
             let packet = SlicedPacket::from_ethernet(&frame).unwrap();
-            let (Some(NetSlice::Ipv6(ip)), Some(TransportSlice::Icmpv6(icmp))) = (&packet.net, &packet.transport) else {
+            let (Some(NetSlice::Ipv6(ip)), Some(TransportSlice::Icmpv6(icmp))) = (&packet.net, &packet.transport)
+            else {
                 panic!("{packet:?}")
             };
             let header = ip.header();

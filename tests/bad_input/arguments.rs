@@ -30,7 +30,10 @@ pub(crate) const BAD: &[Row] = &[
     args("-- --vip 10.0.0.10:70000 --backend 10.0.0.2", &["--vip 10.0.0.10:70000", "port 70000", "1 to 65535"]),
     args("-- --vip 10.0.0.10:http --backend 10.0.0.2", &["port \"http\" is not a whole number"]),
     args("-- --vip 10.0.0.10: --backend 10.0.0.2", &["port \"\" is not a whole number"]),
-    args("-- --vip 10.0.0.300:80 --backend 10.0.0.2", &["\"10.0.0.300\" is not an IP address", "write it as 10.0.0.1 or 2001:db8::1"]),
+    args(
+        "-- --vip 10.0.0.300:80 --backend 10.0.0.2",
+        &["\"10.0.0.300\" is not an IP address", "write it as 10.0.0.1 or 2001:db8::1"],
+    ),
     args("-- --vip localhost:80 --backend 10.0.0.2", &["\"localhost\"", "names are not looked up"]),
     args("-- --vip sctp:10.0.0.10:80 --backend 10.0.0.2", &["protocol \"sctp\" is unknown", "tcp, udp or any"]),
     args("-- --vip tpc:10.0.0.10:80 --backend 10.0.0.2", &["protocol \"tpc\"", "did you mean tcp?"]),

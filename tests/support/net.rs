@@ -1,6 +1,12 @@
 //! A network of namespaces, made by `scripts/netns.sh`: what its hosts are called, and running programs in them.
 
-use std::{ffi::OsStr, fmt, net::{Ipv4Addr, Ipv6Addr}, process::Command, time::Duration};
+use std::{
+    ffi::OsStr,
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+    process::Command,
+    time::Duration,
+};
 
 use super::{
     LIMIT,

@@ -230,17 +230,10 @@ fn families(given: &DraftService, service: &Service, problems: &Problems) {
 }
 
 /// Backends hold the VIPs of one-way services, and a Linux host ignores what comes from an address that it holds.
-fn tunnel_source(
-    given: &DraftService,
-    service: &Service,
-    own: &[IpAddr],
-    held: &HashSet<IpAddr>,
-    problems: &Problems,
-) {
+fn tunnel_source(given: &DraftService, service: &Service, own: &[IpAddr], held: &HashSet<IpAddr>, problems: &Problems) {
     // With no backends yet, any will do.
-    let lacks = |backend: &IpAddr| {
-        !own.iter().any(|address| !held.contains(address) && address.is_ipv4() == backend.is_ipv4())
-    };
+    let lacks =
+        |backend: &IpAddr| !own.iter().any(|address| !held.contains(address) && address.is_ipv4() == backend.is_ipv4());
     let backends = service.backends.iter().map(|backend| backend.address);
     let Some(backend) = backends.chain(service.backends.is_empty().then_some(service.vip)).find(lacks) else { return };
     let own: Vec<IpAddr> = own.iter().filter(|address| address.is_ipv4() == backend.is_ipv4()).copied().collect();

@@ -205,9 +205,7 @@ fn read_backends(
         problems.report(
             &given.address.place,
             &draft.context,
-            format_args!(
-                "backend {shown} is there twice; write it once, with a weight if it is to get more"
-            ),
+            format_args!("backend {shown} is there twice; write it once, with a weight if it is to get more"),
         );
     }
     (backends.len() == draft.backends.len()).then_some(backends)

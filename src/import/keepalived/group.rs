@@ -47,7 +47,11 @@ pub(super) fn read(directive: &Directive) -> Result<Group<'_>, Failure> {
             )));
             continue;
         }
-        group.vips.extend(addresses.map(|address| Vip { place: entry.place.clone(), address: IpAddr::V4(address.into()), port }));
+        group.vips.extend(addresses.map(|address| Vip {
+            place: entry.place.clone(),
+            address: IpAddr::V4(address.into()),
+            port,
+        }));
     }
     Ok(group)
 }

@@ -1,7 +1,7 @@
 //! ICMP errors, as those see them who get them: about their own packets, from whom they know.
 
-use crate::wire::ip::Octets as _;
 use super::*;
+use crate::wire::ip::Octets as _;
 
 const OWN: &str = "[[interface]]\nport = 0\naddresses = [\"10.0.0.254/24\"]\n";
 const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 1], 34952);

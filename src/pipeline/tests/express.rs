@@ -231,15 +231,13 @@ fn is_expressed(balancer: &mut Balancer, frame: Vec<u8>) -> bool {
     let mut output = Recorder::default();
     let context =
         &mut Context { snapshot: &balancer.snapshot, now: balancer.now, output: &mut output, tracer: &mut Silent };
-    let rest = headers
-        .is_plain
-        .then(|| {
-            let (flow, tick) = (Flow { headers: &headers, hash }, balancer.now.tick());
-            match &headers.packed {
-                PackedKey::V4(key) => worker.express(packet, key, flow, candidate, tick, context),
-                PackedKey::V6(key) => worker.express_wide(packet, key, flow, candidate, tick, context),
-            }
-        });
+    let rest = headers.is_plain.then(|| {
+        let (flow, tick) = (Flow { headers: &headers, hash }, balancer.now.tick());
+        match &headers.packed {
+            PackedKey::V4(key) => worker.express(packet, key, flow, candidate, tick, context),
+            PackedKey::V6(key) => worker.express_wide(packet, key, flow, candidate, tick, context),
+        }
+    });
     matches!(rest, Some(None))
 }
 

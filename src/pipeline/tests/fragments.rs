@@ -1,7 +1,7 @@
 //! Packets in pieces: what the receiver puts together is what the sender cut, whoever gets which piece first.
 
-use crate::wire::ip::Octets as _;
 use super::*;
+use crate::wire::ip::Octets as _;
 
 const OWN: &str = "[[interface]]\nport = 0\naddresses = [\"10.0.0.254/24\"]\n";
 const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 1], 4000);

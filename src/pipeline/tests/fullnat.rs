@@ -1,7 +1,7 @@
 //! What holds in `fullnat`, and in every mode.
 
-use crate::wire::ip::Octets as _;
 use super::*;
+use crate::wire::ip::Octets as _;
 
 #[test]
 fn the_conversation_of_one_connection() {

@@ -47,10 +47,7 @@ fn told(frame: &[u8]) -> Told {
         }
         TransportSlice::Udp(udp) => {
             let ports = (udp.source_port(), udp.destination_port());
-            assert_eq!(
-                udp.checksum(),
-                udp.to_header().calc_checksum_ipv6(&header.to_header(), udp.payload()).unwrap()
-            );
+            assert_eq!(udp.checksum(), udp.to_header().calc_checksum_ipv6(&header.to_header(), udp.payload()).unwrap());
             (ports, udp.payload().to_vec())
         }
         TransportSlice::Icmpv6(icmp) => {
@@ -192,7 +189,8 @@ fn every_pair_of_versions_goes_through_a_tunnel() {
                     }
                     other => panic!("{other:?}"),
                 };
-                let expected: IpAddr = if backend.contains(':') { "2001:db8::fe" } else { "10.0.0.254" }.parse().unwrap();
+                let expected: IpAddr =
+                    if backend.contains(':') { "2001:db8::fe" } else { "10.0.0.254" }.parse().unwrap();
                 assert_eq!((source, destination), (expected, backend.parse().unwrap()), "{vip} {backend} {mode}");
                 let inner = if vip == VIP6 { 41 } else { 4 };
                 let content = match (mode, extra) {
@@ -229,13 +227,7 @@ fn a_ping_to_the_vip_is_answered_and_one_to_a_service_of_all_protocols_balanced(
     let answer = told(&leat.one(ping(77)).unwrap());
     assert_eq!(
         answer,
-        Told {
-            from: address(VIP6),
-            to: address(CLIENT),
-            hop_limit: 64,
-            ports: (0, 77),
-            payload: b"hello".to_vec()
-        }
+        Told { from: address(VIP6), to: address(CLIENT), hop_limit: 64, ports: (0, 77), payload: b"hello".to_vec() }
     );
     let mut damaged = ping(77);
     *damaged.last_mut().unwrap() ^= 1;
@@ -291,7 +283,10 @@ fn a_hop_limit_that_ends_is_told_and_so_is_a_packet_too_big_for_its_tunnel() {
     assert_eq!((told(&got).to, &told(&got).payload[..]), (address(CLIENT), &last[14..]));
     assert_eq!(leat.dropped(DropReason::Ipv6HopLimit), 1);
 
-    let toml = format!("[[interface]]\nport = 0\naddresses = [\"2001:db8::fe/64\"]\n{}", service6("protocol = \"udp\"\nport = 53\nmode = \"ipip\""));
+    let toml = format!(
+        "[[interface]]\nport = 0\naddresses = [\"2001:db8::fe/64\"]\n{}",
+        service6("protocol = \"udp\"\nport = 53\nmode = \"ipip\"")
+    );
     let mut leat = Balancer::new(1, &toml);
     let got = leat.one(udp6((CLIENT, 4000), (VIP6, 53), &[0; 1413])).unwrap();
     assert_eq!(got[54..62], [&[icmpv6::TOO_BIG, 0][..], &got[56..58], &1460_u32.to_be_bytes()].concat());
@@ -322,7 +317,6 @@ fn extension_headers_go_along_and_what_cannot_be_balanced_is_counted() {
     }
     assert!(leat.one(with(44, &[17, 0, 0, 0, 0, 0, 0, 9])).is_some(), "an atomic fragment");
     let rows = [
-        
         (with(43, &[17, 0, 0, 1, 0, 0, 0, 0]), DropReason::Ipv6Extension),
         (with(60, &[17, 9, 1, 4, 0, 0, 0, 0]), DropReason::Ipv6Extension),
         (with(50, &options), DropReason::Protocol),
@@ -394,8 +388,7 @@ fn a_backend_is_asked_for_by_neighbour_discovery_and_what_waits_for_it_leaves_wh
 /// What leat has to say now to its neighbours.
 fn said(leat: &mut Balancer) -> Vec<ndp::Message> {
     let mut output = Recorder::default();
-    let mut context =
-        Context { snapshot: &leat.snapshot, now: leat.now, output: &mut output, tracer: &mut Silent };
+    let mut context = Context { snapshot: &leat.snapshot, now: leat.now, output: &mut output, tracer: &mut Silent };
     leat.workers[0].upkeep(&mut context);
     let frames = output.transmitted.into_iter().map(|(_, frame)| frame.into_bytes());
     frames.filter_map(|frame| ndp::Message::parse(&frame[14..], 40)).collect()
@@ -445,8 +438,7 @@ fn persistence_limits_lists_the_syn_proxy_and_headers_work_alike() {
     assert!(leat.one(syn(CLIENT, 1)).is_none() && leat.one(syn(&client(2), 1)).is_some());
     assert_eq!(leat.dropped(DropReason::ClientDenied), 1);
 
-    let mut leat =
-        Balancer::new(1, &service6("port = 80\nsyn_proxy = \"always\"\nclient_address = \"proxy_v2\""));
+    let mut leat = Balancer::new(1, &service6("port = 80\nsyn_proxy = \"always\"\nclient_address = \"proxy_v2\""));
     let answer = leat.one(syn(CLIENT, 40000)).unwrap();
     assert_eq!((told(&answer).to, answer[54 + 13]), (address(CLIENT), SYN | ACK));
     let cookie = u32::from_be_bytes(answer[58..62].try_into().unwrap());

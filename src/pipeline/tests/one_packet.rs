@@ -1,7 +1,7 @@
 //! Datagrams that are scheduled one by one.
 
-use crate::wire::ip::Octets as _;
 use super::*;
+use crate::wire::ip::Octets as _;
 
 fn toml(mode: &str) -> String {
     let more = format!("protocol = \"udp\"\nmode = \"{mode}\"\nscheduler = \"rr\"\none_packet = true\n");
