@@ -67,6 +67,7 @@ fn conntrack(flows: u32) -> Conntrack {
     let steering = Steering::Modulo { workers: 1 };
     let mut conntrack = Conntrack::new(&Settings {
         connections: flows as usize,
+        ipv6: false,
         hasher: FlowHasher::random().expect("the system has random numbers"),
         timeouts: Timeouts::default(),
         share: PortShare::new(&steering, WorkerId(0)).expect("the only worker"),

@@ -219,7 +219,8 @@ follow_one_connection() {
 }
 
 closed() {
-    [[ $(tcpdump -r "$1" 'tcp[tcpflags] & tcp-fin != 0' 2>/dev/null | wc -l) -ge 2 ]]
+    # Not by a filter: those cannot look into TCP over IPv6.
+    [[ $(tcpdump -nn -r "$1" 2>/dev/null | grep -c 'Flags \[F') -ge 2 ]]
 }
 
 # crossing TITLE FLAGS FROM TO: the first segment with these flags, as tcpdump writes them, on the wire that it comes
@@ -258,7 +259,7 @@ make_requests() {
     good=$(grep -c '^Hello from backend ' "$answers" || true)
     for backend in "${backends[@]}"; do
         count=$(grep -cx "Hello from backend $backend" "$answers" || true)
-        printf '    %-10s %4d  %s\n' "$backend" "$count" "$(bar "$count")"
+        printf '    %-12s %4d  %s\n' "$backend" "$count" "$(bar "$count")"
     done
     say "$good answered, $((requests - good)) failed"
     [[ $good -eq $requests ]] || die "requests failed, see $work/leat.log"

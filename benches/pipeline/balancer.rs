@@ -56,11 +56,8 @@ impl Balancer {
         let steering = Steering::Modulo { workers: 1 };
         let share = PortShare::new(&steering, WorkerId(0)).expect("the only worker");
         let counters = Arc::new(per_worker(1));
-        let mut conntrack =
-            Conntrack::new(&ConntrackSettings { connections, hasher, timeouts: config.timeouts, share });
-        if config.has_ipv6() {
-            conntrack.commit_ipv6();
-        }
+        let (timeouts, ipv6) = (config.timeouts, config.has_ipv6());
+        let conntrack = Conntrack::new(&ConntrackSettings { connections, ipv6, hasher, timeouts, share });
         let mut pipeline = Pipeline::new(Settings {
             id: WorkerId(0),
             steering,

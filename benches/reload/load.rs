@@ -120,6 +120,7 @@ impl Load {
             hasher,
             conntrack: Conntrack::new(&ConntrackSettings {
                 connections: CONNECTIONS,
+                ipv6: false,
                 hasher,
                 timeouts: Timeouts::default(),
                 share: PortShare::new(&Steering::Modulo { workers: 1 }, WorkerId(0)).expect("one of one"),

@@ -105,10 +105,11 @@ struct Model {
 }
 
 impl Model {
-    fn new() -> Self {
+    fn new(ipv6: bool) -> Self {
         let timeouts = Timeouts::default();
         let share = PortShare::new(&Steering::Modulo { workers: 1 }, WorkerId(0)).expect("one worker");
-        let settings = Settings { connections: CONNECTIONS, hasher: FlowHasher::with_key((1, 2)), timeouts, share };
+        let hasher = FlowHasher::with_key((1, 2));
+        let settings = Settings { connections: CONNECTIONS, ipv6, hasher, timeouts, share };
         let mut conntrack = Conntrack::new(&settings);
         let reserved = locals().map(|local| [Protocol::Tcp, Protocol::Udp].map(|protocol| (local, protocol, 80..=80)));
         conntrack.adopt(&Arc::new(ReservedPorts::new(reserved.into_iter().flatten())), &timeouts);
@@ -245,8 +246,9 @@ impl Model {
     }
 }
 
-fuzz_target!(|steps: Vec<Step>| {
-    let mut model = Model::new();
+fuzz_target!(|input: (bool, Vec<Step>)| {
+    let (ipv6, steps) = input;
+    let mut model = Model::new(ipv6);
     for step in &steps {
         match *step {
             Step::Open { client, udp } => model.open(key(client, udp), backend(client)),

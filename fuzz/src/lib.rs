@@ -208,6 +208,7 @@ impl Balancer {
                 hasher,
                 conntrack: Conntrack::new(&ConntrackSettings {
                     connections: CONNECTIONS,
+                    ipv6: config.has_ipv6(),
                     hasher,
                     timeouts: config.timeouts,
                     share,

@@ -34,11 +34,6 @@ impl LazyLines {
         Self { words, first: (line - misaligned) % line }
     }
 
-    /// Has all of them there from now on.
-    pub(super) fn commit(&mut self) {
-        arch::commit(&mut self.words);
-    }
-
     /// Line number `index`.
     #[inline]
     pub(super) fn line(&self, index: usize) -> &Line {

@@ -16,6 +16,7 @@ mod loads;
 mod memory;
 mod open;
 mod ports;
+mod records;
 mod renumber;
 mod reserved;
 mod room;
@@ -43,8 +44,7 @@ use crate::flow::{FlowHasher, FlowKey, PackedKey};
 use crate::steering::PortShare;
 use crate::time::Tick;
 use adjustment::Adjustments;
-use connection::NOT_WIDE;
-use lines::LazyLines;
+use lines::Line;
 use open::Choice;
 use ports::{PoolMut, Pools};
 use table::Table;
@@ -55,6 +55,8 @@ use timeouts::TimeoutTicks;
 pub struct Settings {
     /// How many connections it can hold; below 2³⁰.
     pub connections: usize,
+    /// Whether many of them will be of IPv6: each then has room for its addresses beside it, 64 bytes, from the start.
+    pub ipv6: bool,
     /// The process's hash of flow keys.
     pub hasher: FlowHasher,
     /// How long silent connections live.
@@ -104,8 +106,7 @@ pub struct Tracked {
 #[derive(Debug)]
 pub struct Met<'a> {
     connection: &'a mut Record,
-    wide: &'a LazyLines,
-    index: ConnectionIndex,
+    wide: &'a Line,
     timeouts: &'a TimeoutTicks,
 }
 
@@ -119,15 +120,13 @@ impl Met<'_> {
     /// The 5-tuple that its packets in `direction` leave with, of one of this family.
     #[inline(always)]
     pub fn leaving<K: Family>(&self, direction: Direction) -> K {
-        let wide = if K::PLAIN == 0 { &NOT_WIDE } else { self.wide.line(self.index.at()) };
-        K::read(self.connection, wide, direction.opposite()).reversed()
+        K::read(self.connection, self.wide, direction.opposite()).reversed()
     }
 
     /// The 5-tuple that its packets in `direction` leave with.
     #[inline(always)]
     pub fn leaving_either(&self, direction: Direction) -> PackedKey {
-        let wide = if self.connection.is_wide() { self.wide.line(self.index.at()) } else { &NOT_WIDE };
-        self.connection.key(wide, direction.opposite()).reversed()
+        self.connection.key(self.wide, direction.opposite()).reversed()
     }
 
     /// Whether its time is over: see [`Conntrack::is_over`].
@@ -189,7 +188,7 @@ impl Conntrack {
     pub fn new(settings: &Settings) -> Self {
         Self {
             // One more than asked: a new connection is put in before the one that it replaces goes.
-            table: Table::new(settings.connections + 1),
+            table: Table::new(settings.connections + 1, settings.ipv6),
             adjustments: Adjustments::new(settings.connections + 1),
             forgot_resting: None,
             pools: Pools::new(settings.share.clone(), settings.hasher),
@@ -201,12 +200,6 @@ impl Conntrack {
             room_at: 0,
             room_tries_left: 0,
         }
-    }
-
-    /// Has the memory for IPv6 addresses there from now on, as that for IPv4 is from the start: otherwise it comes when it is first
-    /// used, in small pages.
-    pub fn commit_ipv6(&mut self) {
-        self.table.commit_wide();
     }
 
     /// How many connections there are, resting ones included.
@@ -280,8 +273,8 @@ impl Conntrack {
     /// but to be passed on.
     #[inline(always)]
     pub fn expect<K: Family>(&mut self, candidate: Candidate, key: &K) -> Option<(Met<'_>, Direction)> {
-        let (connection, wide, index, direction) = self.table.expect(candidate, key)?;
-        Some((Met { connection, wide, index, timeouts: &self.timeouts }, direction))
+        let (connection, wide, direction) = self.table.expect(candidate, key)?;
+        Some((Met { connection, wide, timeouts: &self.timeouts }, direction))
     }
 
     /// The connection that has `key`, whose hash is `hash`, in either direction, and which direction that is.
@@ -325,7 +318,7 @@ impl Conntrack {
     #[inline(always)]
     pub fn meet(&mut self, index: ConnectionIndex) -> Met<'_> {
         let (connection, wide) = self.table.meet(index);
-        Met { connection, wide, index, timeouts: &self.timeouts }
+        Met { connection, wide, timeouts: &self.timeouts }
     }
 
     /// Opens a connection and gives it a source port. A full table makes room by forgetting a connection that rests or

@@ -5,9 +5,9 @@
 
 use super::connection::{Connection, ConnectionIndex, Family, NOT_WIDE, Record};
 use super::index::{Hint, Index};
-use super::lines::{LazyLines, Line};
+use super::lines::Line;
+use super::records::Records;
 use super::track::{Direction, State};
-use crate::arch;
 use crate::flow::PackedKey;
 
 /// The end of the list of freed records.
@@ -32,33 +32,18 @@ pub(super) struct TableFull;
 #[derive(Debug)]
 pub(super) struct Table {
     index: Index,
-    records: Vec<Record>,
-    /// The addresses of those records that are wide.
-    wide: LazyLines,
+    records: Records,
     capacity: usize,
     freed: u32,
     len: usize,
 }
 
 impl Table {
-    /// A table for `capacity` connections, at most 2³⁰.
-    pub(super) fn new(capacity: usize) -> Self {
+    /// A table for `capacity` connections, at most 2³⁰; with `ipv6`, laid out for those of IPv6.
+    pub(super) fn new(capacity: usize, ipv6: bool) -> Self {
         assert!(capacity <= 1 << 30, "an index of 30 bits");
-        let mut records = Vec::with_capacity(capacity);
-        arch::commit(records.spare_capacity_mut());
-        Self {
-            index: Index::new(2 * capacity),
-            records,
-            wide: LazyLines::zeroed(capacity),
-            capacity,
-            freed: NONE,
-            len: 0,
-        }
-    }
-
-    /// Has the memory for IPv6 there from now on, and not when it is first used.
-    pub(super) fn commit_wide(&mut self) {
-        self.wide.commit();
+        let (index, records) = (Index::new(2 * capacity), Records::new(capacity, ipv6));
+        Self { index, records, capacity, freed: NONE, len: 0 }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -95,7 +80,7 @@ impl Table {
     /// Fetches the record at `index`.
     #[inline(always)]
     pub(super) fn prefetch_record(&self, index: ConnectionIndex) {
-        arch::prefetch_element(&self.records, index.0 as usize);
+        self.records.prefetch(index.0 as usize);
     }
 
     /// Fetches both buckets in which an entry with `hash` can be.
@@ -107,10 +92,7 @@ impl Table {
     /// Second pass, for IPv6: fetches the addresses of the record that the candidate points to as well.
     #[inline]
     pub(super) fn prefetch_wide(&self, candidate: Candidate) {
-        let (index, _) = unpack(candidate.0.value());
-        if (index.0 as usize) < self.capacity {
-            arch::prefetch_read(self.wide.line(index.0 as usize));
-        }
+        self.records.prefetch_wide(unpack(candidate.0.value()).0.0 as usize);
     }
 
     /// Third pass: what [`Self::find`] says now, and quickly where the candidate is it.
@@ -131,11 +113,11 @@ impl Table {
         &mut self,
         candidate: Candidate,
         key: &K,
-    ) -> Option<(&mut Record, &LazyLines, ConnectionIndex, Direction)> {
+    ) -> Option<(&mut Record, &Line, Direction)> {
         let (index, direction) = unpack(candidate.0.value());
-        let record = self.records.get_mut(index.0 as usize)?;
-        let is_it = K::read(record, wide_of::<K>(&self.wide, index), direction) == *key && record.is_plain::<K>();
-        is_it.then_some((record, &self.wide, index, direction))
+        let (record, wide) = self.records.family::<K>(index.0 as usize)?;
+        let is_it = K::read(record, wide, direction) == *key && record.is_plain::<K>();
+        is_it.then_some((record, wide, direction))
     }
 
     /// The connection with `key` in either direction, and which direction that is.
@@ -156,7 +138,7 @@ impl Table {
     /// The wide line of the record at `index`, which is `record`.
     #[inline(always)]
     fn wide_line(&self, record: &Record, index: ConnectionIndex) -> &Line {
-        if record.is_wide() { self.wide.line(index.0 as usize) } else { &NOT_WIDE }
+        if record.is_wide() { self.records.wide(index.0 as usize) } else { &NOT_WIDE }
     }
 
     /// The connection at `index`, or a vacant one.
@@ -166,10 +148,10 @@ impl Table {
         Connection::of(record, self.wide_line(record, index))
     }
 
-    /// The record at `index` to be changed, and the wide lines.
+    /// The record at `index` to be changed, and its wide line.
     #[inline(always)]
-    pub(super) fn meet(&mut self, index: ConnectionIndex) -> (&mut Record, &LazyLines) {
-        (&mut self.records[index.0 as usize], &self.wide)
+    pub(super) fn meet(&mut self, index: ConnectionIndex) -> (&mut Record, &Line) {
+        self.records.both(index.0 as usize)
     }
 
     /// The record at `index`, vacant or not.
@@ -215,15 +197,11 @@ impl Table {
             return Err(TableFull);
         }
         let (record, wide) = connection.parts();
-        if record.is_wide() {
-            *self.wide.line_mut(index.0 as usize) = *wide;
-        }
         if self.freed == NONE {
-            self.records.push(*record);
+            self.records.push(*record, wide);
         } else {
-            let vacant = &mut self.records[index.0 as usize];
-            self.freed = vacant.backend.0;
-            *vacant = *record;
+            self.freed = self.records[index.0 as usize].backend.0;
+            self.records.set(index.0 as usize, *record, wide);
         }
         self.len += 1;
         Ok(index)
@@ -243,7 +221,7 @@ impl Table {
             remove(reply, Direction::Reply);
         }
         let connection = self.connection(index);
-        self.records[index.0 as usize] = Record::vacant(self.freed);
+        *self.record_mut(index) = Record::vacant(self.freed);
         debug_assert_ne!(connection.state(), State::Vacant);
         self.freed = index.0;
         self.len -= 1;
@@ -255,12 +233,6 @@ impl Table {
         let (index, direction) = unpack(value);
         self.is(index, direction, key)
     }
-}
-
-/// The line in which a record of this family has its addresses.
-#[inline(always)]
-fn wide_of<K: Family>(wide: &LazyLines, index: ConnectionIndex) -> &Line {
-    if K::PLAIN == 0 { &NOT_WIDE } else { wide.line(index.0 as usize) }
 }
 
 const fn pack(index: ConnectionIndex, direction: Direction) -> u32 {

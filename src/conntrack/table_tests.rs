@@ -84,38 +84,42 @@ fn find(table: &Table, number: u32) -> Option<ConnectionIndex> {
 
 #[test]
 fn as_many_connections_fit_as_were_asked_for() {
-    for capacity in [1, 2, 3, 10, 63, 64, 65, 1000, 30_000] {
-        let mut table = Table::new(capacity);
-        let records = table.records.as_ptr();
+    let capacities = [1, 2, 3, 10, 63, 64, 65, 1000, 30_000];
+    for (capacity, ipv6) in capacities.into_iter().flat_map(|capacity| [(capacity, false), (capacity, true)]) {
+        let mut table = Table::new(capacity, ipv6);
+        insert(&mut table, 0).unwrap();
+        let first = std::ptr::from_ref(&table.records[0]);
+        remove(&mut table, ConnectionIndex(0), 0);
         for number in 0..capacity as u32 {
             assert!(insert(&mut table, number).is_ok(), "{number} of {capacity}");
         }
         assert_eq!(insert(&mut table, u32::MAX >> 9), Err(TableFull));
         assert_eq!(table.len(), capacity);
         assert!((0..capacity as u32).all(|number| find(&table, number).is_some()));
-        assert_eq!(table.records.as_ptr(), records, "allocated once");
+        assert_eq!(std::ptr::from_ref(&table.records[0]), first, "allocated once");
     }
 }
 
 #[test]
 fn a_full_table_stays_usable_through_any_churn() {
     let capacity = 2000;
-    let mut table = Table::new(capacity);
-    for number in 0..30_000_u32 {
-        if number >= capacity as u32 {
-            let oldest = number - capacity as u32;
-            let index = find(&table, oldest).unwrap();
-            assert_eq!(remove(&mut table, index, oldest).backend(), BackendId(oldest));
-            assert_eq!(find(&table, oldest), None);
+    for mut table in [false, true].map(|ipv6| Table::new(capacity, ipv6)) {
+        for number in 0..30_000_u32 {
+            if number >= capacity as u32 {
+                let oldest = number - capacity as u32;
+                let index = find(&table, oldest).unwrap();
+                assert_eq!(remove(&mut table, index, oldest).backend(), BackendId(oldest));
+                assert_eq!(find(&table, oldest), None);
+            }
+            insert(&mut table, number).unwrap();
         }
-        insert(&mut table, number).unwrap();
+        assert_eq!(table.used(), capacity);
     }
-    assert_eq!(table.used(), capacity);
 }
 
 #[test]
 fn an_answer_from_an_old_candidate_is_the_answer_of_now() {
-    let mut table = Table::new(100);
+    let mut table = Table::new(100, false);
     let key = connection(1).key(Direction::Original);
     let hash = HASHER.hash_packed(&key);
     let before = table.find_candidate(hash);
@@ -159,8 +163,8 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn the_table_is_the_map_that_a_hash_map_would_be(steps in prop::collection::vec(step(), 1..400)) {
-        let mut table = Table::new(100);
+    fn the_table_is_the_map_that_a_hash_map_would_be(steps in prop::collection::vec(step(), 1..400), ipv6: bool) {
+        let mut table = Table::new(100, ipv6);
         let mut model: HashMap<u32, ConnectionIndex> = HashMap::new();
         for step in steps {
             match step {

@@ -30,6 +30,7 @@ fn share(worker: u16, workers: u16) -> PortShare {
 fn worker(worker: u16, workers: u16, connections: usize) -> Conntrack {
     let mut conntrack = Conntrack::new(&Settings {
         connections,
+        ipv6: false,
         hasher: FlowHasher::with_key((5, 6)),
         timeouts: Timeouts::default(),
         share: share(worker, workers),

@@ -226,11 +226,8 @@ impl fmt::Display for Note<'_> {
         match self {
             Self::Service(service) => {
                 let Service { name, vip, protocol, port, mode, .. } = service;
-                write!(f, "service {name} ({protocol} {vip}")?;
-                if *port != 0 {
-                    write!(f, ":{port}")?;
-                }
-                write!(f, ", {mode}, {})", service.schedule.algorithm())
+                let (vip, algorithm) = (Endpoint(*vip, *port), service.schedule.algorithm());
+                write!(f, "service {name} ({protocol} {vip}, {mode}, {algorithm})")
             }
             Self::Known { original, reply, is_reply, state, .. } => {
                 let direction = if *is_reply { "reply" } else { "original" };

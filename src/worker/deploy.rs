@@ -211,15 +211,13 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
             ways[id.index()] = Some(Way::Tagged(*vlan));
         }
         let connections = config.connections;
-        let mut conntrack = Conntrack::new(&conntrack::Settings {
+        let conntrack = Conntrack::new(&conntrack::Settings {
             connections,
+            ipv6: config.has_ipv6(),
             hasher,
             timeouts: config.timeouts,
             share: PortShare::new(&steering, id).ok_or(DeployError::TooManyLcores)?,
         });
-        if config.has_ipv6() {
-            conntrack.commit_ipv6();
-        }
         // What no service asks for is never touched, and takes no memory.
         let clients = (connections as f64 * CLIENTS_PER_CONNECTION) as usize;
         let pipeline = Pipeline::new(Settings {

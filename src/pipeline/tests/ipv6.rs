@@ -643,3 +643,19 @@ fn fragments_that_overlap_take_their_packet_with_them_and_none_crosses() {
     assert!(leat.take(0, cut(&question, 7, &[496, 504]), 2).is_empty());
     assert_eq!(leat.dropped(DropReason::FragmentCrossing) + leat.dropped(DropReason::FragmentOrphan), 2);
 }
+
+#[test]
+fn endpoints_in_the_narration_of_a_packet_have_brackets() {
+    let mut leat = Balancer::new(1, &service6("port = 80"));
+    leat.one(tcp6((CLIENT, 34952), (VIP6, 80), SYN, (100, 0), b"")).unwrap();
+    let text = String::from_utf8(leat.narration.clone()).unwrap();
+    for expected in [
+        "port 0, lcore 0: tcp [2001:db8:1::1]:34952 > [2001:db8::10]:80 [S] seq 100",
+        "service web (tcp [2001:db8::10]:80, fullnat, maglev)",
+        "source towards the backend: [2001:db8::10]:34952, the client's own port",
+        "ip source: 2001:db8:1::1 → 2001:db8::10",
+        "ip hop limit: 64 → 63",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is not in:\n{text}");
+    }
+}
