@@ -147,4 +147,31 @@ mod tests {
         assert_eq!(seeded.stride_of_slot(48_122), 45);
         assert_eq!(seeded.stride(200), 0x75f2_33fe_96e8_a417);
     }
+
+    /// The same for IPv6, whose numbers come from that other implementation as well.
+    #[test]
+    fn the_hash_is_frozen_in_ipv6() {
+        let [client, vip, member] =
+            ["2001:db8::1", "2001:db8::10", "2001:db8::2"].map(|address| address.parse::<IpAddr>().unwrap());
+        let flow = |protocol, src, src_port, dst_port| FlowKey { src, dst: vip, src_port, dst_port, protocol };
+        let tcp = flow(Protocol::Tcp, client, 34_952, 8_080);
+        let udp = flow(Protocol::Udp, "2001:db8:1::7".parse().unwrap(), 53, 65_535);
+        let icmp = flow(Protocol::Icmp, client, 7, 0);
+
+        let zero = SchedulerHash::new(0);
+        assert_eq!(zero.flow(&tcp), 0xd5cc_7798_0c6a_e791);
+        assert_eq!(zero.flow(&udp), 0x10f6_6978_edad_e33e);
+        assert_eq!(zero.flow(&icmp), 0x2cbb_94ee_6d15_0e57);
+        assert_eq!(zero.client(client), 0x5a29_e3c3_e77d_c833);
+        assert_eq!(zero.offset(member, 8_080), 0x52f9_bb5c_bc71_d508);
+        assert_eq!(zero.skip(member, 8_080), 0x8e1d_a0e0_9a51_1711);
+
+        let seeded = SchedulerHash::new(SEED);
+        assert_eq!(seeded.flow(&tcp), 0x3ee6_6554_3eb3_f313);
+        assert_eq!(seeded.flow(&udp), 0x85c0_7f4b_f2aa_a333);
+        assert_eq!(seeded.flow(&icmp), 0x0a7b_3a32_f363_ea5e);
+        assert_eq!(seeded.client(client), 0xd07e_089a_4f0c_9eb9);
+        assert_eq!(seeded.offset(member, 8_080), 0xa86e_4f98_bd77_e547);
+        assert_eq!(seeded.skip(member, 8_080), 0x2bad_61fe_ee24_9697);
+    }
 }
