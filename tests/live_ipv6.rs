@@ -219,6 +219,28 @@ fn both_versions_are_served_at_once_by_one_leat() {
 }
 
 #[test]
+fn ipv6_can_come_with_a_reload() {
+    let net = up("v6_reload", false);
+    let _six = Nginx::start_v6(&net, B1, 8080, 0);
+    let _four = Nginx::start(&net, B2, 8080);
+    let directory = TempDir::new("v6_reload");
+    let file = directory.join("leat.toml");
+    let four = "[[service]]\nvip = \"10.0.0.10\"\nport = 80\nbackend = [{ address = \"10.0.0.3\", port = 8080 }]\n";
+    let six =
+        "[[service]]\nvip = \"2001:db8::10\"\nport = 80\nbackend = [{ address = \"2001:db8::2\", port = 8080 }]\n";
+    fs::write(&file, four).expect("a temporary directory can be written");
+    let mut leat = Leat::start_in(&net, TAP, &["-c", file.to_str().expect("a temporary path is text")]);
+    let over_four = || net.exec(CLIENT, &["curl", "-sS", "http://10.0.0.10/"]).success().stdout;
+    assert_eq!(over_four(), "backend 10.0.0.3\n");
+    fs::write(&file, format!("{four}{six}")).expect("a temporary directory can be written");
+    leat.signal("HUP");
+    support::wait_for("the reload", LIMIT, || leat.stderr().contains("reloaded").then_some(()));
+    assert_eq!(curl(&net, 80, "", 20), "backend 2001:db8::2\n".repeat(20));
+    assert_eq!(over_four(), "backend 10.0.0.3\n");
+    leat.stop();
+}
+
+#[test]
 fn each_version_reaches_backends_of_the_other() {
     const LENGTH: usize = 3_000_000;
     let net = up("v6_cross", false);
