@@ -169,29 +169,32 @@ fn health_checks_of_each_kind_notice_a_backend_that_goes_and_comes() {
         let file = directory.join(&format!("{kind}.toml"));
         let text = format!(
             "[[interface]]\nport = 0\naddresses = [\"2001:db8::fe/64\"]\n[[service]]\nvip = \"{VIP}\"\nport = 80\n\
-             health = {{ type = \"{kind}\", interval = \"300ms\", timeout = \"300ms\", rise = 1, fall = 2 }}\n\
+             health = {{ type = \"{kind}\", interval = \"1s\", timeout = \"1s\", rise = 1, fall = 2 }}\n\
              backend = [{{ address = \"2001:db8::2\", port = 8080 }}, {{ address = \"2001:db8::3\", port = 8080 }}]\n"
         );
         fs::write(&file, text).expect("a temporary directory can be written");
         let _servers = BACKENDS.map(|role| Nginx::start_v6(&net, role, 8080, 0));
         let leat = Leat::start_in(&net, TAP, &["-c", file.to_str().expect("a temporary path is text")]);
-        let up = |wanted: usize| {
-            support::wait_for(&format!("{wanted} backends up by {kind}"), LIMIT, || {
+        let are = |wanted: [&str; 2]| {
+            support::wait_for(&format!("the backends to be {wanted:?} by {kind}"), LIMIT, || {
                 let status = leat.status();
                 let backends = status["services"][0]["backends"].as_array().expect("backends").clone();
-                let up = backends.iter().filter(|backend| backend["health"]["state"] == "up").count();
-                (up == wanted).then_some(())
+                backends.iter().map(|backend| &backend["health"]["state"]).eq(wanted).then_some(())
             });
         };
-        up(2);
+        are(["up", "up"]);
         net.exec(B2, &["ip", "link", "set", "eth0", "down"]).success();
-        up(1);
+        are(["up", "down"]);
         // The status knows first; the line is written when the workers have been told.
-        support::wait_for("the line", LIMIT, || leat.stderr().contains("server down").then_some(()));
-        assert_eq!(tally(curl(&net, 80, "", 10).lines()).len(), 1);
+        support::wait_for("the line", LIMIT, || leat.stderr().contains("backend [2001:db8::3]:8080: no").then_some(()));
+        let url = format!("http://[{VIP}]/?[1-10]");
+        let close = ["--max-time", "5", "-H", "Connection: close"];
+        let answers = net.exec(CLIENT, &[&["curl", "-6", "-sS"], &close[..], &[&url]].concat());
+        assert!(answers.status.success(), "{kind}: {}\n{}", answers.stderr, leat.stderr());
+        assert_eq!(tally(answers.stdout.lines()).len(), 1);
         net.exec(B2, &["ip", "link", "set", "eth0", "up"]).success();
         ip6(&net, B2, &["address", "replace", "2001:db8::3/64", "dev", "eth0", "nodad"]);
-        up(2);
+        are(["up", "up"]);
         leat.stop();
     }
 }

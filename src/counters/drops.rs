@@ -81,7 +81,7 @@ drop_reasons! {
     Ipv6Version = "ipv6_version": "an IPv6 EtherType around another version",
     Ipv6Length = "ipv6_length": "an IPv6 payload length beyond the frame",
     Ipv6Extension = "ipv6_extension": "IPv6 extension headers that are malformed, more than leat looks at, or ask for a route",
-    FragmentCrossing = "fragment_crossing": "a fragment on its way from one version of IP to the other, which leat does not pass on",
+    FragmentCrossing = "fragment_crossing": "a fragment of ICMP, or of UDP without a checksum, on its way from one version of IP to the other",
     FragmentDuplicate = "fragment_duplicate": "a fragment that was here before",
     FragmentMalformed = "fragment_malformed": "a fragment that no host makes, or of a packet whose fragments overlap or contradict each other",
     FragmentIncomplete = "fragment_incomplete": "a fragment whose packet did not become whole in time, or before room was needed",

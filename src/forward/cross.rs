@@ -23,24 +23,74 @@ const MOST_CUTTABLE: u16 = 1260;
 pub enum NoCrossing {
     /// There is no room for a longer header.
     NoRoom,
-    /// It is a fragment.
+    /// It is a fragment of what has no checksum, or one over more than is there.
     Fragment,
     /// It has no checksum and is in more than one piece, or a header is not where it should be.
     Split,
 }
 
-/// How long the frame of a packet with `transport_len` bytes behind its header is in the version of `to`.
-pub const fn crossed_len(to: &PackedKey, transport_len: u16) -> usize {
+/// How long the frame of a packet with `transport_len` bytes behind its headers, which may be a fragment, is in the version of
+/// `to`.
+pub const fn crossed_len(to: &PackedKey, transport_len: u16, is_fragment: bool) -> usize {
     let header = match to {
         PackedKey::V4(_) => ipv4::HEADER_LEN,
+        PackedKey::V6(_) if is_fragment => ipv6::HEADER_LEN + ipv6::FRAGMENT_LEN,
         PackedKey::V6(_) => ipv6::HEADER_LEN,
     };
     NETWORK + header + transport_len as usize
 }
 
-/// Makes the packet, whose transport header is at `transport` and is followed by `transport_len` bytes with it, one of the version
-/// of `to`, with its addresses and ports and one hop less to live. Ethernet's padding is cut off; the Ethernet addresses are still
-/// to be written. `identification` is for IPv4.
+/// What makes a packet a piece of a larger one.
+#[derive(Clone, Copy)]
+struct Piece {
+    /// In bytes.
+    offset: u32,
+    more: bool,
+    identification: u32,
+}
+
+impl Piece {
+    /// What it is in `frame`, if that is one.
+    fn of(frame: &[u8]) -> Option<Self> {
+        let packet = frame.get(NETWORK..)?;
+        match ip::Header::new(packet)? {
+            ip::Header::V4(header) => header.is_fragment().then(|| Self {
+                offset: u32::from(header.fragment_offset()) * 8,
+                more: header.more_fragments(),
+                identification: header.identification().into(),
+            }),
+            ip::Header::V6(_) => {
+                let ipv6::Fragment { offset, more, identification, .. } = ipv6::upper(packet).ok()?.fragment?;
+                Some(Self { offset, more, identification })
+            }
+        }
+    }
+}
+
+/// Whether the packet in `frame` is a fragment.
+pub fn is_piece(frame: &[u8]) -> bool {
+    Piece::of(frame).is_some()
+}
+
+/// Whether the fragments of a packet can go on in the other version, whose first is in `frame`, its message of `protocol` at
+/// `transport`: those of ICMP and of UDP without a checksum cannot, for theirs would be over all of it (RFC 7915 §4.2, §4.5, §5.2).
+pub fn crosses_in_pieces(frame: &[u8], transport: usize, protocol: Protocol) -> bool {
+    match protocol {
+        Protocol::Icmp => false,
+        Protocol::Udp => frame.get(transport + 6..transport + 8).is_some_and(|checksum| checksum != [0; 2]),
+        Protocol::Tcp => true,
+    }
+}
+
+/// How many bytes the packet in `frame` has from its transport header on, which is at `transport`.
+pub fn carried_len(frame: &[u8], transport: usize) -> Option<u16> {
+    let header = frame.get(NETWORK..).and_then(ip::Header::new)?;
+    (NETWORK + header.packet_len()).checked_sub(transport)?.try_into().ok()
+}
+
+/// Makes the packet, whose transport header is at `transport`, one of the version of `to`, with its addresses and ports and one hop less to live. A fragment stays one, with its identification, of which IPv4
+/// has the lower half. Ethernet's padding is cut off; the Ethernet addresses are still to be written. `identification` is for
+/// a whole packet of IPv4.
 ///
 /// # Errors
 ///
@@ -49,19 +99,14 @@ pub const fn crossed_len(to: &PackedKey, transport_len: u16) -> usize {
 pub fn cross<P: Packet>(
     packet: &mut P,
     transport: usize,
-    transport_len: u16,
     to: &PackedKey,
     identification: u16,
 ) -> Result<(), NoCrossing> {
+    let transport_len = carried_len(packet.data(), transport).ok_or(NoCrossing::Split)?;
     let header = packet.data().get(NETWORK..).and_then(ip::Header::new).ok_or(NoCrossing::Split)?;
-    let is_fragment = match header {
-        ip::Header::V4(header) => header.is_fragment(),
-        ip::Header::V6(_) => {
-            let upper = packet.data().get(NETWORK..).and_then(|packet| ipv6::upper(packet).ok());
-            upper.is_some_and(|upper| upper.is_fragment())
-        }
-    };
-    if is_fragment {
+    let piece = Piece::of(packet.data());
+    let is_beginning = piece.is_none_or(|piece| piece.offset == 0);
+    if piece.is_some() && is_beginning && !crosses_in_pieces(packet.data(), transport, to.protocol()) {
         return Err(NoCrossing::Fragment);
     }
     let (old, traffic_class, hops) = match header {
@@ -71,13 +116,19 @@ pub fn cross<P: Packet>(
     let whole = packet.data().get(transport..transport + usize::from(transport_len));
     // The sum of a datagram that has none.
     let sum_of_all = match (to, to.protocol()) {
-        (PackedKey::V6(_), Protocol::Udp) if packet.data().get(transport + 6..transport + 8) == Some(&[0; 2]) => {
-            Some(checksum::Sum::ZERO.and_bytes(whole.ok_or(NoCrossing::Split)?))
+        (PackedKey::V6(_), Protocol::Udp)
+            if is_beginning && packet.data().get(transport + 6..transport + 8) == Some(&[0; 2]) =>
+        {
+            // What lies behind the datagram itself is not covered (RFC 9868).
+            let whole = whole.ok_or(NoCrossing::Split)?;
+            let len = whole.get(4..6).map_or(0, |len| usize::from(u16::from_be_bytes([len[0], len[1]])));
+            let datagram = whole.get(..len).ok_or(NoCrossing::Split)?;
+            Some((checksum::Sum::ZERO.and_bytes(datagram), len as u32))
         }
         _ => None,
     };
     let key = to.unpack();
-    let header_len = crossed_len(to, 0);
+    let header_len = crossed_len(to, 0, piece.is_some());
     make_room(packet, transport, header_len)?;
     packet.truncate(header_len + usize::from(transport_len));
     let (head, message) = packet.data_mut().split_at_mut_checked(header_len).ok_or(NoCrossing::Split)?;
@@ -87,13 +138,19 @@ pub fn cross<P: Packet>(
     }
     let hops = hops.wrapping_sub(1);
     write_header(network, (key.src, key.dst), key.protocol, traffic_class, hops, transport_len, identification);
+    if let Some(piece) = piece {
+        write_piece(network, key.src.is_ipv6(), piece);
+    }
+    if !is_beginning {
+        return Ok(());
+    }
     let mut delta = old.replaced_by(to);
     if key.protocol == Protocol::Icmp {
         delta = delta.and(cross_echo(message, to, transport_len));
     }
-    if let Some(sum) = sum_of_all {
+    if let Some((sum, len)) = sum_of_all {
         // Over the old ports, which the next step adjusts it for.
-        let pseudo = checksum::pseudo_header_v6(to.wide_addresses(), Protocol::Udp.number(), transport_len.into());
+        let pseudo = checksum::pseudo_header_v6(to.wide_addresses(), Protocol::Udp.number(), len);
         let sum = pseudo.and(sum).finish();
         if let Some(place) = message.get_mut(6..8) {
             place.copy_from_slice(&sum.to_be_bytes());
@@ -131,6 +188,18 @@ fn write_header(
         && let Some(mut header) = ipv4::HeaderMut::new(network)
     {
         header.allow_fragments(identification);
+    }
+}
+
+/// Makes the header in `network`, of a whole packet, one of this piece.
+fn write_piece(network: &mut [u8], is_v6: bool, piece: Piece) {
+    if is_v6 {
+        ipv6::FragmentFields { offset: piece.offset, more: piece.more, identification: piece.identification }
+            .insert(network);
+    } else if let Some(mut header) = ipv4::HeaderMut::new(network) {
+        let total_len = header.as_header().total_len();
+        header.set_fragment(total_len, (piece.offset / 8) as u16, piece.more);
+        header.set_identification(piece.identification as u16);
     }
 }
 
@@ -206,6 +275,10 @@ pub fn cross_error(
     let quoted = quote::Quote::of(message)?;
     let packet = message.get(icmp::HEADER_LEN..)?;
     let (transport_len, rest) = (quoted.transport_len(), packet.get(quoted.at..)?);
+    // Of IPv4 there is no longer packet; whoever says so has made it up.
+    if !is_v6 && transport_len > u16::MAX - ipv4::HEADER_LEN as u16 {
+        return None;
+    }
     let mut fields = ip::Fields {
         traffic_class: 0xc0,
         payload_len: 0,

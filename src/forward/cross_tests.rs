@@ -122,9 +122,9 @@ fn keys() -> impl Strategy<Value = (FlowKey, FlowKey)> {
 }
 
 /// `frame`, whose transport header is at `at`, with the key `to`.
-fn crossed(frame: Vec<u8>, at: usize, len: usize, to: &FlowKey) -> Result<Vec<u8>, NoCrossing> {
+fn crossed(frame: Vec<u8>, at: usize, to: &FlowKey) -> Result<Vec<u8>, NoCrossing> {
     let mut packet = Frame::new(frame, PortId(0));
-    cross(&mut packet, at, len as u16, &to.pack(), 9).map(|()| packet.into_bytes())
+    cross(&mut packet, at, &to.pack(), 9).map(|()| packet.into_bytes())
 }
 
 const fn transport(key: &FlowKey) -> usize {
@@ -139,10 +139,10 @@ proptest! {
         let mut before = frame(&from, &payload);
         let (at, len) = (transport(&from), before.len() - transport(&from));
         before.resize(before.len() + padding, 0xaa);
-        let after = crossed(before, at, len, &to).unwrap();
+        let after = crossed(before, at, &to).unwrap();
         let (key, hops, carried) = judged(&after);
         prop_assert_eq!((key, hops, carried), (to, 63, payload));
-        prop_assert_eq!(after.len(), crossed_len(&to.pack(), len as u16));
+        prop_assert_eq!(after.len(), crossed_len(&to.pack(), len as u16, false));
         if to.src.is_ipv4() {
             // Up to what every link of IPv6 takes, it may be cut.
             let may_be_cut = after.len() - 14 <= 1260;
@@ -231,9 +231,37 @@ fn a_datagram_without_a_checksum_gets_one_in_ipv6() {
     let (v4, v6) = udp_keys();
     let mut datagram = frame(&v4, b"an answer");
     datagram[40..42].fill(0);
-    let len = datagram.len() - 34;
-    let (key, _, payload) = judged(&crossed(datagram, 34, len, &FlowKey { dst_port: 77, ..v6 }).unwrap());
+    let (key, _, payload) = judged(&crossed(datagram, 34, &FlowKey { dst_port: 77, ..v6 }).unwrap());
     assert_eq!((key.dst_port, &payload[..]), (77, &b"an answer"[..]));
+}
+
+#[test]
+fn what_lies_behind_a_datagram_without_a_checksum_does_not_count() {
+    let (v4, v6) = udp_keys();
+    let mut datagram = frame(&v4, b"an answer");
+    datagram[40..42].fill(0);
+    datagram.extend([7; 4]);
+    datagram[17] += 4;
+    let mut after = crossed(datagram, 34, &v6).unwrap();
+    assert_eq!(after[after.len() - 4..], [7; 4]);
+    after.truncate(after.len() - 4);
+    after[19] -= 4;
+    assert_eq!(judged(&after).0, v6);
+}
+
+#[test]
+fn an_error_about_a_packet_longer_than_ipv4_has_does_not_cross() {
+    let (v4, v6) = udp_keys();
+    let mut quoted = frame(&v6, b"hello")[14..].to_vec();
+    quoted[4..6].copy_from_slice(&[0xff; 2]);
+    let mut error = Vec::new();
+    PacketBuilder::ethernet2([2; 6], [4; 6])
+        .ipv6([0x20; 16], [0x21; 16], 64)
+        .icmpv6_raw(1, 4, [0; 4])
+        .write(&mut error, &quoted)
+        .unwrap();
+    let mut into = [0; super::super::LONGEST_COMPLAINT];
+    assert_eq!(cross_error(&error, 54, v4.src, &v4.pack(), |it| it, &mut into), None);
 }
 
 #[test]
@@ -242,27 +270,30 @@ fn options_and_extension_headers_stay_behind() {
     let mut with_options = frame(&v4, b"hello");
     with_options[14] = 0x47;
     with_options.splice(34..34, [1; 8]);
-    let len = with_options.len() - 42;
-    assert_eq!(judged(&crossed(with_options, 42, len, &v6).unwrap()).0, v6);
+    with_options[17] += 8;
+    assert_eq!(judged(&crossed(with_options, 42, &v6).unwrap()).0, v6);
     let mut longest = frame(&v4, b"hello");
     longest[14] = 0x4f;
     longest.splice(34..34, [1; 40]);
-    assert_eq!(judged(&crossed(longest, 74, 13, &v6).unwrap()).0, v6);
+    longest[17] += 40;
+    assert_eq!(judged(&crossed(longest, 74, &v6).unwrap()).0, v6);
     let mut with_extension = frame(&v6, b"hello");
     with_extension[20] = 60;
     with_extension.splice(54..54, [17, 0, 1, 4, 0, 0, 0, 0]);
-    assert_eq!(judged(&crossed(with_extension, 62, 13, &v4).unwrap()).0, v4);
+    with_extension[19] += 8;
+    assert_eq!(judged(&crossed(with_extension, 62, &v4).unwrap()).0, v4);
 }
 
 #[test]
-fn a_fragment_and_what_is_not_there_do_not_cross() {
+fn a_fragment_without_a_checksum_and_what_is_not_there_do_not_cross() {
     let (v4, v6) = udp_keys();
     let mut fragment = frame(&v4, b"hello");
     fragment[20] = 0x20;
-    assert_eq!(crossed(fragment, 34, 13, &v6), Err(NoCrossing::Fragment));
-    assert_eq!(crossed(vec![0; 20], 34, 13, &v6), Err(NoCrossing::Split));
+    fragment[40..42].fill(0);
+    assert_eq!(crossed(fragment, 34, &v6), Err(NoCrossing::Fragment));
+    assert_eq!(crossed(vec![0; 20], 34, &v6), Err(NoCrossing::Split));
     let mut cut = frame(&v4, b"hello");
     cut[40..42].fill(0);
     cut.truncate(44);
-    assert_eq!(crossed(cut, 34, 13, &v6), Err(NoCrossing::Split));
+    assert_eq!(crossed(cut, 34, &v6), Err(NoCrossing::Split));
 }

@@ -49,7 +49,9 @@ impl<'a> Quote<'a> {
                 (ip.protocol(), ip.header_len())
             }
             ip::Header::V6(_) => {
-                let upper = ipv6::upper(packet).ok().filter(|upper| !upper.is_fragment())?;
+                // A first fragment says as much as a packet.
+                let is_beginning = |upper: &ipv6::Upper| upper.fragment.is_none_or(|fragment| fragment.offset == 0);
+                let upper = ipv6::upper(packet).ok().filter(is_beginning)?;
                 (upper.protocol, upper.at)
             }
             ip::Header::V4(_) => return None,

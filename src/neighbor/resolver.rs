@@ -157,6 +157,15 @@ impl Resolver {
             neighbor.asking.note_heard(now);
         }
     }
+
+    /// Takes in that a host which is known answers from where it was.
+    pub fn confirm(&self, neighbors: &[Arc<Neighbor>], ingress: PortId, now: Instant) {
+        let is_known = |neighbor: &&Arc<Neighbor>| neighbor.hop().is_some_and(|hop| hop.port == ingress);
+        for neighbor in neighbors.iter().filter(|neighbor| !neighbor.is_static()).filter(is_known) {
+            neighbor.probes.note_heard();
+            neighbor.asking.note_heard(now);
+        }
+    }
 }
 
 /// Announces `own` if that is due; when it is due next, if ever.

@@ -6,14 +6,14 @@ use std::net::IpAddr;
 
 use super::classify::Headers;
 use super::syn_proxy::MOST_TRIES;
-use super::{Context, Flow, Note, Pipeline, Tracer, ip_of};
+use super::{Context, Flow, Note, Pipeline, Tracer};
 use crate::conntrack::{Adjustment, ConnectionIndex, Errand};
 use crate::counters::DropReason;
 use crate::forward::{self, LONGEST_PROXY_HEADER, LONGEST_SEGMENT, Segment, Shift};
 use crate::io::{Output, Packet};
 use crate::service::{Backend, ClientAddress, ProxyVersion, Service};
 use crate::wire::tcp_options::Options;
-use crate::wire::{ethernet, tcp};
+use crate::wire::{ethernet, ipv4, ipv6, tcp};
 
 /// How many ticks after the last time something that a client's segment asks for again is done again.
 const SOONEST_AGAIN: u32 = 2;
@@ -150,9 +150,12 @@ impl<P: Packet> Pipeline<P> {
             .and_then(|hop| context.snapshot.port(hop.port))
             .map_or(0, |port| ethernet::HEADER_LEN + usize::from(port.mtu));
         // What follows a first fragment lies where it lies.
-        let is_fragment = ip_of(packet).is_none_or(|ip| ip.is_fragment());
-        let original = self.conntrack.connection(index).original_key();
-        if !is_fragment && packet.frame_len() + forward::client_address_len(original.src) <= longest {
+        let connection = self.conntrack.connection(index);
+        let original = connection.original_key();
+        let grown =
+            if connection.is_crossing() && original.src.is_ipv4() { ipv6::HEADER_LEN - ipv4::HEADER_LEN } else { 0 };
+        let len = packet.frame_len() + grown + forward::client_address_len(original.src);
+        if !forward::is_piece(packet.data()) && len <= longest {
             forward::add_client_address(packet, transport, kind, (original.src, original.src_port));
         }
     }

@@ -1,6 +1,5 @@
 //! Connections whose client speaks one version of IP and whose backend the other.
 
-use super::classify::Headers;
 use super::{Context, Pipeline, Tracer};
 use crate::counters::DropReason;
 use crate::flow::PackedKey;
@@ -13,27 +12,30 @@ use crate::wire::{ethernet, ipv4, ipv6};
 const DIFFERENCE: u16 = (ipv6::HEADER_LEN - ipv4::HEADER_LEN) as u16;
 
 impl<P: Packet> Pipeline<P> {
-    /// Makes a packet one of the version of `to`, with its addresses and ports, on its way to `hop`. Nothing, if it cannot be.
+    /// Makes a packet, whose transport header is at `transport`, one of the version of `to`, with its addresses and ports, on its way to `hop`. Nothing, if it cannot be.
     #[cold]
     pub(super) fn cross<O: Output<P>, T: Tracer>(
         &mut self,
         mut packet: P,
-        headers: &Headers,
+        transport: usize,
         to: &PackedKey,
         hop: Option<Hop>,
         context: &mut Context<'_, O, T>,
     ) -> Option<P> {
         let port = hop.and_then(|hop| context.snapshot.port(hop.port));
         if let (PackedKey::V6(_), Some(port)) = (to, port)
-            && forward::crossed_len(to, headers.transport_len) > ethernet::HEADER_LEN + usize::from(port.mtu)
+            && let is_piece = forward::is_piece(packet.data())
+            && let Some(transport_len) = forward::carried_len(packet.data(), transport)
+            && forward::crossed_len(to, transport_len, is_piece) > ethernet::HEADER_LEN + usize::from(port.mtu)
         {
             // Its sender is to make shorter ones (RFC 7915 §4).
-            let complaint = Complaint::TooBig(port.mtu.saturating_sub(DIFFERENCE));
+            let difference = DIFFERENCE + if is_piece { ipv6::FRAGMENT_LEN as u16 } else { 0 };
+            let complaint = Complaint::TooBig(port.mtu.saturating_sub(difference));
             self.refuse(packet, complaint, DropReason::TooLong, context);
             return None;
         }
         let identification = self.next_identification();
-        let crossed = forward::cross(&mut packet, headers.transport.into(), headers.transport_len, to, identification);
+        let crossed = forward::cross(&mut packet, transport, to, identification);
         let reason = match crossed {
             Ok(()) => return Some(packet),
             Err(NoCrossing::NoRoom) => DropReason::NoBuffer,

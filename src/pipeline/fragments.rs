@@ -15,6 +15,7 @@ use super::{Context, End, Flow, Note, Pipeline, Tracer, ip_of, ipv4_mut, ipv6_mu
 use crate::conntrack::{ConnectionIndex, Direction, Segment};
 use crate::counters::DropReason;
 use crate::flow::{FlowKey, PackedKey, Protocol};
+use crate::forward;
 use crate::fragment::{Fate, FragmentKey, Gathering, Span};
 use crate::id::WorkerId;
 use crate::io::{Output, Packet};
@@ -190,9 +191,7 @@ impl<P: Packet> Pipeline<P> {
         };
         let hash = self.hasher.hash_packed(&headers.packed);
         let known = self.conntrack.find(&headers.packed, hash);
-        if known.is_some_and(|(index, _)| self.conntrack.record(index).is_crossing()) {
-            return self.drop(packet, DropReason::FragmentCrossing, context);
-        }
+        let may_cross = forward::crosses_in_pieces(packet.data(), headers.transport.into(), headers.packed.protocol());
         let identification = self.translates(&headers, known, context.snapshot).then(|| {
             self.fragment_identification = self.fragment_identification.wrapping_add(self.workers.into());
             self.fragment_identification
@@ -212,7 +211,7 @@ impl<P: Packet> Pipeline<P> {
         let is_of_this = |index: &ConnectionIndex| self.conntrack.is(*index, Direction::Original, &headers.packed);
         let opened = self.opened.filter(is_of_this).map(|index| (index, Direction::Original));
         if let Some((index, direction)) = self.conntrack.find(&headers.packed, hash).or(opened)
-            && !self.conntrack.record(index).is_crossing()
+            && (may_cross || !self.conntrack.record(index).is_crossing())
         {
             let lead = Lead { packet: key, index, direction, key: headers.packed, segment, identification };
             self.note_lead(gatherer, Some(lead));
@@ -263,11 +262,21 @@ impl<P: Packet> Pipeline<P> {
                 let reason = hops_ended(ip.source());
                 return self.drop(packet, reason, context);
             }
-            match connection.key(direction.opposite()).reversed() {
-                PackedKey::V4(to) => ipv4_mut(&mut packet).map(|mut ip| ip.forward(to.addresses())),
-                PackedKey::V6(to) => ipv6_mut(&mut packet).map(|mut ip| ip.forward(to.addresses())),
-            };
             set_identification(&mut packet, lead.identification);
+            let to = connection.key(direction.opposite()).reversed();
+            if connection.is_crossing() {
+                let Some(carried) = carried_at(&packet) else {
+                    return self.drop(packet, DropReason::FragmentMalformed, context);
+                };
+                // It is hardly longer than the first, which its sender would have heard of.
+                let Some(crossed) = self.cross(packet, carried, &to, None, context) else { return };
+                packet = crossed;
+            } else {
+                match to {
+                    PackedKey::V4(to) => ipv4_mut(&mut packet).map(|mut ip| ip.forward(to.addresses())),
+                    PackedKey::V6(to) => ipv6_mut(&mut packet).map(|mut ip| ip.forward(to.addresses())),
+                };
+            }
         }
         self.count_passed(backend, direction, packet.frame_len());
         self.send_along(packet, &connection, direction, backend, context);
@@ -302,6 +311,16 @@ fn is_wanted(key: &FragmentKey, snapshot: &Snapshot) -> bool {
 
 fn read<P: Packet>(packet: &P) -> Option<(FragmentKey, Option<Span>)> {
     packet.data().get(ethernet::HEADER_LEN..).and_then(FragmentKey::read)
+}
+
+/// Where in the frame what a fragment carries begins.
+fn carried_at<P: Packet>(packet: &P) -> Option<usize> {
+    let data = packet.data().get(ethernet::HEADER_LEN..)?;
+    let at = match ip::Header::new(data)? {
+        ip::Header::V4(header) => header.header_len(),
+        ip::Header::V6(_) => ipv6::upper(data).ok()?.at,
+    };
+    Some(ethernet::HEADER_LEN + at)
 }
 
 /// Gives a fragment another identification, in IPv4 the lower half of this one.

@@ -247,7 +247,7 @@ impl<P: Packet> Pipeline<P> {
                 forward::translate(packet.data_mut(), usize::from(headers.transport), to);
                 Some(packet)
             }
-            _ => self.cross(packet, headers, to, hop, context),
+            _ => self.cross(packet, headers.transport.into(), to, hop, context),
         }
     }
 

@@ -84,12 +84,16 @@ impl<P: Packet> Pipeline<P> {
             return self.drop(packet, DropReason::NdpConsumed, context);
         }
         match message.kind {
-            ndp::Kind::Advertisement { .. } => {
+            ndp::Kind::Advertisement { is_solicited, .. } => {
                 if is_ours {
                     return self.drop(packet, DropReason::NdpConflict, context);
                 }
-                if let Some(link) = message.link {
-                    self.resolver.hear(snapshot.neighbors_at(target), link, ingress, context.now);
+                let neighbors = snapshot.neighbors_at(target);
+                match message.link {
+                    Some(link) => self.resolver.hear(neighbors, link, ingress, context.now),
+                    // An answer to a question that went to its address alone need not say it (RFC 4861 §4.4).
+                    None if is_solicited => self.resolver.confirm(neighbors, ingress, context.now),
+                    None => {}
                 }
                 self.drop(packet, DropReason::NdpConsumed, context);
             }

@@ -23,7 +23,7 @@ use crate::conntrack::{Adjustment, ConnectionIndex, Direction, Errand, Segment a
 use crate::counters::DropReason;
 use crate::flow::FlowKey;
 use crate::forward::{self, LONGEST_SEGMENT, Segment};
-use crate::id::ServiceId;
+use crate::id::{BackendId, ServiceId};
 use crate::io::{Output, Packet};
 use crate::service::{Backend, ClientAddress, Service, Snapshot, SynProxy};
 use crate::syncookie::Offer;
@@ -401,9 +401,11 @@ impl<P: Packet> Pipeline<P> {
 
 /// The largest segment that a client is told in a backend's place, in bytes: what the port's MTU has room for.
 fn announced_mss<P: Packet>(packet: &P, client: IpAddr, service: &Service, snapshot: &Snapshot) -> u16 {
+    // The longer of both sides' headers, where these differ in version.
+    let is_v6 = |id: &BackendId| snapshot.backend(*id).is_some_and(|backend| backend.address.is_ipv6());
     let headers = match client {
-        IpAddr::V4(_) => ipv4::HEADER_LEN + tcp::HEADER_LEN,
-        IpAddr::V6(_) => ipv6::HEADER_LEN + tcp::HEADER_LEN,
+        IpAddr::V4(_) if !service.backends.iter().any(is_v6) => ipv4::HEADER_LEN + tcp::HEADER_LEN,
+        _ => ipv6::HEADER_LEN + tcp::HEADER_LEN,
     };
     let mtu = snapshot.port(packet.ingress()).map_or(576, |port| port.mtu);
     let option = match service.client_address {

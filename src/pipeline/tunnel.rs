@@ -101,9 +101,14 @@ fn port_mtu(snapshot: &Snapshot, hop: Option<Hop>) -> u16 {
     }
 }
 
-/// Whether a packet must not be cut, by whom ever: itself, or the packet that it travels in. Nothing that travels in IPv6 is.
+/// Whether a packet must not be cut, by whom ever: itself, or the packet that it travels in. Nothing that travels in IPv6 is. A packet
+/// of IPv6 that is no longer than any link must carry is, in IPv4: its sender could not make shorter ones (RFC 4213 §3.2).
 fn dont_fragment<P: Packet>(packet: &P, way: &Encapsulation) -> bool {
-    let is_cuttable = matches!(ip_of(packet), Some(ip::Header::V4(ip)) if !ip.dont_fragment());
+    let is_cuttable = match ip_of(packet) {
+        Some(ip::Header::V4(ip)) => !ip.dont_fragment(),
+        Some(ip @ ip::Header::V6(_)) => ip.packet_len() <= usize::from(ipv6::LEAST_MTU),
+        None => false,
+    };
     !is_cuttable || way.destination.is_ipv6()
 }
 

@@ -11,13 +11,14 @@ use std::net::IpAddr;
 use super::classify::{Headers, Kind};
 use super::known::{NAT_CLIENTS, link, segment};
 use super::syn_proxy::Handshake;
-use super::{Context, Flow, Note, Pipeline, Tracer, ip_of};
+use super::{Context, Flow, Note, Pipeline, Tracer};
 use crate::conntrack::{
     Adjustment, Connection, ConnectionIndex, Numbers, OpenError, Opened, Opening, Predecessor, Reached, Segment,
     Source, Stamp,
 };
 use crate::counters::DropReason;
 use crate::flow::{FlowKey, Protocol};
+use crate::forward;
 use crate::id::{BackendId, ServiceId, WorkerId};
 use crate::inquiry::Grounds;
 use crate::io::{Output, Packet};
@@ -124,7 +125,7 @@ impl<P: Packet> Pipeline<P> {
             return self.drop(packet, reason, context);
         };
         let is_one_packet = service.one_packet && headers.kind == Kind::Udp;
-        let is_whole = || ip_of(&packet).is_some_and(|ip| !ip.is_fragment());
+        let is_whole = || !forward::is_piece(packet.data());
         if is_one_packet && service.mode.is_one_way() && is_whole() {
             // Nothing of it will be needed again. Other fragments would follow the first.
             backend.counters[self.id.index()].opened.add(1);

@@ -59,14 +59,6 @@ impl<'a> Header<'a> {
             Self::V6(header) => ipv6::HEADER_LEN + header.payload_len() as usize,
         }
     }
-
-    /// Whether it says that the packet is one piece of a larger one. In IPv6 it never does; an extension header would.
-    pub const fn is_fragment(self) -> bool {
-        match self {
-            Self::V4(header) => header.is_fragment(),
-            Self::V6(_) => false,
-        }
-    }
 }
 
 /// What a new header says, that of a packet which is never cut.

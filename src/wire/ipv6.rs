@@ -222,6 +222,33 @@ pub fn set_identification(packet: &mut [u8], at: usize, identification: u32) {
     }
 }
 
+/// Length of a fragment header in bytes.
+pub const FRAGMENT_LEN: usize = 8;
+
+/// What a fragment header that is to be written says (RFC 8200 §4.5).
+#[derive(Clone, Copy, Debug)]
+pub struct FragmentFields {
+    /// Where what it carries lies in what the whole packet carries, in bytes; a multiple of 8.
+    pub offset: u32,
+    /// Whether more follows.
+    pub more: bool,
+    /// Which fragments belong together.
+    pub identification: u32,
+}
+
+impl FragmentFields {
+    /// Writes it behind the header in `packet`, where there is room for it, and tells that header of it.
+    pub fn insert(&self, packet: &mut [u8]) {
+        let Some((header, rest)) = packet.split_first_chunk_mut::<HEADER_LEN>() else { return };
+        let Some(place) = rest.first_chunk_mut::<FRAGMENT_LEN>() else { return };
+        let [a, b] = (self.offset as u16 | u16::from(self.more)).to_be_bytes();
+        let [c, d, e, f] = self.identification.to_be_bytes();
+        *place = [std::mem::replace(&mut header[6], FRAGMENT), 0, a, b, c, d, e, f];
+        let payload_len = u16::from_be_bytes([header[4], header[5]]).saturating_add(FRAGMENT_LEN as u16);
+        header[4..6].copy_from_slice(&payload_len.to_be_bytes());
+    }
+}
+
 /// Why nothing was found behind the extension headers of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WrongExtension {

@@ -281,9 +281,12 @@ fn start(
         ..PortConfig::default()
     };
     let Queues { rx, tx, .. } = port.start(&config, &[pool])?;
-    // leat answers to an Ethernet address of its own choice, so the port has to let it through.
-    if let Err(error) = port.set_promiscuous(true) {
-        log::debug!("{error}");
+    // leat answers to an Ethernet address of its own choice, so the port has to let it through; and neighbours' questions in
+    // IPv6 come to a multicast group for each address (RFC 4861 §7.2.3), which promiscuous mode need not include.
+    for switched in [port.set_promiscuous(true), port.set_all_multicast(true)] {
+        if let Err(error) = switched {
+            log::debug!("{error}");
+        }
     }
     Ok(Dealt { receive: rx.into_iter().map(Some).collect(), transmit: tx.into_iter().map(Some).collect() })
 }

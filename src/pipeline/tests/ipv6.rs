@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use etherparse::Icmpv6Type;
+use etherparse::{Icmpv6Type, Ipv4Header};
 
 use super::*;
 use crate::wire::{ethernet, icmpv6, ndp};
@@ -630,7 +630,7 @@ fn fragments_in_any_order_follow_their_first_and_get_an_identification_of_leats_
 }
 
 #[test]
-fn fragments_that_overlap_take_their_packet_with_them_and_none_crosses() {
+fn fragments_that_overlap_take_their_packet_with_them() {
     let question = udp6((CLIENT, 4000), (VIP6, 53), &[7; 992]);
     let mut pieces = cut(&question, 7, &[496, 504]);
     let mut overlapping = pieces.remove(1);
@@ -638,10 +638,151 @@ fn fragments_that_overlap_take_their_packet_with_them_and_none_crosses() {
     let mut leat = Balancer::new(1, &service6("protocol = \"udp\"\nport = 53"));
     assert!(leat.take(0, vec![pieces.remove(0), overlapping], 2).is_empty());
     assert_eq!(leat.dropped(DropReason::FragmentMalformed), 2);
+}
 
-    let mut leat = Balancer::new(1, &crossing(VIP6, "10.0.0.11", "10.0.0.2", "protocol = \"udp\"\nport = 53"));
-    assert!(leat.take(0, cut(&question, 7, &[496, 504]), 2).is_empty());
-    assert_eq!(leat.dropped(DropReason::FragmentCrossing) + leat.dropped(DropReason::FragmentOrphan), 2);
+/// `frame`, of IPv4, cut in pieces whose payloads are `lengths` long.
+fn cut4(frame: &[u8], identification: u16, lengths: &[usize]) -> Vec<Vec<u8>> {
+    let (ip, payload) = Ipv4Header::from_slice(&frame[14..]).unwrap();
+    let mut start = 0;
+    let pieces = lengths.iter().enumerate().map(|(number, len)| {
+        let mut ip = Ipv4Header {
+            identification,
+            dont_fragment: false,
+            more_fragments: number + 1 < lengths.len(),
+            fragment_offset: (start as u16 / 8).try_into().unwrap(),
+            total_len: 20 + *len as u16,
+            ..ip.clone()
+        };
+        ip.header_checksum = ip.calc_header_checksum();
+        let piece = [&frame[..14], &ip.to_bytes(), &payload[start..start + len]].concat();
+        start += len;
+        piece
+    });
+    pieces.collect()
+}
+
+/// The packet of which these are the fragments, of IPv4, in order.
+fn joined4(fragments: &[Vec<u8>]) -> Vec<u8> {
+    let (first, _) = Ipv4Header::from_slice(&fragments[0][14..]).unwrap();
+    let mut payload = Vec::new();
+    for (number, fragment) in fragments.iter().enumerate() {
+        let (ip, piece) = Ipv4Header::from_slice(&fragment[14..]).unwrap();
+        assert_eq!(ip.header_checksum, ip.calc_header_checksum());
+        assert_eq!((ip.identification, ip.dont_fragment), (first.identification, false));
+        assert_eq!(usize::from(ip.fragment_offset.value()) * 8, payload.len());
+        assert_eq!(ip.more_fragments, number + 1 < fragments.len());
+        assert_eq!(fragment.len(), 14 + usize::from(ip.total_len));
+        payload.extend(piece);
+    }
+    let mut ip = Ipv4Header { more_fragments: false, total_len: 20 + payload.len() as u16, ..first };
+    ip.header_checksum = ip.calc_header_checksum();
+    [&fragments[0][..14], &ip.to_bytes(), &payload].concat()
+}
+
+#[test]
+fn fragments_cross_both_ways() {
+    let payload: Vec<u8> = (0..3000_u32).map(|number| (number * 7) as u8).collect();
+    for (workers, order) in [(1, [0, 1, 2]), (2, [2, 0, 1]), (4, [1, 2, 0])] {
+        let keys = "protocol = \"udp\"\nport = 53";
+        let mut leat = Balancer::new(workers, &crossing(VIP6, "10.0.0.11", "10.0.0.2", keys));
+        let question = udp6((CLIENT, 4000), (VIP6, 53), &payload);
+        let pieces = cut(&question, 7, &[1448, 1448, 112]);
+        let sent = leat.take(0, order.iter().map(|at| pieces[*at].clone()).collect(), 1);
+        let there = seen(&joined4(&sent));
+        assert_eq!((there.key.src, there.key.dst), ("10.0.0.11".parse().unwrap(), "10.0.0.2".parse().unwrap()));
+        assert_eq!((there.key.dst_port, &joined4(&sent)[42..]), (53, &payload[..]));
+
+        let mut answer = Vec::new();
+        let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 2], LEAT.0).ipv4(BACKEND4, LOCAL4, 64);
+        builder.udp(53, there.key.src_port).write(&mut answer, &payload).unwrap();
+        let back = leat.take(0, cut4(&answer, 9, &[1448, 1448, 112]), 3);
+        assert_eq!(back.len(), 3);
+        let back = told(&joined(&back));
+        assert_eq!((back.from, back.to, back.hop_limit), (address(VIP6), address(CLIENT), 63));
+        assert_eq!((back.ports, &back.payload), ((53, 4000), &payload));
+
+        // 1,500 bytes would be 1,528. The sender hears what fits, with room for the other header.
+        let complaint = leat.take(0, cut4(&answer, 10, &[1480, 1480, 48]), 3);
+        let frame = &complaint[0];
+        assert_eq!((frame[23], frame[34], frame[35], &frame[40..42]), (1, 3, 4, &1472_u16.to_be_bytes()[..]));
+
+        // A checksum over all of it would be needed, and leat has a piece at a time.
+        let mut bare = answer.clone();
+        bare[40..42].fill(0);
+        assert!(leat.take(0, cut4(&bare, 11, &[1448, 1448, 112]), 3).is_empty());
+        assert_eq!(leat.dropped(DropReason::FragmentCrossing), 1);
+    }
+}
+
+#[test]
+fn a_segment_that_gets_a_toa_option_crosses_whole() {
+    let more = "port = 80\nclient_address = \"toa\"";
+    let mut leat = Balancer::new(1, &crossing(VIP6, "10.0.0.11", "10.0.0.2", more));
+    let client = |flags, numbers, payload: &[u8]| tcp6((CLIENT, 40000), (VIP6, 80), flags, numbers, payload);
+    leat.one(client(SYN, (100, 0), b"")).unwrap();
+    leat.one(tcp([2, 0, 0, 0, 0, 2], (BACKEND4, 80), (LOCAL4, 40000), SYN | ACK, 500, 101, b"")).unwrap();
+    for payload in [&b""[..], b"GET"] {
+        let sent = leat.one(client(ACK, (101, 501), payload)).unwrap();
+        assert_eq!(sent.len(), 14 + 20 + 40 + payload.len());
+        forward::judge::see(&sent, |ip, tcp| {
+            assert_eq!((usize::from(ip.total_len), tcp.options().len()), (60 + payload.len(), 20));
+            assert_eq!(tcp.payload(), payload);
+        });
+    }
+}
+
+#[test]
+fn a_fragmented_datagram_of_a_one_packet_service_stays_together() {
+    let payload = [7; 2000];
+    for mode in ["dr", "ipip"] {
+        let more = format!("protocol = \"udp\"\nport = 53\nmode = \"{mode}\"\none_packet = true");
+        let own = "[[interface]]\nport = 0\naddresses = [\"2001:db8::fe/64\"]\n";
+        let mut leat = Balancer::new(1, &format!("{own}{}", service6(&more)));
+        let sent = leat.take(0, cut(&udp6((CLIENT, 4000), (VIP6, 53), &payload), 7, &[1400, 608]), 1);
+        assert_eq!(sent.len(), 2, "{mode}");
+        assert_eq!(sent[0][..6], sent[1][..6], "{mode}");
+    }
+}
+
+#[test]
+fn a_packet_too_big_about_a_first_fragment_reaches_the_backend_that_sent_it() {
+    let mut leat = Balancer::new(1, &service6("protocol = \"udp\"\nport = 53"));
+    let there = told(&leat.one(udp6((CLIENT, 4000), (VIP6, 53), b"question")).unwrap());
+    let answer = udp6((&there.to.to_string(), 53), (VIP6, there.ports.0), &[7; 2000]);
+    let back = leat.take(0, cut(&answer, 9, &[1448, 560]), 2);
+    let mut error = Vec::new();
+    let too_big = Icmpv6Type::PacketTooBig { mtu: 1400 };
+    builder("2001:db8:9::9", VIP6).icmpv6(too_big).write(&mut error, &back[0][14..1200]).unwrap();
+    let told_backend = leat.one(error).unwrap();
+    let packet = SlicedPacket::from_ethernet(&told_backend).unwrap();
+    let (Some(NetSlice::Ipv6(ip)), Some(TransportSlice::Icmpv6(icmp))) = (&packet.net, &packet.transport) else {
+        panic!("{packet:?}")
+    };
+    let (from, to) = (ip.header().source_addr(), ip.header().destination_addr());
+    assert_eq!((to, icmp.icmp_type()), (there.to, too_big));
+    assert!(icmp.is_checksum_valid(from.octets(), to.octets()));
+}
+
+#[test]
+fn a_packet_that_no_sender_could_make_shorter_is_cut_within_ipv4() {
+    let toml =
+        service6("port = 80\nmode = \"ipip\"").replace("2001:db8::2", "10.0.0.2").replace("2001:db8::3", "10.0.0.3");
+    let own = "[[interface]]\nport = 0\naddresses = [\"10.0.0.254/24\"]\n";
+    let mut leat = Balancer::new(1, &format!("{own}{toml}"));
+    let outer = leat.one(tcp6((CLIENT, 40000), (VIP6, 80), SYN, (100, 0), b"")).unwrap();
+    let mut error = Vec::new();
+    let next_hop_mtu = etherparse::icmpv4::DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: 1280 };
+    PacketBuilder::ethernet2(CLIENT_MAC, LEAT.0)
+        .ipv4([10, 0, 9, 9], outer[26..30].try_into().unwrap(), 64)
+        .icmpv4(etherparse::Icmpv4Type::DestinationUnreachable(next_hop_mtu))
+        .write(&mut error, &outer[14..])
+        .unwrap();
+    assert!(leat.one(error).is_none());
+    assert_eq!(leat.dropped(DropReason::IcmpConsumed), 1);
+    let payload = [7; 1280 - 60];
+    let sent = leat.take(0, vec![tcp6((CLIENT, 40000), (VIP6, 80), SYN, (100, 0), &payload)], 1);
+    assert_eq!(sent.len(), 2);
+    assert!(joined4(&sent).ends_with(&payload));
 }
 
 #[test]
