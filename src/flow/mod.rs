@@ -15,7 +15,7 @@ pub use toeplitz::{Toeplitz, ToeplitzKey};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::wire::icmpv6;
+use crate::wire::{icmp, icmpv6};
 
 /// The protocols that leat balances, with their IANA numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +33,17 @@ impl Protocol {
     /// The number in the IPv4 header's protocol field.
     pub const fn number(self) -> u8 {
         self as u8
+    }
+
+    /// Which one a number stands for in a packet of IPv4, or of IPv6.
+    pub const fn of(number: u8, is_v6: bool) -> Option<Self> {
+        match number {
+            6 => Some(Self::Tcp),
+            17 => Some(Self::Udp),
+            icmp::PROTOCOL if !is_v6 => Some(Self::Icmp),
+            icmpv6::PROTOCOL if is_v6 => Some(Self::Icmp),
+            _ => None,
+        }
     }
 
     /// The number before its header in an IPv6 packet.

@@ -16,26 +16,23 @@ pub trait Packed: Copy + Eq {
     fn blocks(&self) -> Self::Blocks;
 }
 
-/// What a [`FlowKey`] of IPv4 says, in the order of a packet's bytes.
-///
-/// Source and destination address stand side by side in an IPv4 header, and source and destination port in TCP and UDP
-/// (RFC 791 §3.1, RFC 9293 §3.1, RFC 768). Each pair is one number here, read and written as memory has it.
+/// What a [`FlowKey`] of one family says, in the order of a packet's bytes. `A` is both addresses.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct PackedKey4 {
-    addresses: u64,
+pub struct PackedTuple<A> {
+    addresses: A,
     ports: u32,
     protocol: Protocol,
 }
 
-/// What a [`FlowKey`] of IPv6 says, in the order of a packet's bytes (RFC 8200 §3).
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct PackedKey6 {
-    addresses: Addresses6,
-    ports: u32,
-    protocol: Protocol,
-}
+/// The key of a packet of IPv4.
+///
+/// Source and destination address stand side by side in an IPv4 header, and source and destination port in TCP and UDP
+/// (RFC 791 §3.1, RFC 9293 §3.1, RFC 768). Each pair is one number here, read and written as memory has it.
+pub type PackedKey4 = PackedTuple<u64>;
+
+/// The key of a packet of IPv6 (RFC 8200 §3).
+pub type PackedKey6 = PackedTuple<Addresses6>;
 
 /// What a [`FlowKey`] says, in the order of a packet's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,16 +43,16 @@ pub enum PackedKey {
     V6(PackedKey6),
 }
 
-impl PackedKey4 {
+impl<A: Copy> PackedTuple<A> {
     /// The key of a packet that has these addresses and ports, read as they lie in memory.
     #[inline(always)]
-    pub const fn from_memory(addresses: u64, ports: u32, protocol: Protocol) -> Self {
+    pub const fn from_memory(addresses: A, ports: u32, protocol: Protocol) -> Self {
         Self { addresses, ports, protocol }
     }
 
     /// Source and destination address, as they lie in memory.
     #[inline(always)]
-    pub const fn addresses(&self) -> u64 {
+    pub const fn addresses(&self) -> A {
         self.addresses
     }
 
@@ -70,7 +67,9 @@ impl PackedKey4 {
     pub const fn protocol(&self) -> Protocol {
         self.protocol
     }
+}
 
+impl PackedKey4 {
     /// The key that an answer to this packet has.
     #[inline(always)]
     #[must_use]
@@ -96,30 +95,6 @@ impl PackedKey4 {
 }
 
 impl PackedKey6 {
-    /// The key of a packet that has these addresses and ports, read as they lie in memory.
-    #[inline(always)]
-    pub const fn from_memory(addresses: Addresses6, ports: u32, protocol: Protocol) -> Self {
-        Self { addresses, ports, protocol }
-    }
-
-    /// Source and destination address, as they lie in memory.
-    #[inline(always)]
-    pub const fn addresses(&self) -> Addresses6 {
-        self.addresses
-    }
-
-    /// Source and destination port, as they lie in memory.
-    #[inline(always)]
-    pub const fn ports(&self) -> u32 {
-        self.ports
-    }
-
-    /// Protocol.
-    #[inline(always)]
-    pub const fn protocol(&self) -> Protocol {
-        self.protocol
-    }
-
     /// The key that an answer to this packet has.
     #[inline(always)]
     #[must_use]

@@ -9,6 +9,7 @@ use super::{quote, translate_transport};
 use crate::flow::{PackedKey, Protocol};
 use crate::io::Packet;
 use crate::wire::checksum::Delta;
+use crate::wire::ip::Fragment;
 use crate::wire::ipv6::Addresses6;
 use crate::wire::{checksum, ethernet, icmp, icmpv6, ip, ipv4, ipv6};
 
@@ -40,41 +41,19 @@ pub const fn crossed_len(to: &PackedKey, transport_len: u16, is_fragment: bool) 
     NETWORK + header + transport_len as usize
 }
 
-/// What makes a packet a piece of a larger one.
-#[derive(Clone, Copy)]
-struct Piece {
-    /// In bytes.
-    offset: u32,
-    more: bool,
-    identification: u32,
-}
-
-impl Piece {
-    /// What it is in `frame`, if that is one.
-    fn of(frame: &[u8]) -> Option<Self> {
-        let packet = frame.get(NETWORK..)?;
-        match ip::Header::new(packet)? {
-            ip::Header::V4(header) => header.is_fragment().then(|| Self {
-                offset: u32::from(header.fragment_offset()) * 8,
-                more: header.more_fragments(),
-                identification: header.identification().into(),
-            }),
-            ip::Header::V6(_) => {
-                let ipv6::Fragment { offset, more, identification, .. } = ipv6::upper(packet).ok()?.fragment?;
-                Some(Self { offset, more, identification })
-            }
-        }
-    }
+/// Which piece of a larger packet the one in `frame` is.
+fn fragment_of(frame: &[u8]) -> Option<Fragment> {
+    ip::Upper::of(frame.get(NETWORK..)?)?.fragment
 }
 
 /// Whether the packet in `frame` is a fragment.
-pub fn is_piece(frame: &[u8]) -> bool {
-    Piece::of(frame).is_some()
+pub fn is_fragment(frame: &[u8]) -> bool {
+    fragment_of(frame).is_some()
 }
 
 /// Whether the fragments of a packet can go on in the other version, whose first is in `frame`, its message of `protocol` at
 /// `transport`: those of ICMP and of UDP without a checksum cannot, for theirs would be over all of it (RFC 7915 §4.2, §4.5, §5.2).
-pub fn crosses_in_pieces(frame: &[u8], transport: usize, protocol: Protocol) -> bool {
+pub fn crosses_in_fragments(frame: &[u8], transport: usize, protocol: Protocol) -> bool {
     match protocol {
         Protocol::Icmp => false,
         Protocol::Udp => frame.get(transport + 6..transport + 8).is_some_and(|checksum| checksum != [0; 2]),
@@ -104,9 +83,9 @@ pub fn cross<P: Packet>(
 ) -> Result<(), NoCrossing> {
     let transport_len = carried_len(packet.data(), transport).ok_or(NoCrossing::Split)?;
     let header = packet.data().get(NETWORK..).and_then(ip::Header::new).ok_or(NoCrossing::Split)?;
-    let piece = Piece::of(packet.data());
-    let is_beginning = piece.is_none_or(|piece| piece.offset == 0);
-    if piece.is_some() && is_beginning && !crosses_in_pieces(packet.data(), transport, to.protocol()) {
+    let fragment = fragment_of(packet.data());
+    let is_beginning = fragment.is_none_or(|fragment| fragment.offset == 0);
+    if fragment.is_some() && is_beginning && !crosses_in_fragments(packet.data(), transport, to.protocol()) {
         return Err(NoCrossing::Fragment);
     }
     let (old, traffic_class, hops) = match header {
@@ -128,7 +107,7 @@ pub fn cross<P: Packet>(
         _ => None,
     };
     let key = to.unpack();
-    let header_len = crossed_len(to, 0, piece.is_some());
+    let header_len = crossed_len(to, 0, fragment.is_some());
     make_room(packet, transport, header_len)?;
     packet.truncate(header_len + usize::from(transport_len));
     let (head, message) = packet.data_mut().split_at_mut_checked(header_len).ok_or(NoCrossing::Split)?;
@@ -138,8 +117,8 @@ pub fn cross<P: Packet>(
     }
     let hops = hops.wrapping_sub(1);
     write_header(network, (key.src, key.dst), key.protocol, traffic_class, hops, transport_len, identification);
-    if let Some(piece) = piece {
-        write_piece(network, key.src.is_ipv6(), piece);
+    if let Some(fragment) = fragment {
+        make_fragment(network, key.src.is_ipv6(), &fragment);
     }
     if !is_beginning {
         return Ok(());
@@ -191,15 +170,14 @@ fn write_header(
     }
 }
 
-/// Makes the header in `network`, of a whole packet, one of this piece.
-fn write_piece(network: &mut [u8], is_v6: bool, piece: Piece) {
+/// Makes the header in `network`, of a whole packet, that of this fragment.
+fn make_fragment(network: &mut [u8], is_v6: bool, fragment: &Fragment) {
     if is_v6 {
-        ipv6::FragmentFields { offset: piece.offset, more: piece.more, identification: piece.identification }
-            .insert(network);
+        ipv6::insert_fragment(network, fragment);
     } else if let Some(mut header) = ipv4::HeaderMut::new(network) {
         let total_len = header.as_header().total_len();
-        header.set_fragment(total_len, (piece.offset / 8) as u16, piece.more);
-        header.set_identification(piece.identification as u16);
+        header.set_fragment(total_len, (fragment.offset / 8) as u16, fragment.more);
+        header.set_identification(fragment.identification as u16);
     }
 }
 

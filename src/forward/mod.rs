@@ -15,7 +15,7 @@ mod shift;
 mod tunnel;
 
 pub use complaint::{Complaint, LONGEST_COMPLAINT, complain};
-pub use cross::{NoCrossing, carried_len, cross, cross_error, crossed_len, crosses_in_pieces, is_piece};
+pub use cross::{NoCrossing, carried_len, cross, cross_error, crossed_len, crosses_in_fragments, is_fragment};
 pub use fragment::fragment;
 pub use mss::clamp as clamp_mss;
 pub use proxy_protocol::{LONGEST_PROXY_HEADER, proxy_header};

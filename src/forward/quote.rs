@@ -44,24 +44,9 @@ impl<'a> Quote<'a> {
     pub(super) fn of(message: &'a [u8]) -> Option<Self> {
         let packet = message.get(icmp::HEADER_LEN..)?;
         let header = ip::Header::new(packet)?;
-        let (number, at) = match header {
-            ip::Header::V4(ip) if ip.header_len() >= ipv4::HEADER_LEN && !ip.is_later_fragment() => {
-                (ip.protocol(), ip.header_len())
-            }
-            ip::Header::V6(_) => {
-                // A first fragment says as much as a packet.
-                let is_beginning = |upper: &ipv6::Upper| upper.fragment.is_none_or(|fragment| fragment.offset == 0);
-                let upper = ipv6::upper(packet).ok().filter(is_beginning)?;
-                (upper.protocol, upper.at)
-            }
-            ip::Header::V4(_) => return None,
-        };
-        let protocol = match (number, header) {
-            (6, _) => Protocol::Tcp,
-            (17, _) => Protocol::Udp,
-            (icmp::PROTOCOL, ip::Header::V4(_)) | (icmpv6::PROTOCOL, ip::Header::V6(_)) => Protocol::Icmp,
-            _ => return None,
-        };
+        // A first fragment says as much as a packet.
+        let ip::Upper { protocol, at, .. } = ip::Upper::of(packet).filter(|upper| !upper.is_later_fragment())?;
+        let protocol = Protocol::of(protocol, matches!(header, ip::Header::V6(_)))?;
         (packet.len() >= at + 8).then_some(Self { ip: header, protocol, at })
     }
 

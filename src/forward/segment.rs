@@ -76,11 +76,7 @@ impl Segment<'_> {
 
     /// Where its transport header is, in a frame that was written.
     pub const fn transport(&self) -> usize {
-        let header_len = match self.key.src {
-            IpAddr::V4(_) => ipv4::HEADER_LEN,
-            IpAddr::V6(_) => ipv6::HEADER_LEN,
-        };
-        ethernet::HEADER_LEN + header_len
+        ethernet::HEADER_LEN + ip::header_len(self.key.src)
     }
 }
 

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::time::Instant;
-use crate::wire::{ip, ipv4, ipv6};
+use crate::wire::{ip, ipv4};
 
 /// How many fragments are held at once, on one worker: five packets of the longest there are, or 128 that are cut in two.
 pub const MOST_HELD: usize = 256;
@@ -43,31 +43,16 @@ impl FragmentKey {
     /// What the fragment `packet`, from its IP header on, has in common with the others, and which part of the whole it carries:
     /// nothing, when no host makes such a fragment. Nothing at all, when it is no fragment.
     pub fn read(packet: &[u8]) -> Option<(Self, Option<Span>)> {
-        match ip::Header::new(packet)? {
-            ip::Header::V4(header) => {
-                let key = Self {
-                    src: header.source().into(),
-                    dst: header.destination().into(),
-                    identification: header.identification().into(),
-                    protocol: header.protocol(),
-                };
-                Some((key, Span::of(header)))
-            }
-            ip::Header::V6(header) => {
-                let upper = ipv6::upper(packet).ok()?;
-                let fragment = upper.fragment?;
-                let key = Self {
-                    src: header.source().into(),
-                    dst: header.destination().into(),
-                    identification: fragment.identification,
-                    protocol: 0,
-                };
-                let end = ipv6::HEADER_LEN + usize::from(header.payload_len());
-                let len = end.checked_sub(upper.at).map(|len| len as u32);
-                let span = len.and_then(|len| Span::new(fragment.offset, len, fragment.more, LONGEST_PAYLOAD_V6));
-                Some((key, span))
-            }
-        }
+        let (header, upper) = (ip::Header::new(packet)?, ip::Upper::of(packet)?);
+        let fragment = upper.fragment?;
+        let (protocol, longest) = match header {
+            ip::Header::V4(_) => (upper.protocol, LONGEST_PAYLOAD),
+            ip::Header::V6(_) => (0, LONGEST_PAYLOAD_V6),
+        };
+        let (src, dst) = (header.source(), header.destination());
+        let key = Self { src, dst, identification: fragment.identification, protocol };
+        let len = header.packet_len().checked_sub(upper.at).map(|len| len as u32);
+        Some((key, len.and_then(|len| Span::new(fragment.offset, len, fragment.more, longest))))
     }
 }
 
@@ -83,12 +68,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// The part that the fragment with this header carries. `None` when no host makes such a fragment.
-    fn of(ip: ipv4::Header<'_>) -> Option<Self> {
-        let len = u32::from(ip.total_len()).checked_sub(ip.header_len() as u32)?;
-        Self::new(u32::from(ip.fragment_offset()) * 8, len, ip.more_fragments(), LONGEST_PAYLOAD)
-    }
-
+    /// `None` when no host makes such a fragment.
     fn new(start: u32, len: u32, more: bool, longest: u32) -> Option<Self> {
         let span = Self { start, end: start + len, more };
         let is_cut_right = !span.more || len.is_multiple_of(8);
@@ -364,7 +344,7 @@ mod tests {
             bytes[0] = 0x45;
             bytes[2..4].copy_from_slice(&(payload + 20).to_be_bytes());
             bytes[6..8].copy_from_slice(&(offset | if more { 0x2000 } else { 0 }).to_be_bytes());
-            Span::of(ipv4::Header::new(&bytes).unwrap())
+            FragmentKey::read(&bytes).and_then(|(_, span)| span)
         };
         assert_eq!(of(0, true, 1480), Some(span(0, 1480, true)));
         assert_eq!(of(185, false, 1), Some(span(1480, 1481, false)));

@@ -155,7 +155,7 @@ impl<P: Packet> Pipeline<P> {
         let grown =
             if connection.is_crossing() && original.src.is_ipv4() { ipv6::HEADER_LEN - ipv4::HEADER_LEN } else { 0 };
         let len = packet.frame_len() + grown + forward::client_address_len(original.src);
-        if !forward::is_piece(packet.data()) && len <= longest {
+        if !forward::is_fragment(packet.data()) && len <= longest {
             forward::add_client_address(packet, transport, kind, (original.src, original.src_port));
         }
     }

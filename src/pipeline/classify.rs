@@ -5,15 +5,15 @@
 
 use arrayvec::ArrayVec;
 
+use super::careful::{Other, parse, parse_v6};
 use crate::counters::DropReason;
 use crate::flow::{FlowKey, PackedKey, PackedKey4, PackedKey6, Protocol};
-use crate::forward;
 use crate::io::Packet;
 use crate::wire::ethernet::{self, EtherType};
-use crate::wire::{MacAddr, icmp, icmpv6, ipv4, ipv6, tcp, udp};
+use crate::wire::{MacAddr, ipv4, ipv6, tcp, udp};
 
 /// Where IP starts in a frame.
-const NETWORK: usize = ethernet::HEADER_LEN;
+pub(super) const NETWORK: usize = ethernet::HEADER_LEN;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub enum Kind {
 
 impl Kind {
     /// Whose it is.
-    const fn protocol(self) -> Protocol {
+    pub(super) const fn protocol(self) -> Protocol {
         match self {
             Self::Tcp => Protocol::Tcp,
             Self::Udp => Protocol::Udp,
@@ -141,18 +141,9 @@ fn with_care(data: &[u8], frame_len: usize, mac: MacAddr) -> Class {
     match parsed {
         Ok(headers) => Class::Flow(headers),
         Err(Other::Ndp { message }) => Class::Ndp { message },
-        Err(Other::Icmpv6Error { message }) => Class::IcmpError { message },
-        Err(Other::IcmpError) => class_of_icmp_error(data),
+        Err(Other::IcmpError { message }) => Class::IcmpError { message },
         Err(Other::Fragment) => Class::Fragment,
         Err(Other::Wrong(reason)) => Class::Drop(reason),
-    }
-}
-
-/// The ICMP error in `data`, whose IPv4 header is whole.
-fn class_of_icmp_error(data: &[u8]) -> Class {
-    match data.get(NETWORK..).and_then(ipv4::Header::new) {
-        Some(ip) => Class::IcmpError { message: (NETWORK + ip.header_len()) as u8 },
-        None => Class::Drop(DropReason::Ipv4Truncated),
     }
 }
 
@@ -187,36 +178,11 @@ fn ordinary(data: &[u8], frame_len: usize, mac: MacAddr) -> Option<Headers> {
         return None;
     }
     let transport = NETWORK + ipv4::HEADER_LEN;
-    let (mut is_syn, mut is_plain) = (false, ip.ttl() > 1);
-    let (protocol, kind) = match ip.protocol() {
-        6 => {
-            let tcp = tcp::Header::new(&head[transport..])?;
-            let header_len = tcp.header_len();
-            let is_whole = header_len <= transport_len && transport + header_len <= data.len();
-            if header_len < tcp::HEADER_LEN || !is_whole || tcp.flags().is_nonsense() {
-                return None;
-            }
-            is_syn = tcp.flags().contains(tcp::Flags::SYN);
-            is_plain &= tcp.flags().only_acknowledges();
-            (Protocol::Tcp, Kind::Tcp)
-        }
-        17 => {
-            let length = usize::from(udp::Header::new(&head[transport..])?.length());
-            if length < udp::HEADER_LEN || length > transport_len {
-                return None;
-            }
-            (Protocol::Udp, Kind::Udp)
-        }
-        _ => return None,
-    };
-    // Both have their ports first.
-    let ports = udp::Header::new(&head[transport..])?;
-    if ports.source_port() == 0 || ports.destination_port() == 0 {
-        return None;
-    }
-    let packed = PackedKey::V4(PackedKey4::from_memory(ip.addresses(), ports.ports(), protocol));
-    let transport_len = transport_len as u16;
-    Some(Headers { packed, transport: transport as u8, ttl: ip.ttl(), kind, is_syn, is_plain, transport_len })
+    let Ordinary { kind, ports, is_syn, is_plain } =
+        ordinary_transport(ip.protocol(), &head[transport..], data.len() - transport, transport_len)?;
+    let packed = PackedKey::V4(PackedKey4::from_memory(ip.addresses(), ports, kind.protocol()));
+    let (transport, transport_len, is_plain) = (transport as u8, transport_len as u16, is_plain & (ip.ttl() > 1));
+    Some(Headers { packed, transport, ttl: ip.ttl(), kind, is_syn, is_plain, transport_len })
 }
 
 /// The headers of an ordinary IPv6 packet: what [`ordinary`] is for IPv4.
@@ -233,295 +199,54 @@ fn ordinary_v6(data: &[u8], frame_len: usize, mac: MacAddr) -> Option<Headers> {
     if ip.version() != 6 || transport + transport_len > frame_len {
         return None;
     }
-    let (mut is_syn, mut is_plain) = (false, ip.hop_limit() > 1);
-    let (protocol, kind) = match ip.next_header() {
-        6 => {
-            let tcp = tcp::Header::new(&data[transport..])?;
-            let header_len = tcp.header_len();
-            let is_whole = header_len <= transport_len && transport + header_len <= data.len();
-            if header_len < tcp::HEADER_LEN || !is_whole || tcp.flags().is_nonsense() {
-                return None;
-            }
-            is_syn = tcp.flags().contains(tcp::Flags::SYN);
-            is_plain &= tcp.flags().only_acknowledges();
-            (Protocol::Tcp, Kind::Tcp)
-        }
-        17 => {
-            let length = usize::from(udp::Header::new(&head[transport..])?.length());
-            if length < udp::HEADER_LEN || length > transport_len {
-                return None;
-            }
-            (Protocol::Udp, Kind::Udp)
-        }
-        _ => return None,
-    };
-    let ports = udp::Header::new(&head[transport..])?;
-    if ports.source_port() == 0 || ports.destination_port() == 0 {
-        return None;
-    }
-    let packed = PackedKey::V6(PackedKey6::from_memory(ip.addresses(), ports.ports(), protocol));
-    let (transport, transport_len) = (transport as u8, transport_len as u16);
+    let Ordinary { kind, ports, is_syn, is_plain } =
+        ordinary_transport(ip.next_header(), &data[transport..], data.len() - transport, transport_len)?;
+    let packed = PackedKey::V6(PackedKey6::from_memory(ip.addresses(), ports, kind.protocol()));
+    let (transport, transport_len, is_plain) = (transport as u8, transport_len as u16, is_plain & (ip.hop_limit() > 1));
     Some(Headers { packed, transport, ttl: ip.hop_limit(), kind, is_syn, is_plain, transport_len })
 }
 
-/// The headers of a fragment that is the first of its packet, and was classified before.
-///
-/// # Errors
-///
-/// What is wrong with it: the transport's header must be in it whole (RFC 1858 §3.1), and it must be no ICMP error.
-pub fn first_fragment(data: &[u8], frame_len: usize) -> Result<Headers, DropReason> {
-    let is_v6 = ethernet::Header::new(data).is_some_and(|header| header.ether_type() == EtherType::IPV6);
-    let parsed = if is_v6 { parse_v6(data, frame_len, true) } else { parse(data, frame_len, true) };
-    parsed.map_err(|other| match other {
-        Other::IcmpError | Other::Icmpv6Error { .. } => DropReason::IcmpError,
-        Other::Ndp { .. } => DropReason::IcmpType,
-        Other::Fragment => DropReason::FragmentMalformed,
-        Other::Wrong(reason) => reason,
-    })
-}
-
-/// What a packet is that is not one of a flow.
-enum Other {
-    IcmpError,
-    Icmpv6Error { message: u8 },
-    Ndp { message: u8 },
-    Fragment,
-    Wrong(DropReason),
-}
-
-impl From<DropReason> for Other {
-    fn from(reason: DropReason) -> Self {
-        Self::Wrong(reason)
-    }
-}
-
-/// The headers of the IPv4 packet in `data`, the first piece of a frame of `frame_len` bytes. With `is_first_fragment` it is
-/// taken as it is, though more of it is elsewhere.
-fn parse(data: &[u8], frame_len: usize, is_first_fragment: bool) -> Result<Headers, Other> {
-    // A header that the frame has and the first piece has not was split by the port, not truncated by the sender.
-    let missing = |until: usize, truncated| if frame_len >= until { DropReason::HeadersSplit } else { truncated };
-
-    let packet = data.get(NETWORK..).unwrap_or_default();
-    let Some(ip) = ipv4::Header::new(packet) else {
-        return Err(missing(NETWORK + ipv4::HEADER_LEN, DropReason::Ipv4Truncated).into());
-    };
-    if ip.version() != 4 {
-        return Err(DropReason::Ipv4Version.into());
-    }
-    let header_len = ip.header_len();
-    let total_len = usize::from(ip.total_len());
-    if header_len < ipv4::HEADER_LEN {
-        return Err(DropReason::Ipv4HeaderLength.into());
-    }
-    if total_len < header_len || NETWORK + total_len > frame_len {
-        // Which of the two lengths lies cannot be told when they disagree; the header's own comes first.
-        let header_fits = NETWORK + header_len <= frame_len;
-        let reason = if header_fits { DropReason::Ipv4TotalLength } else { DropReason::Ipv4HeaderLength };
-        return Err(reason.into());
-    }
-    let Some(header) = packet.get(..header_len) else { return Err(DropReason::HeadersSplit.into()) };
-    if !ipv4::checksum_is_right(header) {
-        return Err(DropReason::Ipv4Checksum.into());
-    }
-    if header_len > ipv4::HEADER_LEN && ipv4::has_source_route(header) {
-        return Err(DropReason::Ipv4SourceRoute.into());
-    }
-    if ip.is_fragment() && !is_first_fragment {
-        return Err(Other::Fragment);
-    }
-
-    let upper = Upper {
-        protocol: match ip.protocol() {
-            icmp::PROTOCOL => Message::Icmp,
-            forward::IPIP => return Err(DropReason::Tunnel.into()),
-            number => Message::of(number)?,
-        },
-        at: NETWORK + header_len,
-        len: total_len - header_len,
-        is_first_fragment,
-    };
-    let Transport { kind, ports: (src_port, dst_port), is_syn, is_plain } = upper.parse(data, frame_len)?;
-    let key = FlowKey {
-        src: ip.source().into(),
-        dst: ip.destination().into(),
-        src_port,
-        dst_port,
-        protocol: kind.protocol(),
-    };
-    Ok(Headers {
-        packed: key.pack(),
-        transport: upper.at as u8,
-        ttl: ip.ttl(),
-        kind,
-        is_syn,
-        is_plain: is_plain && header_len == ipv4::HEADER_LEN && ip.ttl() > 1,
-        transport_len: upper.len as u16,
-    })
-}
-
-/// The headers of the IPv6 packet in `data`, as [`parse`] reads those of IPv4.
-fn parse_v6(data: &[u8], frame_len: usize, is_first_fragment: bool) -> Result<Headers, Other> {
-    let packet = data.get(NETWORK..).unwrap_or_default();
-    let Some(ip) = ipv6::Header::new(packet) else {
-        let is_there = frame_len >= NETWORK + ipv6::HEADER_LEN;
-        return Err(if is_there { DropReason::HeadersSplit } else { DropReason::Ipv6Truncated }.into());
-    };
-    if ip.version() != 6 {
-        return Err(DropReason::Ipv6Version.into());
-    }
-    let end = ipv6::HEADER_LEN + usize::from(ip.payload_len());
-    if NETWORK + end > frame_len {
-        return Err(DropReason::Ipv6Length.into());
-    }
-    let upper = match ipv6::upper(packet.get(..end).unwrap_or(packet)) {
-        Ok(upper) => upper,
-        Err(ipv6::WrongExtension::Truncated) if packet.len() < end => return Err(DropReason::HeadersSplit.into()),
-        Err(_) => return Err(DropReason::Ipv6Extension.into()),
-    };
-    if upper.is_fragment() && !is_first_fragment {
-        return Err(Other::Fragment);
-    }
-    let message = (NETWORK + upper.at) as u8;
-    if upper.protocol == icmpv6::PROTOCOL
-        && let Some(kind) = packet.get(upper.at)
-    {
-        if icmpv6::is_neighbor_discovery(*kind) {
-            return Err(Other::Ndp { message });
-        }
-        if icmpv6::is_error(*kind) && end >= upper.at + icmp::HEADER_LEN {
-            return Err(Other::Icmpv6Error { message });
-        }
-    }
-    let is_bare = upper.at == ipv6::HEADER_LEN;
-    let upper = Upper {
-        protocol: match upper.protocol {
-            icmpv6::PROTOCOL => Message::Icmpv6,
-            forward::IPIP | forward::IPV6 => return Err(DropReason::Tunnel.into()),
-            number => Message::of(number)?,
-        },
-        at: message.into(),
-        len: end - upper.at,
-        is_first_fragment,
-    };
-    let Transport { kind, ports: (src_port, dst_port), is_syn, is_plain } = upper.parse(data, frame_len)?;
-    let key = FlowKey {
-        src: ip.source().into(),
-        dst: ip.destination().into(),
-        src_port,
-        dst_port,
-        protocol: kind.protocol(),
-    };
-    Ok(Headers {
-        packed: key.pack(),
-        transport: message,
-        ttl: ip.hop_limit(),
-        kind,
-        is_syn,
-        is_plain: is_plain && is_bare && ip.hop_limit() > 1,
-        transport_len: upper.len as u16,
-    })
-}
-
-/// What an IP packet carries.
-#[derive(Clone, Copy)]
-enum Message {
-    Tcp,
-    Udp,
-    Icmp,
-    Icmpv6,
-}
-
-impl Message {
-    /// What the number stands for in either version.
-    const fn of(number: u8) -> Result<Self, Other> {
-        match number {
-            6 => Ok(Self::Tcp),
-            17 => Ok(Self::Udp),
-            _ => Err(Other::Wrong(DropReason::Protocol)),
-        }
-    }
-}
-
-/// Where in a frame a message is.
-struct Upper {
-    protocol: Message,
-    /// Where it starts.
-    at: usize,
-    /// How long it is.
-    len: usize,
-    /// Whether it goes on in other fragments.
-    is_first_fragment: bool,
-}
-
-/// What a message's header says.
-struct Transport {
+/// What the header of an ordinary segment or datagram says.
+struct Ordinary {
     kind: Kind,
-    /// Those of its source and destination.
-    ports: (u16, u16),
+    /// As they lie in memory.
+    ports: u32,
     is_syn: bool,
     is_plain: bool,
 }
 
-impl Upper {
-    /// The header of the message in `data`, the first piece of a frame of `frame_len` bytes.
-    fn parse(&self, data: &[u8], frame_len: usize) -> Result<Transport, Other> {
-        let message = data.get(self.at..).unwrap_or_default();
-        let absent = |needed: usize, truncated| {
-            // A header that the frame has and the first piece has not was split by the port, not truncated by the sender.
-            let is_split = self.len >= needed && frame_len >= self.at + needed;
-            if is_split { DropReason::HeadersSplit } else { truncated }
-        };
-        let (mut is_syn, mut is_plain) = (false, false);
-        let (kind, ports) = match self.protocol {
-            Message::Tcp => {
-                let Some(tcp) = tcp::Header::new(message).filter(|_| self.len >= tcp::HEADER_LEN) else {
-                    return Err(absent(tcp::HEADER_LEN, DropReason::TcpTruncated).into());
-                };
-                if tcp.header_len() < tcp::HEADER_LEN || tcp.header_len() > self.len {
-                    return Err(DropReason::TcpHeaderLength.into());
-                }
-                if message.len() < tcp.header_len() {
-                    return Err(DropReason::HeadersSplit.into());
-                }
-                if tcp.flags().is_nonsense() {
-                    return Err(DropReason::TcpFlags.into());
-                }
-                is_syn = tcp.flags().contains(tcp::Flags::SYN);
-                is_plain = tcp.flags().only_acknowledges();
-                (Kind::Tcp, (tcp.source_port(), tcp.destination_port()))
+/// The header at the start of `message`, of the protocol with this number, if it is an ordinary one; the message has `len` bytes, of
+/// which the first `present` are in one piece.
+#[inline(always)]
+fn ordinary_transport(number: u8, message: &[u8], present: usize, len: usize) -> Option<Ordinary> {
+    let (mut is_syn, mut is_plain) = (false, true);
+    let kind = match number {
+        6 => {
+            let tcp = tcp::Header::new(message)?;
+            let header_len = tcp.header_len();
+            let is_whole = header_len <= len && header_len <= present;
+            if header_len < tcp::HEADER_LEN || !is_whole || tcp.flags().is_nonsense() {
+                return None;
             }
-            Message::Udp => {
-                let Some(udp) = udp::Header::new(message).filter(|_| self.len >= udp::HEADER_LEN) else {
-                    return Err(absent(udp::HEADER_LEN, DropReason::UdpTruncated).into());
-                };
-                let length = usize::from(udp.length());
-                if length < udp::HEADER_LEN || length > self.len && !self.is_first_fragment {
-                    return Err(DropReason::UdpLength.into());
-                }
-                is_plain = true;
-                (Kind::Udp, (udp.source_port(), udp.destination_port()))
-            }
-            Message::Icmp | Message::Icmpv6 => {
-                let Some(icmp) = icmp::Header::new(message).filter(|_| self.len >= icmp::HEADER_LEN) else {
-                    return Err(absent(icmp::HEADER_LEN, DropReason::IcmpTruncated).into());
-                };
-                match (self.protocol, icmp.kind(), icmp.code()) {
-                    (Message::Icmp, icmp::ECHO_REQUEST, 0) | (Message::Icmpv6, icmpv6::ECHO_REQUEST, 0) => {
-                        (Kind::EchoRequest, (icmp.identifier(), 0))
-                    }
-                    (Message::Icmp, icmp::ECHO_REPLY, 0) | (Message::Icmpv6, icmpv6::ECHO_REPLY, 0) => {
-                        (Kind::EchoReply, (0, icmp.identifier()))
-                    }
-                    (Message::Icmp, ..) if icmp.is_error() => return Err(Other::IcmpError),
-                    _ => return Err(DropReason::IcmpType.into()),
-                }
-            }
-        };
-        if kind.protocol() != Protocol::Icmp && (ports.0 == 0 || ports.1 == 0) {
-            return Err(DropReason::PortZero.into());
+            is_syn = tcp.flags().contains(tcp::Flags::SYN);
+            is_plain = tcp.flags().only_acknowledges();
+            Kind::Tcp
         }
-        Ok(Transport { kind, ports, is_syn, is_plain })
+        17 => {
+            let length = usize::from(udp::Header::new(message)?.length());
+            if length < udp::HEADER_LEN || length > len {
+                return None;
+            }
+            Kind::Udp
+        }
+        _ => return None,
+    };
+    // Both have their ports first.
+    let ports = udp::Header::new(message)?;
+    if ports.source_port() == 0 || ports.destination_port() == 0 {
+        return None;
     }
+    Some(Ordinary { kind, ports: ports.ports(), is_syn, is_plain })
 }
 
 #[cfg(test)]

@@ -24,12 +24,12 @@ impl<P: Packet> Pipeline<P> {
     ) -> Option<P> {
         let port = hop.and_then(|hop| context.snapshot.port(hop.port));
         if let (PackedKey::V6(_), Some(port)) = (to, port)
-            && let is_piece = forward::is_piece(packet.data())
+            && let is_fragment = forward::is_fragment(packet.data())
             && let Some(transport_len) = forward::carried_len(packet.data(), transport)
-            && forward::crossed_len(to, transport_len, is_piece) > ethernet::HEADER_LEN + usize::from(port.mtu)
+            && forward::crossed_len(to, transport_len, is_fragment) > ethernet::HEADER_LEN + usize::from(port.mtu)
         {
             // Its sender is to make shorter ones (RFC 7915 §4).
-            let difference = DIFFERENCE + if is_piece { ipv6::FRAGMENT_LEN as u16 } else { 0 };
+            let difference = DIFFERENCE + if is_fragment { ipv6::FRAGMENT_LEN as u16 } else { 0 };
             let complaint = Complaint::TooBig(port.mtu.saturating_sub(difference));
             self.refuse(packet, complaint, DropReason::TooLong, context);
             return None;

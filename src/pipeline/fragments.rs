@@ -8,7 +8,8 @@
 //! Where leat translates, clients' packets leave from addresses that they share, and so must not have their own
 //! identifications: two of them could be the same, and the receiver would mix them (RFC 6864 §5.3). They get new ones.
 
-use super::classify::{self, Headers};
+use super::careful;
+use super::classify::Headers;
 use super::known::segment;
 use super::unknown::hops_ended;
 use super::{Context, End, Flow, Note, Pipeline, Tracer, ip_of, ipv4_mut, ipv6_mut};
@@ -144,7 +145,7 @@ impl<P: Packet> Pipeline<P> {
 
     /// The worker that has the connection of the packet that begins with this fragment; this one if that is nobody's.
     fn owner_of_whole(&self, first: &P, snapshot: &Snapshot) -> WorkerId {
-        let Ok(headers) = classify::first_fragment(first.data(), first.frame_len()) else { return self.id };
+        let Ok(headers) = careful::first_fragment(first.data(), first.frame_len()) else { return self.id };
         let hash = self.hasher.hash_packed(&headers.packed);
         if self.conntrack.find(&headers.packed, hash).is_some() {
             return self.id;
@@ -185,13 +186,14 @@ impl<P: Packet> Pipeline<P> {
         context: &mut Context<'_, O, T>,
     ) {
         self.note_lead(gatherer, None);
-        let headers = match classify::first_fragment(packet.data(), packet.frame_len()) {
+        let headers = match careful::first_fragment(packet.data(), packet.frame_len()) {
             Ok(headers) => headers,
             Err(reason) => return self.drop(packet, reason, context),
         };
         let hash = self.hasher.hash_packed(&headers.packed);
         let known = self.conntrack.find(&headers.packed, hash);
-        let may_cross = forward::crosses_in_pieces(packet.data(), headers.transport.into(), headers.packed.protocol());
+        let may_cross =
+            forward::crosses_in_fragments(packet.data(), headers.transport.into(), headers.packed.protocol());
         let identification = self.translates(&headers, known, context.snapshot).then(|| {
             self.fragment_identification = self.fragment_identification.wrapping_add(self.workers.into());
             self.fragment_identification
@@ -315,12 +317,8 @@ fn read<P: Packet>(packet: &P) -> Option<(FragmentKey, Option<Span>)> {
 
 /// Where in the frame what a fragment carries begins.
 fn carried_at<P: Packet>(packet: &P) -> Option<usize> {
-    let data = packet.data().get(ethernet::HEADER_LEN..)?;
-    let at = match ip::Header::new(data)? {
-        ip::Header::V4(header) => header.header_len(),
-        ip::Header::V6(_) => ipv6::upper(data).ok()?.at,
-    };
-    Some(ethernet::HEADER_LEN + at)
+    let upper = packet.data().get(ethernet::HEADER_LEN..).and_then(ip::Upper::of)?;
+    Some(ethernet::HEADER_LEN + upper.at)
 }
 
 /// Gives a fragment another identification, in IPv4 the lower half of this one.
@@ -334,9 +332,7 @@ fn set_identification<P: Packet>(packet: &mut P, identification: Option<u32>) {
             }
         }
         Some(ip::Header::V6(_)) => {
-            if let Some(fragment) = ipv6::upper(data).ok().and_then(|upper| upper.fragment) {
-                ipv6::set_identification(data, fragment.at, identification);
-            }
+            ipv6::set_identification(data, identification);
         }
         None => {}
     }

@@ -59,22 +59,11 @@ pub fn flow_of(frame: &[u8]) -> Option<FlowKey> {
     }
     let packet = frame.get(ethernet::HEADER_LEN..)?;
     let ip = ip::Header::new(packet)?;
-    let (number, at, is_later_fragment) = match ip {
-        ip::Header::V4(ip) => (ip.protocol(), ip.header_len(), ip.is_later_fragment()),
-        ip::Header::V6(_) => {
-            let upper = ipv6::upper(packet).ok()?;
-            (upper.protocol, upper.at, upper.is_fragment())
-        }
-    };
-    let message = packet.get(at..)?;
-    let protocol = match (number, ip) {
-        (6, _) => Protocol::Tcp,
-        (17, _) => Protocol::Udp,
-        (icmp::PROTOCOL, ip::Header::V4(_)) | (icmpv6::PROTOCOL, ip::Header::V6(_)) => Protocol::Icmp,
-        _ => return None,
-    };
+    let upper = ip::Upper::of(packet)?;
+    let message = packet.get(upper.at..)?;
+    let protocol = Protocol::of(upper.protocol, matches!(ip, ip::Header::V6(_)))?;
     let (src_port, dst_port) = match protocol {
-        _ if is_later_fragment => (0, 0),
+        _ if upper.is_later_fragment() => (0, 0),
         Protocol::Tcp | Protocol::Udp => {
             let ports = udp::Header::new(message)?;
             (ports.source_port(), ports.destination_port())

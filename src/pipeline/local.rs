@@ -1,6 +1,7 @@
-//! What leat answers by itself: ARP for its addresses (RFC 826), and pings to them (RFC 1122 §3.2.2.6).
+//! What leat answers by itself: ARP and neighbour solicitations for its addresses (RFC 826, RFC 4861), and pings to them (RFC 1122 §3.2.2.6).
 //!
-//! An answer is written into the question's own packet, so it costs no memory and goes back where it came from.
+//! An answer is written into the question's own packet, so it costs no memory and goes back where it came from; but for that to
+//! a neighbour solicitation, which is longer than some questions.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -110,7 +111,7 @@ impl<P: Packet> Pipeline<P> {
         }
     }
 
-    /// Answers a solicitation, in its own packet where there is room.
+    /// Answers a solicitation. Its packet may be too short for the answer, which gets one of its own.
     fn answer_ndp<O: Output<P>, T: Tracer>(
         &mut self,
         packet: P,

@@ -15,6 +15,7 @@
 //! clock and knows no port.
 
 mod adjusted;
+mod careful;
 pub mod classify;
 mod crossing;
 mod errors;

@@ -125,7 +125,7 @@ impl<P: Packet> Pipeline<P> {
             return self.drop(packet, reason, context);
         };
         let is_one_packet = service.one_packet && headers.kind == Kind::Udp;
-        let is_whole = || !forward::is_piece(packet.data());
+        let is_whole = || !forward::is_fragment(packet.data());
         if is_one_packet && service.mode.is_one_way() && is_whole() {
             // Nothing of it will be needed again. Other fragments would follow the first.
             backend.counters[self.id.index()].opened.add(1);

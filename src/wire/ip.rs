@@ -61,6 +61,66 @@ impl<'a> Header<'a> {
     }
 }
 
+/// What stands behind the header of a packet, and in IPv6 behind its extension headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upper {
+    /// IANA number of the protocol.
+    pub protocol: u8,
+    /// Where its header starts in the packet; in a fragment that is not the first, where what that carries does.
+    pub at: usize,
+    /// Which piece of a larger packet this is, if it is one. One that is a piece by name alone, an atomic fragment, is not
+    /// (RFC 6946).
+    pub fragment: Option<Fragment>,
+}
+
+/// Which piece of a larger packet one is (RFC 791 §3.1, RFC 8200 §4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// Where what it carries lies in what the whole packet carries, in bytes; a multiple of 8.
+    pub offset: u32,
+    /// Whether more follows.
+    pub more: bool,
+    /// Which fragments belong together; in IPv4 of 16 bits.
+    pub identification: u32,
+}
+
+impl Upper {
+    /// What the packet carries, from its first byte on; nothing, if that cannot be told.
+    pub fn of(packet: &[u8]) -> Option<Self> {
+        match Header::new(packet)? {
+            Header::V4(header) if header.header_len() < ipv4::HEADER_LEN => None,
+            Header::V4(header) => Some(Self {
+                protocol: header.protocol(),
+                at: header.header_len(),
+                fragment: header.is_fragment().then(|| Fragment {
+                    offset: u32::from(header.fragment_offset()) * 8,
+                    more: header.more_fragments(),
+                    identification: header.identification().into(),
+                }),
+            }),
+            Header::V6(_) => ipv6::upper(packet).ok(),
+        }
+    }
+
+    /// Whether the packet is one piece of a larger one.
+    pub const fn is_fragment(&self) -> bool {
+        self.fragment.is_some()
+    }
+
+    /// Whether the packet is one piece of a larger one and not the first: what it carries begins without a header.
+    pub fn is_later_fragment(&self) -> bool {
+        self.fragment.is_some_and(|fragment| fragment.offset != 0)
+    }
+}
+
+/// Bytes of the header, without options or extension headers, of a packet from or to `address`.
+pub const fn header_len(address: IpAddr) -> usize {
+    match address {
+        IpAddr::V4(_) => ipv4::HEADER_LEN,
+        IpAddr::V6(_) => ipv6::HEADER_LEN,
+    }
+}
+
 /// What a new header says, that of a packet which is never cut.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields {
@@ -81,10 +141,7 @@ pub struct Fields {
 impl Fields {
     /// Bytes of the header.
     pub const fn header_len(&self) -> usize {
-        match self.source {
-            IpAddr::V4(_) => ipv4::HEADER_LEN,
-            IpAddr::V6(_) => ipv6::HEADER_LEN,
-        }
+        header_len(self.source)
     }
 
     /// Writes the header to the start of `packet`, if there is room, and returns its length.

@@ -22,6 +22,7 @@
 use std::net::Ipv6Addr;
 
 use super::checksum::Delta;
+use super::ip::{Fragment, Upper};
 use super::{read_memory_u64, read_u16, read_u32, write_u16};
 
 /// Source and destination of a packet, as they lie in memory: two words each.
@@ -183,70 +184,27 @@ impl Fields {
     }
 }
 
-/// What stands behind the extension headers of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Upper {
-    /// IANA number of the protocol.
-    pub protocol: u8,
-    /// Where its header starts in the packet.
-    pub at: usize,
-    /// Which piece of a larger packet this is, if it is one. One that is a piece by name alone, an atomic fragment, is not
-    /// (RFC 6946).
-    pub fragment: Option<Fragment>,
-}
+/// Length of a fragment header in bytes.
+pub const FRAGMENT_LEN: usize = 8;
 
-/// What a fragment header says (RFC 8200 §4.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fragment {
-    /// Where the header starts in the packet.
-    pub at: usize,
-    /// Where what it carries lies in what the whole packet carries, in bytes.
-    pub offset: u32,
-    /// Whether more follows.
-    pub more: bool,
-    /// Which fragments belong together.
-    pub identification: u32,
-}
-
-impl Upper {
-    /// Whether the packet is one piece of a larger one.
-    pub const fn is_fragment(&self) -> bool {
-        self.fragment.is_some()
-    }
-}
-
-/// Sets the identification in the fragment header at `at` of `packet`.
-pub fn set_identification(packet: &mut [u8], at: usize, identification: u32) {
-    if let Some(place) = packet.get_mut(at + 4..at + 8) {
+/// Sets the identification of the fragment `packet`.
+pub fn set_identification(packet: &mut [u8], identification: u32) {
+    // What a fragment carries begins behind its fragment header.
+    let Some(end) = upper(packet).ok().filter(Upper::is_fragment).map(|upper| upper.at) else { return };
+    if let Some(place) = packet.get_mut(end - 4..end) {
         place.copy_from_slice(&identification.to_be_bytes());
     }
 }
 
-/// Length of a fragment header in bytes.
-pub const FRAGMENT_LEN: usize = 8;
-
-/// What a fragment header that is to be written says (RFC 8200 §4.5).
-#[derive(Clone, Copy, Debug)]
-pub struct FragmentFields {
-    /// Where what it carries lies in what the whole packet carries, in bytes; a multiple of 8.
-    pub offset: u32,
-    /// Whether more follows.
-    pub more: bool,
-    /// Which fragments belong together.
-    pub identification: u32,
-}
-
-impl FragmentFields {
-    /// Writes it behind the header in `packet`, where there is room for it, and tells that header of it.
-    pub fn insert(&self, packet: &mut [u8]) {
-        let Some((header, rest)) = packet.split_first_chunk_mut::<HEADER_LEN>() else { return };
-        let Some(place) = rest.first_chunk_mut::<FRAGMENT_LEN>() else { return };
-        let [a, b] = (self.offset as u16 | u16::from(self.more)).to_be_bytes();
-        let [c, d, e, f] = self.identification.to_be_bytes();
-        *place = [std::mem::replace(&mut header[6], FRAGMENT), 0, a, b, c, d, e, f];
-        let payload_len = u16::from_be_bytes([header[4], header[5]]).saturating_add(FRAGMENT_LEN as u16);
-        header[4..6].copy_from_slice(&payload_len.to_be_bytes());
-    }
+/// Writes a fragment header behind the header in `packet`, where there is room for it, and tells that header of it.
+pub fn insert_fragment(packet: &mut [u8], fragment: &Fragment) {
+    let Some((header, rest)) = packet.split_first_chunk_mut::<HEADER_LEN>() else { return };
+    let Some(place) = rest.first_chunk_mut::<FRAGMENT_LEN>() else { return };
+    let [a, b] = (fragment.offset as u16 | u16::from(fragment.more)).to_be_bytes();
+    let [c, d, e, f] = fragment.identification.to_be_bytes();
+    *place = [std::mem::replace(&mut header[6], FRAGMENT), 0, a, b, c, d, e, f];
+    let payload_len = u16::from_be_bytes([header[4], header[5]]).saturating_add(FRAGMENT_LEN as u16);
+    header[4..6].copy_from_slice(&payload_len.to_be_bytes());
 }
 
 /// Why nothing was found behind the extension headers of a packet.
@@ -283,17 +241,18 @@ pub fn upper(packet: &[u8]) -> Result<Upper, WrongExtension> {
                 8 + 8 * usize::from(len)
             }
             FRAGMENT => {
-                let Some(fragment) = extension.first_chunk::<8>() else { return Err(WrongExtension::Truncated) };
+                let Some(fragment) = extension.first_chunk::<FRAGMENT_LEN>() else {
+                    return Err(WrongExtension::Truncated);
+                };
                 let word = read_u16(fragment, 2);
                 if word & 0xfff9 != 0 {
                     upper.fragment = Some(Fragment {
-                        at: upper.at,
                         offset: u32::from(word & 0xfff8),
                         more: word & 1 != 0,
                         identification: read_u32(fragment, 4),
                     });
                 }
-                8
+                FRAGMENT_LEN
             }
             _ => return Ok(upper),
         };
@@ -421,7 +380,7 @@ mod tests {
         }
         assert!(upper(&with(&long)).is_ok());
         let later = upper(&with(&[(HOP_BY_HOP, OPTIONS), (FRAGMENT, LATER)])).unwrap();
-        let fragment = Fragment { at: 48, offset: 16, more: false, identification: 0x0102_0304 };
+        let fragment = Fragment { offset: 16, more: false, identification: 0x0102_0304 };
         assert_eq!(later, Upper { protocol: 17, at: 56, fragment: Some(fragment) });
     }
 

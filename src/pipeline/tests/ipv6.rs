@@ -2,21 +2,21 @@
 
 use std::net::Ipv6Addr;
 
-use etherparse::{Icmpv6Type, Ipv4Header};
+use etherparse::Icmpv6Type;
 
 use super::*;
 use crate::wire::{ethernet, icmpv6, ndp};
 
-const CLIENT: &str = "2001:db8:1::1";
-const VIP6: &str = "2001:db8::10";
-const BACKEND: &str = "2001:db8::2";
+pub(super) const CLIENT: &str = "2001:db8:1::1";
+pub(super) const VIP6: &str = "2001:db8::10";
+pub(super) const BACKEND: &str = "2001:db8::2";
 
-fn address(text: &str) -> Ipv6Addr {
+pub(super) fn address(text: &str) -> Ipv6Addr {
     text.parse().unwrap()
 }
 
 /// A service of both backends in `mode`, with more keys.
-fn service6(more: &str) -> String {
+pub(super) fn service6(more: &str) -> String {
     let mut toml = format!("[[service]]\nname = \"web\"\nvip = \"{VIP6}\"\n{more}\n");
     for last in 2..4 {
         toml += &format!("[[service.backend]]\naddress = \"2001:db8::{last}\"\nmac = \"02:00:00:00:00:{last:02x}\"\n");
@@ -26,16 +26,16 @@ fn service6(more: &str) -> String {
 
 /// What a packet is, as far as these tests care.
 #[derive(Debug, PartialEq, Eq)]
-struct Told {
-    from: Ipv6Addr,
-    to: Ipv6Addr,
-    hop_limit: u8,
-    ports: (u16, u16),
-    payload: Vec<u8>,
+pub(super) struct Told {
+    pub(super) from: Ipv6Addr,
+    pub(super) to: Ipv6Addr,
+    pub(super) hop_limit: u8,
+    pub(super) ports: (u16, u16),
+    pub(super) payload: Vec<u8>,
 }
 
 /// What etherparse reads in `frame`, whose checksum it finds right.
-fn told(frame: &[u8]) -> Told {
+pub(super) fn told(frame: &[u8]) -> Told {
     let packet = SlicedPacket::from_ethernet(frame).unwrap();
     let Some(NetSlice::Ipv6(ip)) = &packet.net else { panic!("{packet:?}") };
     let header = ip.header();
@@ -64,17 +64,17 @@ fn told(frame: &[u8]) -> Told {
     Told { from, to, hop_limit: header.hop_limit(), ports, payload }
 }
 
-fn builder(from: &str, to: &str) -> etherparse::PacketBuilderStep<etherparse::IpHeaders> {
+pub(super) fn builder(from: &str, to: &str) -> etherparse::PacketBuilderStep<etherparse::IpHeaders> {
     PacketBuilder::ethernet2(CLIENT_MAC, LEAT.0).ipv6(address(from).octets(), address(to).octets(), 64)
 }
 
-fn udp6(from: (&str, u16), to: (&str, u16), payload: &[u8]) -> Vec<u8> {
+pub(super) fn udp6(from: (&str, u16), to: (&str, u16), payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     builder(from.0, to.0).udp(from.1, to.1).write(&mut frame, payload).unwrap();
     frame
 }
 
-fn tcp6(from: (&str, u16), to: (&str, u16), flags: u8, numbers: (u32, u32), payload: &[u8]) -> Vec<u8> {
+pub(super) fn tcp6(from: (&str, u16), to: (&str, u16), flags: u8, numbers: (u32, u32), payload: &[u8]) -> Vec<u8> {
     let mut builder = builder(from.0, to.0).tcp(from.1, to.1, numbers.0, 1000);
     if flags & SYN != 0 {
         builder = builder.syn();
@@ -451,338 +451,6 @@ fn persistence_limits_lists_the_syn_proxy_and_headers_work_alike() {
     let header = sent.iter().map(|frame| told(frame)).find(|told| !told.payload.is_empty()).unwrap();
     assert_eq!((header.payload.len(), &header.payload[12..16]), (52, &[0x21, 0x21, 0, 36][..]));
     assert_eq!(header.payload[16..32], address(CLIENT).octets());
-}
-
-/// A service of VIP `vip` with a backend of the other version, on the same port.
-fn crossing(vip: &str, local: &str, backend: &str, more: &str) -> String {
-    format!(
-        "[[service]]\nvip = \"{vip}\"\nlocal_addresses = [\"{local}\"]\n{more}\n\
-         [[service.backend]]\naddress = \"{backend}\"\nmac = \"02:00:00:00:00:02\"\n"
-    )
-}
-
-const LOCAL4: [u8; 4] = [10, 0, 0, 11];
-const BACKEND4: [u8; 4] = [10, 0, 0, 2];
-
-#[test]
-fn a_client_of_ipv6_talks_with_a_backend_of_ipv4() {
-    let mut leat = Balancer::new(1, &crossing(VIP6, "10.0.0.11", "10.0.0.2", "port = 80"));
-    let client = |flags, numbers, payload: &[u8]| tcp6((CLIENT, 40000), (VIP6, 80), flags, numbers, payload);
-    let backend = |flags, seq, ack, payload: &[u8]| {
-        tcp([2, 0, 0, 0, 0, 2], (BACKEND4, 80), (LOCAL4, 40000), flags, seq, ack, payload)
-    };
-    let there = |frame: &[u8]| {
-        forward::judge::see(frame, |ip, tcp| {
-            assert_eq!((ip.source, ip.destination), (LOCAL4, BACKEND4));
-            (tcp.sequence_number(), tcp.acknowledgment_number(), tcp.payload().to_vec())
-        })
-    };
-    assert_eq!(there(&leat.one(client(SYN, (100, 0), b"")).unwrap()), (100, 0, vec![]));
-    let answer = told(&leat.one(backend(SYN | ACK, 500, 101, b"")).unwrap());
-    assert_eq!((answer.from, answer.to, answer.ports), (address(VIP6), address(CLIENT), (80, 40000)));
-    there(&leat.one(client(ACK, (101, 501), b"")).unwrap());
-    assert_eq!(there(&leat.one(client(ACK, (101, 501), b"hello")).unwrap()).2, b"hello");
-    assert_eq!(told(&leat.one(backend(ACK, 501, 106, b"world")).unwrap()).payload, b"world");
-    assert_eq!(leat.open(), [1]);
-
-    // What is too long in IPv6 is said so, in IPv4, with 20 bytes less.
-    let long = backend(ACK, 506, 106, &[7; 1460]);
-    let error = leat.one(long).unwrap();
-    let packet = SlicedPacket::from_ethernet(&error).unwrap();
-    let Some(TransportSlice::Icmpv4(icmp)) = &packet.transport else { panic!("{packet:?}") };
-    let expected = etherparse::icmpv4::DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: 1480 };
-    assert_eq!(icmp.icmp_type(), etherparse::Icmpv4Type::DestinationUnreachable(expected));
-    assert_eq!(leat.dropped(DropReason::TooLong), 1);
-    assert!(leat.one(backend(ACK, 506, 106, &[7; 1440])).is_some());
-
-    // A router on the way to the backend has less room.
-    let sent = client(ACK, (106, 506), &[9; 1000]);
-    let got = leat.one(sent.clone()).unwrap();
-    let mut error = Vec::new();
-    PacketBuilder::ethernet2([2, 0, 0, 0, 0, 9], LEAT.0)
-        .ipv4([192, 0, 2, 1], LOCAL4, 64)
-        .icmpv4_raw(3, 4, [0, 0, 5, 0xdc - 120])
-        .write(&mut error, &got[14..14 + 28])
-        .unwrap();
-    let error = leat.one(error).unwrap();
-    assert_eq!(error[54..56], [icmpv6::TOO_BIG, 0]);
-    let error = told(&error);
-    assert_eq!((error.from, error.to), (address(VIP6), address(CLIENT)));
-    assert_eq!(error.payload[8..40], sent[22..54], "the quote has the client's own addresses");
-    assert_eq!(error.payload[40..48], sent[54..62], "and its ports and number");
-}
-
-#[test]
-fn a_client_of_ipv4_asks_and_pings_a_backend_of_ipv6() {
-    let toml = crossing("10.0.0.10", "2001:db8::11", BACKEND, "protocol = \"any\"");
-    let mut leat = Balancer::new(1, &toml);
-    let from_client = |builder: etherparse::PacketBuilderStep<etherparse::IpHeaders>, payload: &[u8]| {
-        let mut frame = Vec::new();
-        builder.udp(4000, 53).write(&mut frame, payload).unwrap();
-        frame
-    };
-    let v4 = || PacketBuilder::ethernet2(CLIENT_MAC, LEAT.0).ipv4([192, 0, 2, 1], VIP, 64);
-    let mut question = from_client(v4(), b"question");
-    // Without a checksum, which IPv4 allows.
-    question[40..42].fill(0);
-    let there = told(&leat.one(question).unwrap());
-    assert_eq!((there.from, there.to), (address("2001:db8::11"), address(BACKEND)));
-    let answer = leat.one(udp6((BACKEND, 53), ("2001:db8::11", there.ports.0), b"answer")).unwrap();
-    let packet = SlicedPacket::from_ethernet(&answer).unwrap();
-    let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Udp(udp))) = (&packet.net, &packet.transport) else { panic!() };
-    assert_eq!((ip.header().source(), ip.header().destination()), (VIP, [192, 0, 2, 1]));
-    assert_eq!((udp.source_port(), udp.destination_port(), udp.payload()), (53, 4000, &b"answer"[..]));
-
-    let mut ping = Vec::new();
-    v4().icmpv4_echo_request(77, 1).write(&mut ping, b"hello").unwrap();
-    let there = told(&leat.one(ping).unwrap());
-    assert_eq!((there.from, &there.payload[..]), (address("2001:db8::11"), &b"hello"[..]));
-    let mut reply = Vec::new();
-    builder(BACKEND, "2001:db8::11").icmpv6_echo_reply(there.ports.0, 1).write(&mut reply, b"hello").unwrap();
-    let back = leat.one(reply).unwrap();
-    let packet = SlicedPacket::from_ethernet(&back).unwrap();
-    let Some(TransportSlice::Icmpv4(icmp)) = &packet.transport else { panic!("{packet:?}") };
-    assert_eq!(icmp.checksum(), icmp.icmp_type().calc_checksum(icmp.payload()));
-    assert!(matches!(icmp.icmp_type(), etherparse::Icmpv4Type::EchoReply(echo) if echo.id == 77));
-}
-
-#[test]
-fn the_syn_proxy_proxy_headers_and_own_numbers_cross_too() {
-    let more = "port = 80\nsyn_proxy = \"always\"\nclient_address = \"proxy_v1\"\nsequence_numbers = \"own\"";
-    let mut leat = Balancer::new(1, &crossing(VIP6, "10.0.0.11", "10.0.0.2", more));
-    let client = |flags, numbers, payload: &[u8]| tcp6((CLIENT, 40000), (VIP6, 80), flags, numbers, payload);
-    let answer = leat.one(client(SYN, (100, 0), b"")).unwrap();
-    let cookie = u32::from_be_bytes(answer[58..62].try_into().unwrap()).wrapping_add(1);
-    let syn = leat.one(client(ACK, (101, cookie), b"")).unwrap();
-    let seq = forward::judge::see(&syn, |ip, tcp| {
-        assert_eq!((ip.destination, tcp.syn(), tcp.ack()), (BACKEND4, true, false));
-        tcp.sequence_number()
-    });
-    let syn_ack = tcp([2, 0, 0, 0, 0, 2], (BACKEND4, 80), (LOCAL4, 40000), SYN | ACK, 500, seq.wrapping_add(1), b"");
-    let sent = leat.take(0, vec![syn_ack], 1);
-    let header = format!("PROXY TCP6 {CLIENT} {VIP6} 40000 80\r\n");
-    let lengths: Vec<_> = sent.iter().map(|frame| (frame[12], frame.len())).collect();
-    assert!(sent.iter().any(|frame| frame.ends_with(header.as_bytes())), "{lengths:?}");
-    let window = sent.iter().find(|frame| frame[12] == 0x86).unwrap();
-    assert_eq!((told(window).to, u32::from_be_bytes(window[58..62].try_into().unwrap())), (address(CLIENT), cookie));
-    let data = leat.one(client(ACK, (101, cookie), b"GET")).unwrap();
-    forward::judge::see(&data, |_, tcp| {
-        let expected = seq.wrapping_add(1 + header.len() as u32);
-        assert_eq!((tcp.sequence_number(), tcp.acknowledgment_number(), tcp.payload()), (expected, 501, &b"GET"[..]));
-    });
-}
-
-/// `packet`, an IPv6 frame, cut in pieces whose payloads are `lengths` long.
-fn cut(frame: &[u8], identification: u32, lengths: &[usize]) -> Vec<Vec<u8>> {
-    let (head, payload) = frame.split_at(54);
-    let mut start = 0;
-    lengths
-        .iter()
-        .enumerate()
-        .map(|(number, len)| {
-            let more = u16::from(number + 1 < lengths.len());
-            let mut piece = head.to_vec();
-            let next = std::mem::replace(&mut piece[20], 44);
-            piece[18..20].copy_from_slice(&(*len as u16 + 8).to_be_bytes());
-            piece.extend([next, 0]);
-            piece.extend((start as u16 | more).to_be_bytes());
-            piece.extend(identification.to_be_bytes());
-            piece.extend(&payload[start..start + len]);
-            start += len;
-            piece
-        })
-        .collect()
-}
-
-/// The packet of which these are the fragments, in order.
-fn joined(fragments: &[Vec<u8>]) -> Vec<u8> {
-    let mut whole = fragments[0][..54].to_vec();
-    whole[20] = fragments[0][54];
-    for fragment in fragments {
-        let offset = u16::from_be_bytes([fragment[56], fragment[57]]) & 0xfff8;
-        assert_eq!(usize::from(offset), whole.len() - 54);
-        assert_eq!(fragment[58..62], fragments[0][58..62]);
-        whole.extend(&fragment[62..]);
-    }
-    let len = (whole.len() - 54) as u16;
-    whole[18..20].copy_from_slice(&len.to_be_bytes());
-    whole
-}
-
-#[test]
-fn fragments_in_any_order_follow_their_first_and_get_an_identification_of_leats_own() {
-    let payload: Vec<u8> = (0..3000_u32).map(|number| (number * 7) as u8).collect();
-    for (workers, order) in [(1, [0, 1, 2]), (2, [2, 0, 1]), (4, [1, 2, 0])] {
-        let mut leat = Balancer::new(workers, &service6("protocol = \"udp\"\nport = 53"));
-        let question = udp6((CLIENT, 4000), (VIP6, 53), &payload);
-        let pieces = cut(&question, 7, &[1448, 1448, 112]);
-        let pieces: Vec<_> = order.iter().map(|at| pieces[*at].clone()).collect();
-        let sent = leat.take(0, pieces, 1);
-        assert_eq!(sent.len(), 3);
-        assert_ne!(sent[0][58..62], 7_u32.to_be_bytes());
-        let there = told(&joined(&sent));
-        assert_eq!((there.from, there.hop_limit, &there.payload), (address(VIP6), 63, &payload));
-        let answer = udp6((&there.to.to_string(), 53), (VIP6, there.ports.0), &payload);
-        let back = leat.take(0, cut(&answer, 9, &[1448, 1448, 112]), 3);
-        let back = told(&joined(&back));
-        assert_eq!((back.to, back.ports, &back.payload), (address(CLIENT), (53, 4000), &payload));
-    }
-}
-
-#[test]
-fn fragments_that_overlap_take_their_packet_with_them() {
-    let question = udp6((CLIENT, 4000), (VIP6, 53), &[7; 992]);
-    let mut pieces = cut(&question, 7, &[496, 504]);
-    let mut overlapping = pieces.remove(1);
-    overlapping[56..58].copy_from_slice(&488_u16.to_be_bytes());
-    let mut leat = Balancer::new(1, &service6("protocol = \"udp\"\nport = 53"));
-    assert!(leat.take(0, vec![pieces.remove(0), overlapping], 2).is_empty());
-    assert_eq!(leat.dropped(DropReason::FragmentMalformed), 2);
-}
-
-/// `frame`, of IPv4, cut in pieces whose payloads are `lengths` long.
-fn cut4(frame: &[u8], identification: u16, lengths: &[usize]) -> Vec<Vec<u8>> {
-    let (ip, payload) = Ipv4Header::from_slice(&frame[14..]).unwrap();
-    let mut start = 0;
-    let pieces = lengths.iter().enumerate().map(|(number, len)| {
-        let mut ip = Ipv4Header {
-            identification,
-            dont_fragment: false,
-            more_fragments: number + 1 < lengths.len(),
-            fragment_offset: (start as u16 / 8).try_into().unwrap(),
-            total_len: 20 + *len as u16,
-            ..ip.clone()
-        };
-        ip.header_checksum = ip.calc_header_checksum();
-        let piece = [&frame[..14], &ip.to_bytes(), &payload[start..start + len]].concat();
-        start += len;
-        piece
-    });
-    pieces.collect()
-}
-
-/// The packet of which these are the fragments, of IPv4, in order.
-fn joined4(fragments: &[Vec<u8>]) -> Vec<u8> {
-    let (first, _) = Ipv4Header::from_slice(&fragments[0][14..]).unwrap();
-    let mut payload = Vec::new();
-    for (number, fragment) in fragments.iter().enumerate() {
-        let (ip, piece) = Ipv4Header::from_slice(&fragment[14..]).unwrap();
-        assert_eq!(ip.header_checksum, ip.calc_header_checksum());
-        assert_eq!((ip.identification, ip.dont_fragment), (first.identification, false));
-        assert_eq!(usize::from(ip.fragment_offset.value()) * 8, payload.len());
-        assert_eq!(ip.more_fragments, number + 1 < fragments.len());
-        assert_eq!(fragment.len(), 14 + usize::from(ip.total_len));
-        payload.extend(piece);
-    }
-    let mut ip = Ipv4Header { more_fragments: false, total_len: 20 + payload.len() as u16, ..first };
-    ip.header_checksum = ip.calc_header_checksum();
-    [&fragments[0][..14], &ip.to_bytes(), &payload].concat()
-}
-
-#[test]
-fn fragments_cross_both_ways() {
-    let payload: Vec<u8> = (0..3000_u32).map(|number| (number * 7) as u8).collect();
-    for (workers, order) in [(1, [0, 1, 2]), (2, [2, 0, 1]), (4, [1, 2, 0])] {
-        let keys = "protocol = \"udp\"\nport = 53";
-        let mut leat = Balancer::new(workers, &crossing(VIP6, "10.0.0.11", "10.0.0.2", keys));
-        let question = udp6((CLIENT, 4000), (VIP6, 53), &payload);
-        let pieces = cut(&question, 7, &[1448, 1448, 112]);
-        let sent = leat.take(0, order.iter().map(|at| pieces[*at].clone()).collect(), 1);
-        let there = seen(&joined4(&sent));
-        assert_eq!((there.key.src, there.key.dst), ("10.0.0.11".parse().unwrap(), "10.0.0.2".parse().unwrap()));
-        assert_eq!((there.key.dst_port, &joined4(&sent)[42..]), (53, &payload[..]));
-
-        let mut answer = Vec::new();
-        let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 2], LEAT.0).ipv4(BACKEND4, LOCAL4, 64);
-        builder.udp(53, there.key.src_port).write(&mut answer, &payload).unwrap();
-        let back = leat.take(0, cut4(&answer, 9, &[1448, 1448, 112]), 3);
-        assert_eq!(back.len(), 3);
-        let back = told(&joined(&back));
-        assert_eq!((back.from, back.to, back.hop_limit), (address(VIP6), address(CLIENT), 63));
-        assert_eq!((back.ports, &back.payload), ((53, 4000), &payload));
-
-        // 1,500 bytes would be 1,528. The sender hears what fits, with room for the other header.
-        let complaint = leat.take(0, cut4(&answer, 10, &[1480, 1480, 48]), 3);
-        let frame = &complaint[0];
-        assert_eq!((frame[23], frame[34], frame[35], &frame[40..42]), (1, 3, 4, &1472_u16.to_be_bytes()[..]));
-
-        // A checksum over all of it would be needed, and leat has a piece at a time.
-        let mut bare = answer.clone();
-        bare[40..42].fill(0);
-        assert!(leat.take(0, cut4(&bare, 11, &[1448, 1448, 112]), 3).is_empty());
-        assert_eq!(leat.dropped(DropReason::FragmentCrossing), 1);
-    }
-}
-
-#[test]
-fn a_segment_that_gets_a_toa_option_crosses_whole() {
-    let more = "port = 80\nclient_address = \"toa\"";
-    let mut leat = Balancer::new(1, &crossing(VIP6, "10.0.0.11", "10.0.0.2", more));
-    let client = |flags, numbers, payload: &[u8]| tcp6((CLIENT, 40000), (VIP6, 80), flags, numbers, payload);
-    leat.one(client(SYN, (100, 0), b"")).unwrap();
-    leat.one(tcp([2, 0, 0, 0, 0, 2], (BACKEND4, 80), (LOCAL4, 40000), SYN | ACK, 500, 101, b"")).unwrap();
-    for payload in [&b""[..], b"GET"] {
-        let sent = leat.one(client(ACK, (101, 501), payload)).unwrap();
-        assert_eq!(sent.len(), 14 + 20 + 40 + payload.len());
-        forward::judge::see(&sent, |ip, tcp| {
-            assert_eq!((usize::from(ip.total_len), tcp.options().len()), (60 + payload.len(), 20));
-            assert_eq!(tcp.payload(), payload);
-        });
-    }
-}
-
-#[test]
-fn a_fragmented_datagram_of_a_one_packet_service_stays_together() {
-    let payload = [7; 2000];
-    for mode in ["dr", "ipip"] {
-        let more = format!("protocol = \"udp\"\nport = 53\nmode = \"{mode}\"\none_packet = true");
-        let own = "[[interface]]\nport = 0\naddresses = [\"2001:db8::fe/64\"]\n";
-        let mut leat = Balancer::new(1, &format!("{own}{}", service6(&more)));
-        let sent = leat.take(0, cut(&udp6((CLIENT, 4000), (VIP6, 53), &payload), 7, &[1400, 608]), 1);
-        assert_eq!(sent.len(), 2, "{mode}");
-        assert_eq!(sent[0][..6], sent[1][..6], "{mode}");
-    }
-}
-
-#[test]
-fn a_packet_too_big_about_a_first_fragment_reaches_the_backend_that_sent_it() {
-    let mut leat = Balancer::new(1, &service6("protocol = \"udp\"\nport = 53"));
-    let there = told(&leat.one(udp6((CLIENT, 4000), (VIP6, 53), b"question")).unwrap());
-    let answer = udp6((&there.to.to_string(), 53), (VIP6, there.ports.0), &[7; 2000]);
-    let back = leat.take(0, cut(&answer, 9, &[1448, 560]), 2);
-    let mut error = Vec::new();
-    let too_big = Icmpv6Type::PacketTooBig { mtu: 1400 };
-    builder("2001:db8:9::9", VIP6).icmpv6(too_big).write(&mut error, &back[0][14..1200]).unwrap();
-    let told_backend = leat.one(error).unwrap();
-    let packet = SlicedPacket::from_ethernet(&told_backend).unwrap();
-    let (Some(NetSlice::Ipv6(ip)), Some(TransportSlice::Icmpv6(icmp))) = (&packet.net, &packet.transport) else {
-        panic!("{packet:?}")
-    };
-    let (from, to) = (ip.header().source_addr(), ip.header().destination_addr());
-    assert_eq!((to, icmp.icmp_type()), (there.to, too_big));
-    assert!(icmp.is_checksum_valid(from.octets(), to.octets()));
-}
-
-#[test]
-fn a_packet_that_no_sender_could_make_shorter_is_cut_within_ipv4() {
-    let toml =
-        service6("port = 80\nmode = \"ipip\"").replace("2001:db8::2", "10.0.0.2").replace("2001:db8::3", "10.0.0.3");
-    let own = "[[interface]]\nport = 0\naddresses = [\"10.0.0.254/24\"]\n";
-    let mut leat = Balancer::new(1, &format!("{own}{toml}"));
-    let outer = leat.one(tcp6((CLIENT, 40000), (VIP6, 80), SYN, (100, 0), b"")).unwrap();
-    let mut error = Vec::new();
-    let next_hop_mtu = etherparse::icmpv4::DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: 1280 };
-    PacketBuilder::ethernet2(CLIENT_MAC, LEAT.0)
-        .ipv4([10, 0, 9, 9], outer[26..30].try_into().unwrap(), 64)
-        .icmpv4(etherparse::Icmpv4Type::DestinationUnreachable(next_hop_mtu))
-        .write(&mut error, &outer[14..])
-        .unwrap();
-    assert!(leat.one(error).is_none());
-    assert_eq!(leat.dropped(DropReason::IcmpConsumed), 1);
-    let payload = [7; 1280 - 60];
-    let sent = leat.take(0, vec![tcp6((CLIENT, 40000), (VIP6, 80), SYN, (100, 0), &payload)], 1);
-    assert_eq!(sent.len(), 2);
-    assert!(joined4(&sent).ends_with(&payload));
 }
 
 #[test]

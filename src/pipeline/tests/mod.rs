@@ -9,11 +9,13 @@ use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 
 mod adjusted;
 mod clients;
+mod crossing;
 mod errors;
 mod express;
 mod fragments;
 mod fullnat;
 mod ipv6;
+mod ipv6_fragments;
 mod limits;
 mod liveness;
 mod modes;
