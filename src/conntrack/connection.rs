@@ -12,6 +12,7 @@ use crate::flow::{FlowKey, Packed, PackedKey, PackedKey4, PackedKey6, Protocol};
 use crate::id::BackendId;
 use crate::time::Tick;
 use crate::wire::MacAddr;
+use crate::wire::checksum::Delta;
 use crate::wire::ipv6::Addresses6;
 
 /// An index into one lcore's connections. It names a connection for as long as that lives; later it may name another, so
@@ -105,8 +106,8 @@ impl Deref for Connection {
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct Record {
-    /// By [`Direction`], source and destination of arriving packets, as they lie in a [`PackedKey4`]: `C`, `V`; `B`, `L`. 0 in
-    /// a wide connection.
+    /// By [`Direction`], source and destination of arriving packets, as they lie in a [`PackedKey4`]: `C`, `V`; `B`, `L`. In
+    /// a wide connection the [`Delta`] between the addresses of its arriving and its leaving packets.
     addresses: [u64; 2],
     /// By [`Direction`], source and destination of arriving packets, as they lie in a [`PackedKey`]: `c`, `v`; `b`, `l`.
     ports: [u32; 2],
@@ -201,11 +202,8 @@ impl Family for PackedKey6 {
 /// The addresses of arriving packets in `direction`.
 #[inline(always)]
 const fn wide_addresses(wide: &Line, direction: Direction) -> Addresses6 {
-    let [a, b, c, d, e, f, g, h] = *wide;
-    match direction {
-        Direction::Original => [a, b, c, d],
-        Direction::Reply => [e, f, g, h],
-    }
+    let (sides, _) = wide.as_chunks();
+    sides[direction as usize]
 }
 
 /// The wide line of a connection that has none.
@@ -224,8 +222,11 @@ impl Connection {
         }
         let crosses = matches!(original, PackedKey::V4(_)) || matches!(reply, PackedKey::V4(_));
         let way = way | IS_WIDE | if crosses { IS_CROSSING } else { 0 };
-        let record = Record { addresses: [0; 2], ports, track, last_seen, backend, way };
-        let ([a, b, c, d], [e, f, g, h]) = (original.wide_addresses(), reply.wide_addresses());
+        let (original, reply) = (original.wide_addresses(), reply.wide_addresses());
+        // A sum is the same whichever of two addresses comes first.
+        let addresses = [Delta::of_words(original, reply).bits(), Delta::of_words(reply, original).bits()];
+        let record = Record { addresses, ports, track, last_seen, backend, way };
+        let ([a, b, c, d], [e, f, g, h]) = (original, reply);
         Self { record, wide: [a, b, c, d, e, f, g, h] }
     }
 
@@ -293,6 +294,12 @@ impl Record {
     const fn key4(&self, direction: Direction) -> PackedKey4 {
         let at = direction as usize;
         PackedKey4::from_memory(self.addresses[at], self.ports[at], self.track.protocol)
+    }
+
+    /// What becomes of a checksum over the addresses of a packet in `direction`, in a wide connection.
+    #[inline(always)]
+    pub(super) const fn readdressing(&self, direction: Direction) -> Delta {
+        Delta::from_bits(self.addresses[direction as usize])
     }
 
     /// The 5-tuple of arriving packets in `direction`.

@@ -43,6 +43,7 @@ use std::sync::Arc;
 use crate::flow::{FlowHasher, FlowKey, PackedKey};
 use crate::steering::PortShare;
 use crate::time::Tick;
+use crate::wire::checksum::Delta;
 use adjustment::Adjustments;
 use lines::Line;
 use open::Choice;
@@ -121,6 +122,12 @@ impl Met<'_> {
     #[inline(always)]
     pub fn leaving<K: Family>(&self, direction: Direction) -> K {
         K::read(self.connection, self.wide, direction.opposite()).reversed()
+    }
+
+    /// What becomes of a checksum over the addresses of its packets in `direction`, if it is one of IPv6.
+    #[inline(always)]
+    pub const fn readdressing(&self, direction: Direction) -> Delta {
+        self.connection.readdressing(direction)
     }
 
     /// The 5-tuple that its packets in `direction` leave with.

@@ -72,14 +72,25 @@ fn translate_at(frame: &mut [u8], transport: usize, to: &PackedKey4) {
     }
 }
 
-/// What [`translate`] does to an IPv6 packet.
-#[inline(always)]
-pub fn translate_v6(frame: &mut [u8], transport: usize, to: &PackedKey6) {
+fn translate_v6(frame: &mut [u8], transport: usize, to: &PackedKey6) {
     let Some((head, message)) = frame.split_at_mut_checked(transport) else { return };
     let Some(mut ip) = head.get_mut(ethernet::HEADER_LEN..).and_then(ipv6::HeaderMut::new) else { return };
     let addresses = ip.forward(to.addresses());
     translate_transport(message, to.protocol(), to.ports(), addresses);
 }
+
+/// What [`translate`] does to an IPv6 packet without extension headers, where it is known what that does to a checksum over
+/// the `addresses`.
+#[inline(always)]
+pub fn translate_plain_v6(frame: &mut [u8], to: &PackedKey6, addresses: Delta) {
+    let Some((head, message)) = frame.split_first_chunk_mut::<PLAIN_HEADERS_V6>() else { return };
+    let Some(mut ip) = ipv6::HeaderMut::new(&mut head[ethernet::HEADER_LEN..]) else { return };
+    ip.forward_reckoned(to.addresses());
+    translate_transport(message, to.protocol(), to.ports(), addresses);
+}
+
+/// The start of a frame of IPv6 without extension headers, up to the transport header.
+pub const PLAIN_HEADERS_V6: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN;
 
 /// Gives the message its ports, as they lie in memory, and adjusts its checksum for them and for `addresses`.
 #[inline(always)]

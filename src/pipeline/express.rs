@@ -8,12 +8,13 @@
 use super::classify::{Headers, Kind};
 use super::{Context, Flow, Pipeline, Tracer, hop};
 use crate::conntrack::{Candidate, Direction, Family, Segment};
-use crate::flow::{PackedKey4, PackedKey6};
-use crate::forward::{self, PLAIN_HEADERS};
+use crate::flow::{PackedKey, PackedKey4, PackedKey6};
+use crate::forward::{self, PLAIN_HEADERS, PLAIN_HEADERS_V6};
 use crate::io::{Output, Packet};
 use crate::service::Forwarding;
 use crate::time::Tick;
-use crate::wire::{ethernet, ipv4, ipv6, tcp, udp};
+use crate::wire::checksum::Delta;
+use crate::wire::{ethernet, ipv4, tcp, udp};
 
 /// What the express way needs to know of a version of IP.
 pub(super) trait Version: Family {
@@ -26,8 +27,8 @@ pub(super) trait Version: Family {
     /// The TCP header in it.
     fn tcp(head: &Self::Head) -> Option<tcp::Header<'_>>;
 
-    /// What [`forward::translate`] does, to such headers.
-    fn translate(head: &mut Self::Head, to: &Self);
+    /// What [`forward::translate`] does, to such headers. What that does to a checksum over the `addresses` is known in IPv6.
+    fn translate(head: &mut Self::Head, to: &Self, addresses: Delta);
 }
 
 impl Version for PackedKey4 {
@@ -45,30 +46,27 @@ impl Version for PackedKey4 {
     }
 
     #[inline(always)]
-    fn translate(head: &mut Self::Head, to: &Self) {
+    fn translate(head: &mut Self::Head, to: &Self, _: Delta) {
         forward::translate_plain(head, to);
     }
 }
-
-/// Where the transport header starts in a frame of IPv6 without extension headers.
-const TRANSPORT_V6: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN;
 
 impl Version for PackedKey6 {
     type Head = [u8];
 
     #[inline(always)]
     fn head(data: &mut [u8]) -> Option<&mut Self::Head> {
-        (data.len() >= TRANSPORT_V6 + udp::HEADER_LEN).then_some(data)
+        (data.len() >= PLAIN_HEADERS_V6 + udp::HEADER_LEN).then_some(data)
     }
 
     #[inline(always)]
     fn tcp(head: &Self::Head) -> Option<tcp::Header<'_>> {
-        head.get(TRANSPORT_V6..).and_then(tcp::Header::new)
+        head.get(PLAIN_HEADERS_V6..).and_then(tcp::Header::new)
     }
 
     #[inline(always)]
-    fn translate(head: &mut Self::Head, to: &Self) {
-        forward::translate_v6(head, TRANSPORT_V6, to);
+    fn translate(head: &mut Self::Head, to: &Self, addresses: Delta) {
+        forward::translate_plain_v6(head, to, addresses);
     }
 }
 
@@ -118,10 +116,10 @@ impl<P: Packet> Pipeline<P> {
         let Some(exit) = snapshot.exit(hop.port).filter(|exit| frame_len <= exit.longest) else { return Some(packet) };
 
         met.pass(direction, segment.as_ref(), tick);
-        let to = met.leaving::<K>(direction);
+        let (to, addresses) = (met.leaving::<K>(direction), met.readdressing(direction));
         self.count_passed(backend, direction, frame_len);
         if let Forwarding::Translate = backend.forwarding {
-            K::translate(head, &to);
+            K::translate(head, &to, addresses);
         }
         forward::address(head.as_mut(), hop, exit.mac);
         context.output.transmit(packet, hop.port);
@@ -133,12 +131,12 @@ impl<P: Packet> Pipeline<P> {
     pub(super) fn express_wide<O: Output<P>, T: Tracer>(
         &mut self,
         packet: P,
-        key: &PackedKey6,
         flow: Flow<'_>,
         candidate: Candidate,
         tick: Tick,
         context: &mut Context<'_, O, T>,
     ) -> Option<P> {
+        let PackedKey::V6(key) = &flow.headers.packed else { return Some(packet) };
         self.express(packet, key, flow, candidate, tick, context)
     }
 }

@@ -253,7 +253,7 @@ impl<P: Packet> Pipeline<P> {
                 let flow = Flow { headers, hash };
                 let left = match &headers.packed {
                     PackedKey::V4(key) => self.express(packet, key, flow, candidate, tick, context),
-                    PackedKey::V6(key) => self.express_wide(packet, key, flow, candidate, tick, context),
+                    PackedKey::V6(_) => self.express_wide(packet, flow, candidate, tick, context),
                 };
                 match left {
                     None => {}

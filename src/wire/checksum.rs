@@ -126,16 +126,23 @@ impl Delta {
         self.and(Self((sum >> 32) + (sum & 0xffff_ffff) + carry as u64))
     }
 
-    /// Many such words that stand side by side, as they lie in memory, four to a number.
+    /// Both addresses of an IPv6 header changed, given as they lie in memory.
+    #[inline]
+    pub const fn of_words(old: Addresses6, new: Addresses6) -> Self {
+        let ([a, b, c, d], [e, f, g, h]) = (old, new);
+        Self::NONE.replace_in_memory(a, e).replace_in_memory(b, f).replace_in_memory(c, g).replace_in_memory(d, h)
+    }
+
+    /// The same change, of these [`Self::bits`].
     #[inline(always)]
-    pub fn replace_words<const N: usize>(self, old: [u64; N], new: [u64; N]) -> Self {
-        let mut sum = 0_u128;
-        for (old, new) in old.into_iter().zip(new) {
-            sum += u128::from(!old) + u128::from(new);
-        }
-        // 2⁶⁴ and 2³² are 1 modulo 2¹⁶ - 1.
-        let (high, low) = ((sum >> 64) as u64, sum as u64);
-        self.and(Self((low >> 32) + (low & 0xffff_ffff) + high))
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// What it is kept as.
+    #[inline(always)]
+    pub const fn bits(self) -> u64 {
+        self.0
     }
 
     /// An address changed from `old` to `new`.

@@ -121,20 +121,33 @@ impl HeaderMut<'_> {
 
     /// Sets both addresses, given as they lie in memory, and takes one from the hop limit, which must not be 0. Returns what
     /// that does to a checksum with a pseudo-header (RFC 8200 §8.1).
-    #[inline(always)]
+    #[inline]
     pub fn forward(&mut self, addresses: Addresses6) -> Delta {
+        let change = Delta::of_words(self.as_header().addresses(), addresses);
+        self.forward_reckoned(addresses);
+        change
+    }
+
+    /// The same where the caller knows what it would return.
+    #[inline(always)]
+    pub fn forward_reckoned(&mut self, addresses: Addresses6) {
         self.0[7] = self.0[7].wrapping_sub(1);
-        self.readdress(addresses)
+        self.set_addresses(addresses);
     }
 
     /// Sets both addresses, given as they lie in memory. Returns what that does to a checksum over them.
-    #[inline(always)]
+    #[inline]
     pub fn readdress(&mut self, addresses: Addresses6) -> Delta {
-        let change = Delta::NONE.replace_words(self.as_header().addresses(), addresses);
+        let change = Delta::of_words(self.as_header().addresses(), addresses);
+        self.set_addresses(addresses);
+        change
+    }
+
+    #[inline(always)]
+    fn set_addresses(&mut self, addresses: Addresses6) {
         for (place, word) in self.0[8..].as_chunks_mut().0.iter_mut().zip(addresses) {
             *place = word.to_ne_bytes();
         }
-        change
     }
 
     /// Sets the number of bytes after this header.

@@ -235,7 +235,7 @@ fn is_expressed(balancer: &mut Balancer, frame: Vec<u8>) -> bool {
         let (flow, tick) = (Flow { headers: &headers, hash }, balancer.now.tick());
         match &headers.packed {
             PackedKey::V4(key) => worker.express(packet, key, flow, candidate, tick, context),
-            PackedKey::V6(key) => worker.express_wide(packet, key, flow, candidate, tick, context),
+            PackedKey::V6(_) => worker.express_wide(packet, flow, candidate, tick, context),
         }
     });
     matches!(rest, Some(None))
