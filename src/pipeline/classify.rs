@@ -96,31 +96,73 @@ impl Kind {
     }
 }
 
-/// Tells what `packet` is, for a port whose Ethernet address is `mac`, and puts it behind what `classes` has.
-///
-/// A class is put there where it is found: one that came back as a value would be written twice, and read in wider pieces
-/// than it was written in, for which the processor waits until the writing is done.
-#[inline(always)]
-pub fn classify<P: Packet, const N: usize>(packet: &P, mac: MacAddr, classes: &mut ArrayVec<Class, N>) {
-    let data = packet.data();
-    match ordinary(data, packet.frame_len(), mac) {
-        Some(headers) => classes.push(Class::Flow(headers)),
-        None => less_ordinary(data, packet.frame_len(), mac, classes),
+/// What the packets of a burst of `N` at most are, in their order.
+#[derive(Debug, Default)]
+pub struct Classes<const N: usize> {
+    classes: ArrayVec<Class, N>,
+    /// Bit *i* says whether packet *i* is of a flow of IPv6.
+    wide: u64,
+}
+
+impl<const N: usize> Classes<N> {
+    /// What each is.
+    #[inline(always)]
+    pub const fn each(&self) -> &ArrayVec<Class, N> {
+        &self.classes
+    }
+
+    /// Bit *i* says whether packet *i* is of a flow of IPv6.
+    #[inline(always)]
+    pub const fn wide(&self) -> u64 {
+        self.wide
+    }
+
+    /// Tells what the next `packet` is, for a port whose Ethernet address is `mac`.
+    ///
+    /// A class is put there where it is found: one that came back as a value would be written twice, and read in wider pieces
+    /// than it was written in, for which the processor waits until the writing is done.
+    #[inline(always)]
+    pub fn classify<P: Packet>(&mut self, packet: &P, mac: MacAddr) {
+        let (data, frame_len) = (packet.data(), packet.frame_len());
+        if let Some(head) = data.first_chunk()
+            && let Some(ethernet) = ethernet::Header::new(head)
+            && ethernet.destination() == mac
+        {
+            match ethernet.ether_type() {
+                EtherType::IPV4 => {
+                    if let Some(headers) = ordinary(head, data.len(), frame_len) {
+                        return self.classes.push(Class::Flow(headers));
+                    }
+                }
+                EtherType::IPV6 => return self.classify_v6(data, frame_len, mac),
+                _ => {}
+            }
+        }
+        self.classify_with_care(data, frame_len, mac);
+    }
+
+    /// The same for a frame of `frame_len` bytes that begins with `data`, and says that it carries IPv6 to the port.
+    #[inline(never)]
+    fn classify_v6(&mut self, data: &[u8], frame_len: usize, mac: MacAddr) {
+        const { assert!(N <= u64::BITS as usize, "a bit for each packet") };
+        let Some(headers) = ordinary_v6(data, frame_len) else { return self.classify_with_care(data, frame_len, mac) };
+        self.wide |= 1 << (self.classes.len() as u32 % u64::BITS);
+        self.classes.push(Class::Flow(headers));
+    }
+
+    /// The same for a frame that may be anything.
+    #[cold]
+    #[inline(never)]
+    fn classify_with_care(&mut self, data: &[u8], frame_len: usize, mac: MacAddr) {
+        let class = with_care(data, frame_len, mac);
+        if let Class::Flow(Headers { packed: PackedKey::V6(_), .. }) = class {
+            self.wide |= 1 << (self.classes.len() as u32 % u64::BITS);
+        }
+        self.classes.push(class);
     }
 }
 
-/// The same for a frame of `frame_len` bytes that begins with `data`, and is not [`ordinary`] IPv4.
-#[inline(never)]
-fn less_ordinary<const N: usize>(data: &[u8], frame_len: usize, mac: MacAddr, classes: &mut ArrayVec<Class, N>) {
-    match ordinary_v6(data, frame_len, mac) {
-        Some(headers) => classes.push(Class::Flow(headers)),
-        None => classes.push(with_care(data, frame_len, mac)),
-    }
-}
-
-/// The frame of `frame_len` bytes that begins with `data`, which may be anything.
-#[cold]
-#[inline(never)]
+/// What such a frame is.
 fn with_care(data: &[u8], frame_len: usize, mac: MacAddr) -> Class {
     let Some(ethernet) = ethernet::Header::new(data) else { return Class::Drop(DropReason::FrameTruncated) };
     let parsed = match ethernet.ether_type() {
@@ -164,13 +206,10 @@ const ORDINARY: usize = NETWORK + ipv4::HEADER_LEN + tcp::HEADER_LEN;
 /// The headers of an ordinary packet: for leat, TCP or UDP over IPv4 without options, whole, and with nothing wrong about
 /// it. All that it looks at stands where it nearly always stands, so one check of the length is enough for all. What it
 /// does not take is for [`with_care`] to judge; what it takes, that would read alike.
+///
+/// The frame of `frame_len` bytes has `present` of them in its first piece, which begins with `head`.
 #[inline(always)]
-fn ordinary(data: &[u8], frame_len: usize, mac: MacAddr) -> Option<Headers> {
-    let head: &[u8; ORDINARY] = data.first_chunk()?;
-    let ethernet = ethernet::Header::new(head)?;
-    if ethernet.destination() != mac || ethernet.ether_type() != EtherType::IPV4 {
-        return None;
-    }
+fn ordinary(head: &[u8; ORDINARY], present: usize, frame_len: usize) -> Option<Headers> {
     let ip = ipv4::Header::new(&head[NETWORK..])?;
     let total_len = usize::from(ip.total_len());
     let transport_len = total_len.checked_sub(ipv4::HEADER_LEN)?;
@@ -179,7 +218,7 @@ fn ordinary(data: &[u8], frame_len: usize, mac: MacAddr) -> Option<Headers> {
     }
     let transport = NETWORK + ipv4::HEADER_LEN;
     let Ordinary { kind, ports, is_syn, is_plain } =
-        ordinary_transport(ip.protocol(), &head[transport..], data.len() - transport, transport_len)?;
+        ordinary_transport(ip.protocol(), &head[transport..], present - transport, transport_len)?;
     let packed = PackedKey::V4(PackedKey4::from_memory(ip.addresses(), ports, kind.protocol()));
     let (transport, transport_len, is_plain) = (transport as u8, transport_len as u16, is_plain & (ip.ttl() > 1));
     Some(Headers { packed, transport, ttl: ip.ttl(), kind, is_syn, is_plain, transport_len })
@@ -187,12 +226,8 @@ fn ordinary(data: &[u8], frame_len: usize, mac: MacAddr) -> Option<Headers> {
 
 /// The headers of an ordinary IPv6 packet: what [`ordinary`] is for IPv4.
 #[inline(always)]
-fn ordinary_v6(data: &[u8], frame_len: usize, mac: MacAddr) -> Option<Headers> {
+fn ordinary_v6(data: &[u8], frame_len: usize) -> Option<Headers> {
     let head: &[u8; NETWORK + ipv6::HEADER_LEN + udp::HEADER_LEN] = data.first_chunk()?;
-    let ethernet = ethernet::Header::new(head)?;
-    if ethernet.destination() != mac || ethernet.ether_type() != EtherType::IPV6 {
-        return None;
-    }
     let ip = ipv6::Header::new(&head[NETWORK..])?;
     let transport = NETWORK + ipv6::HEADER_LEN;
     let transport_len = usize::from(ip.payload_len());
@@ -261,9 +296,9 @@ mod tests {
     const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xfe]);
 
     fn of(bytes: &[u8]) -> Class {
-        let mut classes = ArrayVec::<_, 1>::new();
-        classify(&Frame::new(bytes.to_vec(), PortId(0)), MAC, &mut classes);
-        classes[0]
+        let mut classes = Classes::<1>::default();
+        classes.classify(&Frame::new(bytes.to_vec(), PortId(0)), MAC);
+        classes.each()[0]
     }
 
     fn tcp() -> Vec<u8> {
@@ -281,6 +316,33 @@ mod tests {
         let mut frame = Vec::new();
         PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], MAC.0)
             .ipv4([10, 0, 0, 1], [10, 0, 0, 10], 64)
+            .udp(34952, 53)
+            .write(&mut frame, b"hello")
+            .unwrap();
+        frame
+    }
+
+    /// The addresses of the client and the VIP.
+    const ADDRESSES6: [[u8; 16]; 2] = [
+        [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2],
+    ];
+
+    fn tcp6() -> Vec<u8> {
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], MAC.0)
+            .ipv6(ADDRESSES6[0], ADDRESSES6[1], 64)
+            .tcp(34952, 8080, 1, 1000)
+            .ack(1)
+            .write(&mut frame, b"hello")
+            .unwrap();
+        frame
+    }
+
+    fn udp6() -> Vec<u8> {
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], MAC.0)
+            .ipv6(ADDRESSES6[0], ADDRESSES6[1], 64)
             .udp(34952, 53)
             .write(&mut frame, b"hello")
             .unwrap();
@@ -446,16 +508,41 @@ mod tests {
             // Mends the checksum, without which nearly no changed frame would be looked at closely.
             let mut frame = with(&frame, 0, &[]);
             frame.truncate(len);
-            if let Some(headers) = ordinary(&frame, frame.len(), MAC) {
+            if let Some(headers) = ordinary_of(&frame) {
+                prop_assert_eq!(with_care(&frame, frame.len(), MAC), Class::Flow(headers));
+            }
+        }
+
+        #[test]
+        fn ordinary_packets_of_ipv6_read_as_they_do_with_care(
+            template in prop_oneof![Just(tcp6()), Just(udp6())],
+            changes in prop::collection::vec((14..74_usize, any::<u8>()), 0..3),
+            len in 50usize..110,
+        ) {
+            let mut frame = template;
+            frame.resize(len.max(74), 0);
+            for (at, value) in changes {
+                frame[at] = value;
+            }
+            frame.truncate(len);
+            if let Some(headers) = ordinary_v6(&frame, frame.len()) {
                 prop_assert_eq!(with_care(&frame, frame.len(), MAC), Class::Flow(headers));
             }
         }
     }
 
+    fn ordinary_of(frame: &[u8]) -> Option<Headers> {
+        ordinary(frame.first_chunk()?, frame.len(), frame.len())
+    }
+
     #[test]
     fn segments_and_datagrams_of_every_day_are_ordinary() {
         for frame in [tcp(), [&udp()[..], &[0; 20]].concat()] {
-            let headers = ordinary(&frame, frame.len(), MAC).unwrap();
+            let headers = ordinary_of(&frame).unwrap();
+            assert_eq!(with_care(&frame, frame.len(), MAC), Class::Flow(headers));
+        }
+        for frame in [tcp6(), udp6()] {
+            let headers = ordinary_v6(&frame, frame.len()).unwrap();
             assert_eq!(with_care(&frame, frame.len(), MAC), Class::Flow(headers));
         }
     }

@@ -60,7 +60,7 @@ use crate::steering::Steering;
 use crate::syncookie::Cookies;
 use crate::time::Instant;
 use crate::wire::{MacAddr, ethernet, ip, ipv4, ipv6};
-use classify::{Class, Headers, classify};
+use classify::{Class, Classes, Headers};
 use fragments::Lead;
 use limiter::Limiter;
 use lookahead::Lookahead;
@@ -219,21 +219,20 @@ impl<P: Packet> Pipeline<P> {
         for packet in burst.iter() {
             packet.prefetch();
         }
-        let mut classes = ArrayVec::<Class, BURST>::new();
+        let mut classes = Classes::<BURST>::default();
         let mut local = Local { port: PortId(u16::MAX), mac: MacAddr::default() };
         for packet in burst.iter() {
-            classify(packet, local.mac(context.snapshot, packet.ingress()), &mut classes);
+            classes.classify(packet, local.mac(context.snapshot, packet.ingress()));
         }
+        let (classes, wide) = (classes.each(), classes.wide());
         let mut hashes = [0; BURST];
-        let mut others = 0_usize;
-        self.hasher.hash_each(hashes.iter_mut().zip(&classes).filter_map(|(hash, class)| match class {
+        self.hasher.hash_each(hashes.iter_mut().zip(classes).filter_map(|(hash, class)| match class {
             Class::Flow(Headers { packed: PackedKey::V4(key), .. }) => Some((hash, key)),
-            _ => {
-                others += 1;
-                None
-            }
+            _ => None,
         }));
-        let wide = if others == 0 { 0 } else { self.hash_wide(&mut hashes, &classes) };
+        if wide != 0 {
+            self.hash_wide(&mut hashes, classes);
+        }
         let mut ahead = Lookahead::start(&hashes, classes.len(), wide, &self.conntrack);
         let tick = context.now.tick();
         let clients = context.snapshot.clients();
@@ -265,21 +264,13 @@ impl<P: Packet> Pipeline<P> {
         }
     }
 
-    /// Puts the hashes of IPv6 keys in their places; bit *i* of the answer says whether that of packet *i* is one.
+    /// Puts the hashes of IPv6 keys in their places.
     #[inline(never)]
-    fn hash_wide(&self, hashes: &mut [u64; BURST], classes: &ArrayVec<Class, BURST>) -> u64 {
-        const { assert!(BURST <= u64::BITS as usize, "a bit for each packet") };
-        let mut wide = 0;
-        self.hasher.hash_each(hashes.iter_mut().zip(classes).enumerate().filter_map(
-            |(at, (hash, class))| match class {
-                Class::Flow(Headers { packed: PackedKey::V6(key), .. }) => {
-                    wide |= 1 << at;
-                    Some((hash, key))
-                }
-                _ => None,
-            },
-        ));
-        wide
+    fn hash_wide(&self, hashes: &mut [u64; BURST], classes: &ArrayVec<Class, BURST>) {
+        self.hasher.hash_each(hashes.iter_mut().zip(classes).filter_map(|(hash, class)| match class {
+            Class::Flow(Headers { packed: PackedKey::V6(key), .. }) => Some((hash, key)),
+            _ => None,
+        }));
     }
 
     /// The third pass, for a packet that may need anything.

@@ -1,8 +1,6 @@
 //! Packets of leat's own health checks: they leave by the way that clients' packets take, and their answers are taken out.
 
-use arrayvec::ArrayVec;
-
-use super::classify::{Class, Headers, classify};
+use super::classify::{Class, Classes, Headers};
 use super::{Context, Note, Pipeline, Tracer, flow_of};
 use crate::counters::DropReason;
 use crate::courier;
@@ -51,9 +49,9 @@ impl<P: Packet> Pipeline<P> {
             context.tracer.arrived(packet.data(), PortId(0));
             context.tracer.note(Note::Probe);
         }
-        let mut classes = ArrayVec::<Class, 1>::new();
-        classify(&packet, station, &mut classes);
-        let Some(Class::Flow(headers)) = classes.first() else {
+        let mut classes = Classes::<1>::default();
+        classes.classify(&packet, station);
+        let Some(Class::Flow(headers)) = classes.each().first() else {
             return self.drop(packet, DropReason::Protocol, context);
         };
         let Some(backend) = context.snapshot.backend(backend) else {

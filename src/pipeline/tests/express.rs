@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::flow::PackedKey;
-use crate::pipeline::classify::{Class, classify};
+use crate::pipeline::classify::{Class, Classes};
 use crate::wire::ip::Octets as _;
 
 /// What happens next.
@@ -221,10 +221,10 @@ proptest! {
 
 /// Whether the first worker passes `frame` on by the express way. It is not changed by the question.
 fn is_expressed(balancer: &mut Balancer, frame: Vec<u8>) -> bool {
-    let mut classes = ArrayVec::<Class, 1>::new();
+    let mut classes = Classes::<1>::default();
     let packet = Frame::new(frame, PortId(0));
-    classify(&packet, LEAT, &mut classes);
-    let Class::Flow(headers) = classes[0] else { panic!("{classes:?}") };
+    classes.classify(&packet, LEAT);
+    let Class::Flow(headers) = classes.each()[0] else { panic!("{classes:?}") };
     let worker = &mut balancer.workers[0];
     let hash = worker.hasher.hash_packed(&headers.packed);
     let candidate = worker.conntrack.find_candidate(hash);
