@@ -21,6 +21,9 @@ pub(super) trait Version: Family {
     /// The start of a frame whose headers have no options.
     type Head: AsRef<[u8]> + AsMut<[u8]> + ?Sized;
 
+    /// The key, if it is of this version.
+    fn of(key: &PackedKey) -> Option<&Self>;
+
     /// That start, if the frame is long enough.
     fn head(data: &mut [u8]) -> Option<&mut Self::Head>;
 
@@ -33,6 +36,11 @@ pub(super) trait Version: Family {
 
 impl Version for PackedKey4 {
     type Head = [u8; PLAIN_HEADERS];
+
+    #[inline(always)]
+    fn of(key: &PackedKey) -> Option<&Self> {
+        if let PackedKey::V4(key) = key { Some(key) } else { None }
+    }
 
     #[inline(always)]
     fn head(data: &mut [u8]) -> Option<&mut Self::Head> {
@@ -53,6 +61,11 @@ impl Version for PackedKey4 {
 
 impl Version for PackedKey6 {
     type Head = [u8];
+
+    #[inline(always)]
+    fn of(key: &PackedKey) -> Option<&Self> {
+        if let PackedKey::V6(key) = key { Some(key) } else { None }
+    }
 
     #[inline(always)]
     fn head(data: &mut [u8]) -> Option<&mut Self::Head> {
@@ -126,9 +139,9 @@ impl<P: Packet> Pipeline<P> {
         None
     }
 
-    /// The same for IPv6, apart from the way that most take.
+    /// The same for a packet of either version, apart from the way that most of its burst take.
     #[inline(never)]
-    pub(super) fn express_wide<O: Output<P>, T: Tracer>(
+    pub(super) fn express_either<O: Output<P>, T: Tracer>(
         &mut self,
         packet: P,
         flow: Flow<'_>,
@@ -136,8 +149,10 @@ impl<P: Packet> Pipeline<P> {
         tick: Tick,
         context: &mut Context<'_, O, T>,
     ) -> Option<P> {
-        let PackedKey::V6(key) = &flow.headers.packed else { return Some(packet) };
-        self.express(packet, key, flow, candidate, tick, context)
+        match &flow.headers.packed {
+            PackedKey::V4(key) => self.express(packet, key, flow, candidate, tick, context),
+            PackedKey::V6(key) => self.express(packet, key, flow, candidate, tick, context),
+        }
     }
 }
 

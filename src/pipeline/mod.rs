@@ -48,7 +48,7 @@ use arrayvec::ArrayVec;
 use crate::conntrack::{Candidate, ClientLink, ClientLoads, ConnectionIndex, Conntrack, FlowMemory, Persistence};
 use crate::counters::{DropReason, PerWorker, WorkerCounters};
 use crate::courier::Courier;
-use crate::flow::{FlowHasher, PackedKey};
+use crate::flow::{FlowHasher, PackedKey, PackedKey4, PackedKey6};
 use crate::forward;
 use crate::fragment::Gathering;
 use crate::id::{PortId, WorkerId};
@@ -61,6 +61,7 @@ use crate::syncookie::Cookies;
 use crate::time::Instant;
 use crate::wire::{MacAddr, ethernet, ip, ipv4, ipv6};
 use classify::{Class, Classes, Headers};
+use express::Version;
 use fragments::Lead;
 use limiter::Limiter;
 use lookahead::Lookahead;
@@ -233,7 +234,25 @@ impl<P: Packet> Pipeline<P> {
         if wide != 0 {
             self.hash_wide(&mut hashes, classes);
         }
-        let mut ahead = Lookahead::start(&hashes, classes.len(), wide, &self.conntrack);
+        if wide.count_ones() as usize * 2 > classes.len() {
+            self.pass_on::<PackedKey6, O, T>(burst, classes, wide, &hashes, context);
+        } else {
+            self.pass_on::<PackedKey4, O, T>(burst, classes, wide, &hashes, context);
+        }
+    }
+
+    /// The second and third pass, for a burst whose packets are mostly of one version of IP. It exists once for each, because a loop in
+    /// which both have their place serves neither as well.
+    #[inline(never)]
+    fn pass_on<K: Version, O: Output<P>, T: Tracer>(
+        &mut self,
+        burst: &mut Burst<P>,
+        classes: &ArrayVec<Class, BURST>,
+        wide: u64,
+        hashes: &[u64; BURST],
+        context: &mut Context<'_, O, T>,
+    ) {
+        let mut ahead = Lookahead::start(hashes, classes.len(), wide, &self.conntrack);
         let tick = context.now.tick();
         let clients = context.snapshot.clients();
         for (at, packet) in burst.drain(..).enumerate() {
@@ -250,9 +269,9 @@ impl<P: Packet> Pipeline<P> {
                 && !T::ENABLED
             {
                 let flow = Flow { headers, hash };
-                let left = match &headers.packed {
-                    PackedKey::V4(key) => self.express(packet, key, flow, candidate, tick, context),
-                    PackedKey::V6(_) => self.express_wide(packet, flow, candidate, tick, context),
+                let left = match K::of(&headers.packed) {
+                    Some(key) => self.express(packet, key, flow, candidate, tick, context),
+                    None => self.express_either(packet, flow, candidate, tick, context),
                 };
                 match left {
                     None => {}
@@ -273,7 +292,7 @@ impl<P: Packet> Pipeline<P> {
         }));
     }
 
-    /// The third pass, for a packet that may need anything.
+    /// The third pass's part for a packet that may need anything.
     #[inline(never)]
     fn finish<O: Output<P>, T: Tracer>(
         &mut self,

@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::flow::PackedKey;
 use crate::pipeline::classify::{Class, Classes};
 use crate::wire::ip::Octets as _;
 
@@ -233,10 +232,7 @@ fn is_expressed(balancer: &mut Balancer, frame: Vec<u8>) -> bool {
         &mut Context { snapshot: &balancer.snapshot, now: balancer.now, output: &mut output, tracer: &mut Silent };
     let rest = headers.is_plain.then(|| {
         let (flow, tick) = (Flow { headers: &headers, hash }, balancer.now.tick());
-        match &headers.packed {
-            PackedKey::V4(key) => worker.express(packet, key, flow, candidate, tick, context),
-            PackedKey::V6(_) => worker.express_wide(packet, flow, candidate, tick, context),
-        }
+        worker.express_either(packet, flow, candidate, tick, context)
     });
     matches!(rest, Some(None))
 }
