@@ -169,7 +169,7 @@ fn a_device_that_somebody_removes_ends_the_agent_which_says_so() {
     etherparse::PacketBuilder::ipv4([10, 0, 0, 1], [20, 0, 0, 1], 64).udp(1, 9).write(&mut packet, &[]).unwrap();
     support::tunnel::Sender::new(&net, CLIENT, net.address(B1), support::tunnel::Wrap::Ipip).send(&packet);
     let finished = agent.wait(LIMIT).code_is(1);
-    assert!(finished.stderr.contains("receiving ipip"), "{finished}");
+    assert!(finished.stderr.contains("receiving ipip-4in4"), "{finished}");
     assert_eq!(setting(&net, "net.ipv4.conf.all.arp_ignore"), "0");
 }
 

@@ -48,7 +48,7 @@ fn curl_and_nc_work_by_every_tunnel_and_replies_go_straight_to_the_client() {
     net.exec(B1, &["sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.eth0.rp_filter=1"]).success();
     lead_over_router(&net);
     let nginx = Nginx::start_with_big(&net, B1, 8080, 3_000_000);
-    for (name, wrap) in [("ipip", Wrap::Ipip), ("gue", Wrap::Gue(GUE)), ("gue", Wrap::Bare)] {
+    for (name, wrap) in [("ipip-4in4", Wrap::Ipip), ("gue-ipv4", Wrap::Gue(GUE)), ("gue-ipv4", Wrap::Bare)] {
         let mut agent = Agent::start(&net, B1, &["--vip", VIP]);
         let _router = Router::start(&net, B2, VIP_ADDRESS, net.address(B1), wrap, 1400);
         let capture = Capture::start(&net, B2, "eth0");
