@@ -50,12 +50,12 @@ impl Netlink {
         })
     }
 
-    /// Brings an interface up, and has it take no part in groups.
+    /// Brings an interface up.
     pub(super) fn bring_up(&mut self, index: u32) -> io::Result<()> {
         let mut link = LinkMessage::default();
         link.header.index = index;
         link.header.flags = LinkFlags::Up;
-        link.header.change_mask = LinkFlags::Up | LinkFlags::Multicast;
+        link.header.change_mask = LinkFlags::Up;
         self.change(RouteNetlinkMessage::SetLink(link), 0)
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -20,21 +20,39 @@ use super::net::{Net, Role};
 /// How packets are wrapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrap {
-    /// IP in IP.
+    /// IPv4 in IP.
     Ipip,
-    /// GUE version 0, with these four bytes before the packet: [`GUE`] in a right one.
+    /// IPv6 in IP.
+    Ipip6,
+    /// GUE version 0, with these four bytes before the packet: [`GUE`] or [`GUE_6`] in a right one.
     Gue([u8; 4]),
     /// GUE version 1, or anything else in a UDP datagram to GUE's port.
     Bare,
+    /// The same with this for the UDP checksum, right or wrong.
+    Sum(u16),
+    /// As it is: the test has written the outer IPv6 header itself.
+    AsItIs,
 }
 
 impl Wrap {
-    /// Bytes that it adds to a packet.
+    /// Bytes that it adds to a packet, over IPv4.
     fn overhead(self) -> usize {
         match self {
-            Self::Ipip => 20,
+            Self::Ipip | Self::Ipip6 => 20,
             Self::Gue(_) => 20 + 8 + 4,
-            Self::Bare => 20 + 8,
+            Self::Bare | Self::Sum(_) => 20 + 8,
+            Self::AsItIs => 0,
+        }
+    }
+
+    /// The protocol of the raw socket that sends it; others need none.
+    fn raw(self) -> Option<i32> {
+        match self {
+            Self::Ipip => Some(4),
+            Self::Ipip6 => Some(41),
+            Self::Sum(_) => Some(17),
+            Self::AsItIs => Some(255),
+            Self::Gue(_) | Self::Bare => None,
         }
     }
 }
@@ -42,19 +60,24 @@ impl Wrap {
 /// The header of GUE version 0 around IPv4 (draft-ietf-intarea-gue).
 pub const GUE: [u8; 4] = [0, 4, 0, 0];
 
+/// The same around IPv6.
+pub const GUE_6: [u8; 4] = [0, 41, 0, 0];
+
 /// A socket on a host that sends the outer headers, written by the kernel there.
 #[derive(Debug)]
 pub struct Sender {
     socket: Socket,
     wrap: Wrap,
-    to: Ipv4Addr,
+    to: IpAddr,
 }
 
 impl Sender {
-    pub fn new(net: &Net, from: Role, to: Ipv4Addr, wrap: Wrap) -> Self {
-        let socket = in_namespace(net, from, || match wrap {
-            Wrap::Ipip => Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(4))),
-            Wrap::Gue(_) | Wrap::Bare => Socket::new(Domain::IPV4, Type::DGRAM, None),
+    pub fn new(net: &Net, from: Role, to: impl Into<IpAddr>, wrap: Wrap) -> Self {
+        let to = to.into();
+        let domain = if to.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+        let socket = in_namespace(net, from, || match wrap.raw() {
+            Some(protocol) => Socket::new(domain, Type::RAW, Some(Protocol::from(protocol))),
+            None => Socket::new(domain, Type::DGRAM, None),
         })
         .expect("root may open a socket");
         socket.set_broadcast(true).expect("a socket may send to everyone");
@@ -63,7 +86,11 @@ impl Sender {
 
     /// With this traffic class in the outer header.
     pub fn with_traffic_class(self, traffic_class: u32) -> Self {
-        self.socket.set_tos_v4(traffic_class).expect("a socket has a traffic class");
+        match self.to {
+            IpAddr::V4(_) => self.socket.set_tos_v4(traffic_class),
+            IpAddr::V6(_) => self.socket.set_tclass_v6(traffic_class),
+        }
+        .expect("a socket has a traffic class");
         self
     }
 
@@ -74,9 +101,16 @@ impl Sender {
     pub fn try_send(&self, inner: &[u8]) -> std::io::Result<()> {
         let bytes = match self.wrap {
             Wrap::Gue(header) => [&header, inner].concat(),
-            Wrap::Ipip | Wrap::Bare => inner.to_vec(),
+            Wrap::Sum(checksum) => {
+                let length = 8 + inner.len() as u16;
+                let words = [40_000, 6080, length, checksum].map(u16::to_be_bytes);
+                [words.as_flattened(), inner].concat()
+            }
+            Wrap::Ipip | Wrap::Ipip6 | Wrap::Bare | Wrap::AsItIs => inner.to_vec(),
         };
-        self.socket.send_to(&bytes, &SocketAddrV4::new(self.to, 6080).into()).map(drop)
+        // A raw socket of IPv6 takes no port.
+        let port = if self.wrap.raw().is_some() { 0 } else { 6080 };
+        self.socket.send_to(&bytes, &SocketAddr::new(self.to, port).into()).map(drop)
     }
 
     #[track_caller]
