@@ -22,7 +22,7 @@ crate::counters::drop_reasons! {
     NeighborDiscovery = "neighbor_discovery": "an inner message of IPv6 neighbour discovery, which no router passes on",
     Congestion = "congestion": "marked as congested on its way, and its sender does not know ECN (RFC 6040)",
     DeliveryFailed = "delivery_failed": "the kernel did not take it from the TUN device",
-    OuterChecksum = "outer_checksum": "a wrong UDP checksum around GUE; counted by the kernel",
+    OuterChecksum = "outer_checksum": "a wrong UDP checksum; counted by the kernel, for every UDP port of this IP version",
     ReceiveQueueFull = "receive_queue_full": "came faster than it was read; counted by the kernel",
 }
 

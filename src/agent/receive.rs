@@ -101,15 +101,26 @@ impl Tunnel {
         }
     }
 
-    /// How many datagrams of all the namespace have come with a wrong checksum so far; 0 where there are none.
-    fn checksum_errors(self) -> u64 {
-        let (table, errors): (_, fn(&str) -> Option<u64>) = match self {
-            Self::Ipip { .. } => return 0,
-            Self::Gue { outer: Version::V4, .. } => ("/proc/self/net/snmp", checksum_errors_v4),
-            Self::Gue { outer: Version::V6, .. } => ("/proc/self/net/snmp6", checksum_errors_v6),
+    /// What the kernel has had to complain about datagrams, in all the namespace, so far.
+    fn complaints(self) -> Complaints {
+        let (table, read): (_, fn(&str, &str) -> Option<u64>) = match self {
+            Self::Ipip { .. } => return Complaints::default(),
+            Self::Gue { outer: Version::V4, .. } => ("/proc/self/net/snmp", figure_v4),
+            Self::Gue { outer: Version::V6, .. } => ("/proc/self/net/snmp6", figure_v6),
         };
-        fs::read_to_string(table).ok().and_then(|table| errors(&table)).unwrap_or(0)
+        let table = fs::read_to_string(table).unwrap_or_default();
+        let figure = |name| read(&table, name).unwrap_or(0);
+        Complaints { damaged: figure("InCsumErrors"), unread: figure("RcvbufErrors") + figure("MemErrors") }
     }
+}
+
+/// Datagrams of a namespace that came to nothing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Complaints {
+    /// They had a wrong checksum.
+    damaged: u64,
+    /// There was no room for them.
+    unread: u64,
 }
 
 /// What one receiver counts.
@@ -131,8 +142,8 @@ pub(super) struct Receiver {
     pub(super) tunnel: Tunnel,
     pub(super) counters: Counters,
     socket: Socket,
-    /// Checksum errors from before it was opened.
-    earlier_errors: u64,
+    /// From before it was opened.
+    earlier: Complaints,
 }
 
 /// What the kernel has dropped in place of handing it over.
@@ -183,7 +194,7 @@ impl Receiver {
             }
             socket.bind(&SocketAddr::new(everywhere, port).into())?;
         }
-        Ok(Self { tunnel, counters: Counters::default(), socket, earlier_errors: tunnel.checksum_errors() })
+        Ok(Self { tunnel, counters: Counters::default(), socket, earlier: tunnel.complaints() })
     }
 
     /// Receives, checks and delivers for ever.
@@ -226,16 +237,24 @@ impl Receiver {
         }
     }
 
-    /// What the kernel has dropped that came for this socket.
+    /// What the kernel has dropped in place of handing it over.
     ///
-    /// It counts them together for each socket, and wrong checksums for each namespace. So where other sockets of the
-    /// namespace get damaged datagrams, as many of this one's that were not read in time may pass for damaged as well.
+    /// A wrong checksum is seen before it is known which socket a datagram is for, or later, and is then among the socket's
+    /// drops as well: so it is taken from the namespace's figures, and is about all UDP of this version there.
     pub(super) fn lost(&self) -> Lost {
         let socket = fs::metadata(format!("/proc/self/fd/{}", self.socket.as_raw_fd()));
         let table = fs::read_to_string(self.tunnel.socket_table());
-        let all = socket.and_then(|socket| Ok(drops_of(socket.ino(), &table?))).unwrap_or(0);
-        let damaged = self.tunnel.checksum_errors().saturating_sub(self.earlier_errors).min(all);
-        Lost { damaged, unread: all - damaged }
+        let dropped = socket.and_then(|socket| Ok(drops_of(socket.ino(), &table?))).unwrap_or(0);
+        match self.tunnel {
+            Tunnel::Ipip { .. } => Lost { damaged: 0, unread: dropped },
+            Tunnel::Gue { .. } => {
+                let now = self.tunnel.complaints();
+                Lost {
+                    damaged: now.damaged.saturating_sub(self.earlier.damaged),
+                    unread: now.unread.saturating_sub(self.earlier.unread).min(dropped),
+                }
+            }
+        }
     }
 
     /// Waits for packets; the lengths and outer headers of those that are in `buffers` then.
@@ -290,16 +309,17 @@ fn outer(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Outer {
     outer
 }
 
-/// `InCsumErrors` of UDP in /proc/net/snmp: a line of names, and one of numbers.
-fn checksum_errors_v4(table: &str) -> Option<u64> {
+/// A figure of UDP in /proc/net/snmp: a line of names, and one of numbers.
+fn figure_v4(table: &str, name: &str) -> Option<u64> {
     let mut lines = table.lines().filter(|line| line.starts_with("Udp: ")).map(str::split_whitespace);
-    let (names, mut numbers) = (lines.next()?, lines.next()?);
-    names.zip(&mut numbers).find(|(name, _)| *name == "InCsumErrors")?.1.parse().ok()
+    let (names, numbers) = (lines.next()?, lines.next()?);
+    names.zip(numbers).find(|(found, _)| *found == name)?.1.parse().ok()
 }
 
 /// The same in /proc/net/snmp6: a name and a number in each line.
-fn checksum_errors_v6(table: &str) -> Option<u64> {
-    table.lines().find_map(|line| line.strip_prefix("Udp6InCsumErrors"))?.trim().parse().ok()
+fn figure_v6(table: &str, name: &str) -> Option<u64> {
+    let mut lines = table.lines().filter_map(|line| line.strip_prefix("Udp6")).map(str::split_whitespace);
+    lines.find_map(|mut words| (words.next()? == name).then(|| words.next()?.parse().ok())?)
 }
 
 /// The last column of a socket's line in /proc/net/udp, udp6, raw or raw6 (proc_net_udp(5)); the tenth is its inode.
@@ -327,13 +347,15 @@ mod tests {
     }
 
     #[test]
-    fn wrong_checksums_are_counted_by_the_kernel() {
+    fn what_the_kernel_says_about_datagrams_is_found_by_its_name() {
         let table = "Ip: Forwarding DefaultTTL\nIp: 1 64\nUdp: InDatagrams InErrors InCsumErrors\nUdp: 5 6 7\n\
                      UdpLite: InDatagrams InErrors InCsumErrors\nUdpLite: 1 2 3\n";
-        assert_eq!(checksum_errors_v4(table), Some(7));
-        assert_eq!(checksum_errors_v4("Ip: Forwarding\nIp: 1\n"), None);
-        assert_eq!(checksum_errors_v6("Udp6InErrors                    \t5\nUdp6InCsumErrors\t9\n"), Some(9));
-        assert_eq!(checksum_errors_v6("Udp6InErrors                    \t5\n"), None);
+        assert_eq!(figure_v4(table, "InCsumErrors"), Some(7));
+        assert_eq!(figure_v4(table, "MemErrors"), None);
+        assert_eq!(figure_v4("Ip: Forwarding\nIp: 1\n", "InCsumErrors"), None);
+        let table = "Udp6InErrors                    \t5\nUdp6InCsumErrors\t9\nUdpLite6InCsumErrors\t1\n";
+        assert_eq!(figure_v6(table, "InCsumErrors"), Some(9));
+        assert_eq!(figure_v6(table, "RcvbufErrors"), None);
     }
 
     #[test]
