@@ -95,7 +95,7 @@ fn every_packet_that_must_not_get_in_is_dropped_and_counted_by_its_reason() {
         expected.insert("outer_source", 1);
         Sender::new(&net, B2, Ipv4Addr::new(10, 0, 0, 255), wrap).send(&echo());
         net.exec(B2, &["ip", "route", "replace", "20.0.0.1", "via", "10.0.0.2"]).success();
-        Sender::new(&net, B2, VIP.into(), wrap).send(&echo());
+        Sender::new(&net, B2, VIP, wrap).send(&echo());
         expected.insert("outer_destination", 2);
 
         for (reason, count) in expected {

@@ -19,7 +19,7 @@ use support::{
     LIMIT, LONG, TempDir,
     agent::Agent,
     capture::Capture,
-    net::{B1, B2, CLIENT, Net, Shape},
+    net::{B1, B2, CLIENT, Net, Shape, Transport},
     pcap,
     process::run,
     tunnel::{GUE, GUE_6, Sender, Wrap},
@@ -271,6 +271,27 @@ fn a_wrong_checksum_around_gue_is_dropped_and_counted() {
         assert_eq!(counted.len(), 1, "{report:?}");
         assert_eq!(drops(&mut agent, tunnel, "outer_checksum"), 2, "{report:?}");
     }
+    agent.stop().success();
+}
+
+#[test]
+fn a_checksum_that_a_network_card_was_to_finish_is_finished() {
+    let net = up("agent6_open");
+    let agent = Agent::start(&net, B1, &["--vip", VIP_6]);
+    let mut server = net.spawn(B1, &["nc", "-6", "-u", "-l", VIP_6, "5000"]);
+    net.wait_until_listening(B1, Transport::Udp, 5000);
+    for (wrap, text) in [(Wrap::Ipip6, b"by ipip\n"), (Wrap::Gue(GUE_6), b"by gue!\n")] {
+        let mut packet = Vec::new();
+        let builder = PacketBuilder::ipv6(octets(CLIENT_6), octets(VIP_6), 64);
+        builder.udp(40000, 5000).write(&mut packet, text).unwrap();
+        // The pseudo-header alone: 2001:db8::1, 2001:db8::10, protocol 17, 16 bytes.
+        let sum = 2 * (0x2001_u16 + 0x0db8) + 0x0001 + 0x0010 + 17 + 16;
+        packet[46..48].copy_from_slice(&sum.to_be_bytes());
+        Sender::new(&net, B2, net.address_v6(B1), wrap).send(&packet);
+    }
+    server.wait_for_output("both datagrams", LIMIT, |stdout, _| {
+        stdout.contains("by ipip\n") && stdout.contains("by gue!\n")
+    });
     agent.stop().success();
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -35,12 +35,13 @@ pub enum Wrap {
 }
 
 impl Wrap {
-    /// Bytes that it adds to a packet, over IPv4.
-    fn overhead(self) -> usize {
+    /// Bytes that it adds to a packet on its way to `to`.
+    fn overhead(self, to: IpAddr) -> usize {
+        let ip = if to.is_ipv4() { 20 } else { 40 };
         match self {
-            Self::Ipip | Self::Ipip6 => 20,
-            Self::Gue(_) => 20 + 8 + 4,
-            Self::Bare | Self::Sum(_) => 20 + 8,
+            Self::Ipip | Self::Ipip6 => ip,
+            Self::Gue(_) => ip + 8 + 4,
+            Self::Bare | Self::Sum(_) => ip + 8,
             Self::AsItIs => 0,
         }
     }
@@ -129,12 +130,25 @@ pub struct Router {
 
 impl Router {
     /// `mtu` is that of the way into the tunnel: what is longer is answered by ICMP.
-    pub fn start(net: &Net, role: Role, destination: Ipv4Addr, backend: Ipv4Addr, wrap: Wrap, mtu: u16) -> Self {
+    pub fn start(
+        net: &Net,
+        role: Role,
+        destination: impl Into<IpAddr>,
+        backend: impl Into<IpAddr>,
+        wrap: Wrap,
+        mtu: u16,
+    ) -> Self {
+        let (destination, backend) = (destination.into(), backend.into());
         let device = in_namespace(net, role, || DeviceBuilder::new().name("wrap0").mtu(mtu).enable(true).build_sync())
             .expect("root may make a TUN device");
         device.set_nonblocking(true).expect("a TUN device need not block");
-        net.exec(role, &["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.send_redirects=0"]).success();
-        net.exec(role, &["ip", "route", "replace", &destination.to_string(), "dev", "wrap0"]).success();
+        let settings: &[&str] = match destination {
+            IpAddr::V4(_) => &["net.ipv4.ip_forward=1", "net.ipv4.conf.all.send_redirects=0"],
+            IpAddr::V6(_) => &["net.ipv6.conf.all.forwarding=1", "net.ipv6.conf.wrap0.disable_ipv6=0"],
+        };
+        net.exec(role, &[&["sysctl", "-qw"], settings].concat()).success();
+        let version = if destination.is_ipv4() { "-4" } else { "-6" };
+        net.exec(role, &["ip", version, "route", "replace", &destination.to_string(), "dev", "wrap0"]).success();
 
         let sender = Sender::new(net, role, backend, wrap);
         let (stop, too_long) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -146,7 +160,11 @@ impl Router {
                     thread::sleep(Duration::from_micros(200));
                     continue;
                 };
-                if length + wrap.overhead() > 1500 {
+                // The kernel has something of its own to say on each interface.
+                if !is_for(&buffer[..length], destination) {
+                    continue;
+                }
+                if length + wrap.overhead(backend) > 1500 {
                     counted.fetch_add(1, Ordering::Relaxed);
                 }
                 // What is lost is sent again.
@@ -168,6 +186,13 @@ impl Drop for Router {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+fn is_for(packet: &[u8], destination: IpAddr) -> bool {
+    match destination {
+        IpAddr::V4(address) => packet.get(16..20) == Some(&address.octets()),
+        IpAddr::V6(address) => packet.get(24..40) == Some(&address.octets()),
     }
 }
 
