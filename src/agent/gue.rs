@@ -64,11 +64,13 @@ mod tests {
 
     use proptest::prelude::*;
 
+    type Found = Result<(usize, Version), DropReason>;
+
     #[test]
     fn headers_and_where_the_packet_behind_them_begins() {
         use DropReason as D;
         use Version::{V4, V6};
-        let rows: &[(&str, &[u8], Result<(usize, Version), D>)] = &[
+        let rows: &[(&str, &[u8], Found)] = &[
             ("version 0", &[0, 4, 0, 0, 0x45], Ok((4, V4))),
             ("version 0 with nothing behind", &[0, 4, 0, 0], Ok((4, V4))),
             ("private data", &[2, 4, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0x45], Ok((12, V4))),
