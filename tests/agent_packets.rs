@@ -76,6 +76,7 @@ fn every_packet_that_must_not_get_in_is_dropped_and_counted_by_its_reason() {
         ("foreign_vip", changed(|header| header.destination = [20, 0, 0, 2])),
         ("foreign_vip", changed(|header| header.destination = backend.octets())),
         ("inner_source", changed(|header| header.source = VIP)),
+        ("inner_source", changed(|header| header.source = backend.octets())),
         ("inner_source", changed(|header| header.source = [127, 0, 0, 1])),
         ("nested_tunnel", changed(|header| header.protocol = IpNumber(4))),
         ("nested_tunnel", changed(|header| header.protocol = IpNumber(41))),
@@ -124,7 +125,7 @@ fn every_packet_that_must_not_get_in_is_dropped_and_counted_by_its_reason() {
     }
 
     let report = agent.report();
-    for (tunnel, received) in [("ipip-4in4", 18), ("gue-ipv4", 25)] {
+    for (tunnel, received) in [("ipip-4in4", 19), ("gue-ipv4", 26)] {
         assert_eq!(report.tunnels[tunnel], (received, 0), "{report:?}");
         let dropped: u64 = report.drops.iter().filter(|((of, _), _)| of == tunnel).map(|(_, count)| count).sum();
         assert_eq!(dropped, received, "{report:?}");
