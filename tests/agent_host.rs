@@ -9,25 +9,33 @@ use support::{
     LIMIT,
     agent::{Agent, binary},
     capture::Capture,
-    net::{B1, CLIENT, Net},
+    net::{B1, CLIENT, Net, Shape},
     process::{Finished, run},
     wait_for,
 };
 
 const VIP: &str = "20.0.0.1";
+const VIP_6: &str = "2001:db8::10";
 /// The table of `--mss`, "leat" as a number.
 const TABLE: &str = "1818583412";
 
 /// All that the agent may change on a host: settings, links, addresses, routes, rules.
 fn everything(net: &Net) -> String {
-    let words: [&[&str]; 5] = [
-        &["sysctl", "-a", "-r", r"^net\.ipv4\.conf\."],
+    let words: [&[&str]; 7] = [
+        &["sysctl", "-a", "-r", r"^net\.ipv[46]\.conf\."],
         &["ip", "-o", "link"],
-        &["ip", "-o", "-4", "address"],
+        &["ip", "-o", "address"],
         &["ip", "route", "show", "table", "all"],
         &["ip", "rule"],
+        &["ip", "-6", "route", "show", "table", "all"],
+        &["ip", "-6", "rule"],
     ];
     words.map(|words| net.exec(B1, words).success().stdout).concat()
+}
+
+/// A network with IPv6 beside IPv4.
+fn up_6(label: &str) -> Net {
+    Net::up_as(label, Shape { ipv6: true, ..Shape::default() })
 }
 
 fn setting(net: &Net, name: &str) -> String {
@@ -52,17 +60,26 @@ fn state_file(net: &Net) -> std::path::PathBuf {
 
 #[test]
 fn a_host_is_after_the_end_what_it_was_before() {
-    let net = Net::up("agent_undo");
+    let net = up_6("agent_undo");
     // Not what a kernel starts with, so that "restored" differs from "reset".
     net.exec(B1, &["sysctl", "-qw", "net.ipv4.conf.all.arp_announce=1"]).success();
     for signal in ["TERM", "INT", "HUP"] {
         let before = everything(&net);
-        let agent = Agent::start(&net, B1, &["--vip", VIP, "--vip", "20.0.0.2", "--mss", "1428"]);
+        let agent = Agent::start(&net, B1, &["--vip", VIP, "--vip", "20.0.0.2", "--vip", VIP_6, "--mss", "1428"]);
         assert_eq!(setting(&net, "net.ipv4.conf.all.arp_ignore"), "1");
         assert_eq!(setting(&net, "net.ipv4.conf.all.arp_announce"), "2");
         let addresses = net.exec(B1, &["ip", "-o", "-4", "address", "show", "dev", "leat0"]).success().stdout;
         assert!(addresses.contains("inet 20.0.0.1/32 scope host"), "{addresses}");
         assert!(addresses.contains("inet 20.0.0.2/32 scope host"), "{addresses}");
+        let addresses = net.exec(B1, &["ip", "-o", "-6", "address", "show", "dev", "leat0"]).success().stdout;
+        assert_eq!(addresses.lines().count(), 1, "no address but the VIP: {addresses}");
+        assert!(
+            addresses.contains("inet6 2001:db8::10/128 scope global nodad deprecated noprefixroute")
+                && addresses.contains("valid_lft forever preferred_lft 0sec"),
+            "{addresses}"
+        );
+        let rules = net.exec(B1, &["ip", "-6", "rule"]).success().stdout;
+        assert!(rules.contains(&format!("from {VIP_6} lookup {TABLE}")), "{rules}");
         assert!(state_file(&net).exists());
 
         agent.end(signal).success();
@@ -73,9 +90,9 @@ fn a_host_is_after_the_end_what_it_was_before() {
 
 #[test]
 fn what_a_killed_agent_left_is_mended_by_the_next_one() {
-    let net = Net::up("agent_killed");
+    let net = up_6("agent_killed");
     let before = everything(&net);
-    Agent::start(&net, B1, &["--vip", VIP, "--mss", "1428"]).kill();
+    Agent::start(&net, B1, &["--vip", VIP, "--vip", VIP_6, "--mss", "1428"]).kill();
     assert!(!vip_is_here(&net), "device and VIP go with the process");
     assert_eq!(setting(&net, "net.ipv4.conf.all.arp_ignore"), "1", "settings stay");
 
@@ -86,6 +103,8 @@ fn what_a_killed_agent_left_is_mended_by_the_next_one() {
     assert_eq!(setting(&net, "net.ipv4.conf.all.arp_ignore"), "1");
     let rules = net.exec(B1, &["ip", "rule"]).success().stdout;
     assert!(!rules.contains(TABLE), "the first one's rule, which this one did not ask for: {rules}");
+    let routes = net.exec(B1, &["ip", "-6", "route", "show", "table", TABLE]).stdout;
+    assert!(routes.is_empty(), "{routes}");
 
     agent.stop().success();
     assert_eq!(everything(&net), before);
@@ -114,7 +133,7 @@ fn settings_that_are_stricter_already_stay() {
 
 #[test]
 fn what_is_in_the_way_is_said_and_nothing_is_changed() {
-    let net = Net::up("agent_refused");
+    let net = up_6("agent_refused");
     let refused = |arguments: &[&str], message: &str| {
         let before = everything(&net);
         let finished = refusal(&net, &[&["--vip", VIP], arguments].concat());
@@ -133,6 +152,16 @@ fn what_is_in_the_way_is_said_and_nothing_is_changed() {
     net.exec(B1, &["ip", "address", "add", "20.0.0.1/32", "dev", "eth0"]).success();
     refused(&[], "20.0.0.1 is on eth0, which answers ARP for it");
     net.exec(B1, &["ip", "address", "delete", "20.0.0.1/32", "dev", "eth0"]).success();
+
+    net.exec(B1, &["ip", "address", "add", "2001:db8::10/128", "dev", "eth0", "nodad"]).success();
+    refused(&["--vip", VIP_6], "2001:db8::10 is on eth0, which answers neighbour discovery for it");
+    net.exec(B1, &["ip", "address", "delete", "2001:db8::10/128", "dev", "eth0"]).success();
+
+    // GUE's port is one of each version.
+    let mut listener = net.spawn(B1, &["nc", "-6", "-u", "-l", "6080"]);
+    net.wait_until_listening(B1, support::net::Transport::Udp, 6080);
+    refused(&["--vip", VIP_6], "UDP port 6080 is taken");
+    listener.kill();
 
     // On lo it is no harm, and not the agent's to remove.
     net.exec(B1, &["ip", "address", "add", "20.0.0.1/32", "dev", "lo"]).success();
@@ -169,7 +198,7 @@ fn a_device_that_somebody_removes_ends_the_agent_which_says_so() {
     etherparse::PacketBuilder::ipv4([10, 0, 0, 1], [20, 0, 0, 1], 64).udp(1, 9).write(&mut packet, &[]).unwrap();
     support::tunnel::Sender::new(&net, CLIENT, net.address(B1), support::tunnel::Wrap::Ipip).send(&packet);
     let finished = agent.wait(LIMIT).code_is(1);
-    assert!(finished.stderr.contains("receiving ipip"), "{finished}");
+    assert!(finished.stderr.contains("receiving ipip-4in4"), "{finished}");
     assert_eq!(setting(&net, "net.ipv4.conf.all.arp_ignore"), "0");
 }
 
@@ -192,6 +221,45 @@ fn nobody_hears_by_arp_that_the_host_has_the_vip() {
     // The question was a good one: with the VIP there and nothing else done, the host answers.
     net.exec(B1, &["ip", "address", "add", "20.0.0.1/32", "dev", "lo"]).success();
     net.exec(CLIENT, &["arping", "-q", "-c", "1", "-w", "5", "-I", "eth0", VIP]).success();
+}
+
+#[test]
+fn nobody_hears_by_neighbour_discovery_that_the_host_has_the_vip() {
+    let net = up_6("agent_nd");
+    // What the kernel says about an address that comes would be seen.
+    net.exec(B1, &["sysctl", "-qw", "net.ipv6.conf.all.ndisc_notify=1", "net.ipv6.conf.default.ndisc_notify=1"])
+        .success();
+    let capture = Capture::start(&net, CLIENT, "eth0");
+    let agent = Agent::start(&net, B1, &["--vip", VIP_6]);
+    let ping = |address: &str, code| {
+        net.exec(CLIENT, &["ping", "-6", "-c", "2", "-i", "0.2", "-W", "2", address]).code_is(code);
+    };
+    ping("2001:db8::2", 0);
+    ping(VIP_6, 1);
+    let neighbours = net.exec(CLIENT, &["ip", "-6", "neighbour", "show", VIP_6]).success().stdout;
+    assert!(!neighbours.contains("lladdr"), "{neighbours}");
+
+    // Nor when the host itself asks, to send from the VIP: what asks does so by another address.
+    net.exec(B1, &["ip", "-6", "neighbour", "flush", "dev", "eth0"]).success();
+    net.exec(B1, &["ping", "-6", "-c", "1", "-W", "1", "-I", VIP_6, "2001:db8::1"]);
+    capture.wait_for(1, "icmp6 and ip6[40] == 135 and ether src 02:00:00:00:00:02", &[]);
+
+    // Without a word of which, the host speaks from its own address, though that is not the newer one.
+    let route = net.exec(B1, &["ip", "-6", "route", "get", "2001:db8::1"]).success().stdout;
+    assert!(route.contains(" src 2001:db8::2 "), "{route}");
+    net.exec(B1, &["ping", "-6", "-c", "1", "-W", "5", "2001:db8::1"]).success();
+    agent.stop().success();
+    let told =
+        capture.stop().render(&["-v", "ether src 02:00:00:00:00:02 and icmp6 and ip6[40] >= 133 and ip6[40] <= 137"]);
+    assert!(!told.is_empty());
+    for line in told {
+        let source = line.split_once(" > ").expect("source > destination").0;
+        assert!(!source.ends_with(VIP_6) && !line.contains(&format!("tgt is {VIP_6}")), "{line}");
+    }
+
+    // The question was a good one: with the VIP there and nothing else done, the host answers.
+    net.exec(B1, &["ip", "address", "add", "2001:db8::10/128", "dev", "eth0", "nodad"]).success();
+    ping(VIP_6, 0);
 }
 
 #[test]
@@ -230,5 +298,48 @@ fn the_routes_of_mss_follow_the_hosts_routes() {
     agent.stop().success();
     assert!(table().is_empty());
     let rules = net.exec(B1, &["ip", "rule"]).success().stdout;
+    assert!(!rules.contains(TABLE), "{rules}");
+}
+
+#[test]
+fn the_routes_of_mss_follow_the_hosts_routes_in_ipv6() {
+    let net = up_6("agent_routes_6");
+    let ip = |words: &[&str]| net.exec(B1, &[&["ip", "-6"], words].concat()).success().stdout;
+    ip(&["route", "add", "default", "via", "2001:db8::1"]);
+    ip(&["route", "add", "2001:db8:8::/48", "via", "2001:db8::3", "mtu", "1300", "metric", "7"]);
+    let both = ["nexthop", "via", "2001:db8::1", "dev", "eth0", "nexthop", "via", "2001:db8::3", "dev", "eth0"];
+    ip(&[&["route", "add", "2001:db8:7::/48"], &both[..]].concat());
+    let agent = Agent::start(&net, B1, &["--vip", VIP_6, "--mss", "1428"]);
+    let table = || {
+        let shown = ip(&["route", "show", "table", TABLE]);
+        let mut lines: Vec<_> =
+            shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        lines.sort();
+        lines.join("\n")
+    };
+    let connected = "2001:db8::/64 dev eth0 proto kernel metric 256 advmss 1408 pref medium";
+    let link = "fe80::/64 dev eth0 proto kernel metric 256 advmss 1408 pref medium";
+    let narrow = "2001:db8:8::/48 via 2001:db8::3 dev eth0 metric 7 mtu 1300 advmss 1240 pref medium";
+    let default = "default via 2001:db8::1 dev eth0 metric 1024 advmss 1408 pref medium";
+    let first = table();
+    for route in [connected, link, narrow, default] {
+        assert!(first.lines().any(|line| line == route), "no '{route}' in\n{first}");
+    }
+    assert!(first.contains("2001:db8:7::/48 metric 1024 advmss 1408"), "{first}");
+    assert!(first.contains("nexthop via 2001:db8::1") && first.contains("nexthop via 2001:db8::3"), "{first}");
+
+    ip(&["route", "replace", "default", "via", "2001:db8::3"]);
+    ip(&["route", "delete", "2001:db8:8::/48"]);
+    ip(&["route", "delete", "2001:db8:7::/48"]);
+    ip(&["route", "add", "unreachable", "2001:db8:9::/48"]);
+    wait_for("the copy to follow", LIMIT, || {
+        let now = table();
+        let has = |text: &str| now.contains(text);
+        let is_there = has("default via 2001:db8::3") && has("unreachable 2001:db8:9::/48") && has(connected);
+        (is_there && !has("2001:db8:8::") && !has("2001:db8:7::") && !has("via 2001:db8::1")).then_some(())
+    });
+    agent.stop().success();
+    assert_eq!(ip(&["route", "show", "table", "all"]).matches(TABLE).count(), 0);
+    let rules = ip(&["rule"]);
     assert!(!rules.contains(TABLE), "{rules}");
 }

@@ -76,13 +76,14 @@ fn every_packet_that_must_not_get_in_is_dropped_and_counted_by_its_reason() {
         ("foreign_vip", changed(|header| header.destination = [20, 0, 0, 2])),
         ("foreign_vip", changed(|header| header.destination = backend.octets())),
         ("inner_source", changed(|header| header.source = VIP)),
+        ("inner_source", changed(|header| header.source = backend.octets())),
         ("inner_source", changed(|header| header.source = [127, 0, 0, 1])),
         ("nested_tunnel", changed(|header| header.protocol = IpNumber(4))),
         ("nested_tunnel", changed(|header| header.protocol = IpNumber(41))),
         ("nested_tunnel", changed(|header| header.protocol = IpNumber(47))),
         ("nested_tunnel", datagram(6080)),
     ];
-    for (tunnel, wrap) in [("ipip", Wrap::Ipip), ("gue", Wrap::Gue(GUE))] {
+    for (tunnel, wrap) in [("ipip-4in4", Wrap::Ipip), ("gue-ipv4", Wrap::Gue(GUE))] {
         let sender = Sender::new(&net, B2, backend, wrap);
         let mut expected = std::collections::BTreeMap::new();
         for (reason, packet) in &inner {
@@ -95,7 +96,7 @@ fn every_packet_that_must_not_get_in_is_dropped_and_counted_by_its_reason() {
         expected.insert("outer_source", 1);
         Sender::new(&net, B2, Ipv4Addr::new(10, 0, 0, 255), wrap).send(&echo());
         net.exec(B2, &["ip", "route", "replace", "20.0.0.1", "via", "10.0.0.2"]).success();
-        Sender::new(&net, B2, VIP.into(), wrap).send(&echo());
+        Sender::new(&net, B2, VIP, wrap).send(&echo());
         expected.insert("outer_destination", 2);
 
         for (reason, count) in expected {
@@ -108,8 +109,8 @@ fn every_packet_that_must_not_get_in_is_dropped_and_counted_by_its_reason() {
         ("gue_version", [0x80, 4, 0, 0], &echo()),
         ("gue_control", [0x20, 4, 0, 0], &echo()),
         ("gue_flags", [0, 4, 0, 1], &echo()),
-        ("gue_protocol", [0, 41, 0, 0], &echo()),
-        ("gue_protocol", [0x60, 0, 0, 0], &echo()),
+        ("gue_protocol", [0, 47, 0, 0], &echo()),
+        ("gue_protocol", [0x50, 0, 0, 0], &echo()),
         ("gue_truncated", [0x1f, 4, 0, 0], &echo()),
     ];
     for (_, header, packet) in gue {
@@ -119,12 +120,12 @@ fn every_packet_that_must_not_get_in_is_dropped_and_counted_by_its_reason() {
     for (reason, count) in
         [("gue_version", 1), ("gue_control", 1), ("gue_flags", 1), ("gue_protocol", 2), ("gue_truncated", 2)]
     {
-        wait_for_drops(&mut agent, "gue", reason, count);
-        assert_eq!(drops(&mut agent, "gue", reason), count, "{reason}");
+        wait_for_drops(&mut agent, "gue-ipv4", reason, count);
+        assert_eq!(drops(&mut agent, "gue-ipv4", reason), count, "{reason}");
     }
 
     let report = agent.report();
-    for (tunnel, received) in [("ipip", 18), ("gue", 25)] {
+    for (tunnel, received) in [("ipip-4in4", 19), ("gue-ipv4", 26)] {
         assert_eq!(report.tunnels[tunnel], (received, 0), "{report:?}");
         let dropped: u64 = report.drops.iter().filter(|((of, _), _)| of == tunnel).map(|(_, count)| count).sum();
         assert_eq!(dropped, received, "{report:?}");
@@ -140,12 +141,12 @@ fn a_packet_that_may_get_in_does_by_every_tunnel_and_is_answered_from_the_vip() 
     let padded = [&echo()[..], &[0xff; 9]].concat();
     let behind_private_data = [&[0xaa; 8][..], &echo()].concat();
     let ways: [(&str, Wrap, &[u8]); 6] = [
-        ("ipip", Wrap::Ipip, &echo()),
-        ("ipip", Wrap::Ipip, &padded),
-        ("gue", Wrap::Gue(GUE), &echo()),
-        ("gue", Wrap::Gue([2, 4, 0, 0]), &behind_private_data),
-        ("gue", Wrap::Bare, &echo()),
-        ("gue", Wrap::Gue(GUE), &padded),
+        ("ipip-4in4", Wrap::Ipip, &echo()),
+        ("ipip-4in4", Wrap::Ipip, &padded),
+        ("gue-ipv4", Wrap::Gue(GUE), &echo()),
+        ("gue-ipv4", Wrap::Gue([2, 4, 0, 0]), &behind_private_data),
+        ("gue-ipv4", Wrap::Bare, &echo()),
+        ("gue-ipv4", Wrap::Gue(GUE), &padded),
     ];
     for (count, (_, wrap, packet)) in ways.iter().enumerate() {
         Sender::new(&net, B2, net.address(B1), *wrap).send(packet);
@@ -154,7 +155,7 @@ fn a_packet_that_may_get_in_does_by_every_tunnel_and_is_answered_from_the_vip() 
         assert!(last.contains("20.0.0.1 > 10.0.0.1: ICMP echo reply, id 7, seq 1, length 13"), "{wrap:?}: {last}");
     }
     let report = agent.report();
-    assert_eq!((report.tunnels["ipip"], report.tunnels["gue"]), ((2, 2), (4, 4)));
+    assert_eq!((report.tunnels["ipip-4in4"], report.tunnels["gue-ipv4"]), ((2, 2), (4, 4)));
     assert!(report.drops.is_empty(), "{report:?}");
     agent.stop().success();
 }
@@ -186,8 +187,8 @@ fn the_host_sends_no_icmp_about_packets_that_the_agent_receives() {
         sender.send(&echo());
         sender.send(&changed(|header| header.destination = [20, 0, 0, 2]));
     }
-    wait_for_drops(&mut agent, "ipip", "foreign_vip", 1);
-    wait_for_drops(&mut agent, "gue", "foreign_vip", 1);
+    wait_for_drops(&mut agent, "ipip-4in4", "foreign_vip", 1);
+    wait_for_drops(&mut agent, "gue-ipv4", "foreign_vip", 1);
     // What comes after it on the same wire shows that it would have been seen.
     net.exec(B1, &["ping", "-c", "1", "-W", "5", &net.address(B2).to_string()]).success();
     capture.wait_for(1, "icmp[icmptype] == icmp-echo", &[]);
@@ -241,7 +242,7 @@ fn what_the_device_does_not_take_is_counted_and_it_recovers() {
     let sender = Sender::new(&net, B2, net.address(B1), Wrap::Ipip);
     net.exec(B1, &["ip", "link", "set", "leat0", "down"]).success();
     sender.send(&echo());
-    wait_for_drops(&mut agent, "ipip", "delivery_failed", 1);
+    wait_for_drops(&mut agent, "ipip-4in4", "delivery_failed", 1);
     net.exec(B1, &["ip", "link", "set", "leat0", "up"]).success();
     let answers = Capture::start(&net, CLIENT, "eth0");
     sender.send(&echo());
@@ -253,7 +254,7 @@ fn what_the_device_does_not_take_is_counted_and_it_recovers() {
 fn what_comes_faster_than_it_is_read_is_counted() {
     let net = Net::up("agent_flood");
     let mut agent = Agent::start(&net, B1, &["--vip", "20.0.0.1"]);
-    for (tunnel, wrap) in [("ipip", Wrap::Ipip), ("gue", Wrap::Gue(GUE))] {
+    for (tunnel, wrap) in [("ipip-4in4", Wrap::Ipip), ("gue-ipv4", Wrap::Gue(GUE))] {
         agent.signal("STOP");
         let sender = Sender::new(&net, B2, net.address(B1), wrap);
         let packet = changed(|header| header.destination = [20, 0, 0, 2]);
@@ -282,11 +283,11 @@ fn packets_that_come_by_another_interface_are_left_to_the_host() {
     Sender::new(&net, B2, net.address(B1), Wrap::Ipip).send(&echo());
     Sender::new(&net, B2, net.address(B1), Wrap::Gue(GUE)).send(&echo());
     capture.wait_for(2, "icmp[icmptype] == icmp-unreach", &[]);
-    assert_eq!(agent.report().tunnels.values().copied().collect::<Vec<_>>(), [(0, 0), (0, 0)]);
+    assert_eq!(agent.report().tunnels.values().copied().collect::<Vec<_>>(), [(0, 0); 4]);
     agent.stop().success();
 
     let mut agent = Agent::start(&net, B1, &["--vip", "20.0.0.1", "--interface", "eth0"]);
     Sender::new(&net, B2, net.address(B1), Wrap::Ipip).send(&echo());
-    wait_for("the packet to be delivered", LIMIT, || (agent.report().tunnels["ipip"] == (1, 1)).then_some(()));
+    wait_for("the packet to be delivered", LIMIT, || (agent.report().tunnels["ipip-4in4"] == (1, 1)).then_some(()));
     agent.stop().success();
 }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use netlink_packet_core::Nla as _;
@@ -18,7 +18,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 
-use super::netlink::{Netlink, RouteNews};
+use super::netlink::{self, Netlink, News};
 
 /// The table, and the mark of all that is the agent's: "leat" in ASCII.
 const TABLE: u32 = 0x6c65_6174;
@@ -28,23 +28,28 @@ const RULE_PRIORITY: u32 = 32_700;
 
 /// IPv4 and TCP without options: what an MTU has beyond the MSS.
 const HEADERS: u32 = 40;
+/// What IPv6 has more: its clients' segments are to be so much shorter.
+const LONGER_HEADER: u32 = 20;
+
+/// The smallest MSS that Linux works with (TCP_MIN_MSS).
+pub(super) const LEAST: u16 = 88;
 
 /// The copied table and its rules.
 #[derive(Debug)]
 pub(super) struct SmallerSegments {
     mss: u16,
-    news: RouteNews,
+    news: News,
     /// Whether the copy is still to be kept; held while it is changed.
     is_wanted: Mutex<bool>,
 }
 
 impl SmallerSegments {
-    /// Makes connections to `vips` announce an MSS of at most `mss`.
+    /// Makes connections to `vips` announce an MSS of at most `mss`, and in IPv6 20 bytes less.
     ///
     /// # Errors
     /// The kernel's.
-    pub(super) fn announce(netlink: &mut Netlink, vips: &[Ipv4Addr], mss: u16) -> io::Result<Self> {
-        let news = RouteNews::subscribe()?;
+    pub(super) fn announce(netlink: &mut Netlink, vips: &[IpAddr], mss: u16) -> io::Result<Self> {
+        let news = News::of_routes()?;
         synchronise(netlink, mss)?;
         for &vip in vips {
             netlink.add_rule(rule(vip))?;
@@ -58,7 +63,7 @@ impl SmallerSegments {
     /// The kernel's.
     pub(super) fn follow(&self, netlink: &mut Netlink) -> io::Result<()> {
         loop {
-            self.news.wait(|route| table(route) != TABLE)?;
+            self.news.wait(|news| netlink::route_of(news).is_some_and(|route| table(route) != TABLE))?;
             let is_wanted = self.is_wanted.lock().unwrap_or_else(PoisonError::into_inner);
             if !*is_wanted {
                 return Ok(());
@@ -143,6 +148,9 @@ fn copy(route: &RouteMessage, mss: u16, mtus: &HashMap<u32, u32>) -> RouteMessag
 
 /// Adds `advmss` to a route: `mss`, or less where the route says so or its interface's MTU leaves no more.
 fn limit(route: &mut RouteMessage, mss: u16, mtus: &HashMap<u32, u32>) {
+    let longer = if route.header.address_family == AddressFamily::Inet6 { LONGER_HEADER } else { 0 };
+    let headers = HEADERS + longer;
+    let mss = u32::from(mss).saturating_sub(longer).max(LEAST.into());
     let mut metrics = Vec::new();
     let mut interfaces = Vec::new();
     for attribute in &mut route.attributes {
@@ -153,13 +161,13 @@ fn limit(route: &mut RouteMessage, mss: u16, mtus: &HashMap<u32, u32>) {
             _ => {}
         }
     }
-    let by_interface = interfaces.iter().filter_map(|index| mtus.get(index)).map(|mtu| mtu.saturating_sub(HEADERS));
+    let by_interface = interfaces.iter().filter_map(|index| mtus.get(index)).map(|mtu| mtu.saturating_sub(headers));
     let by_route = metrics.iter().filter_map(|metric| match metric {
         RouteMetric::Advmss(advmss) => Some(*advmss),
-        RouteMetric::Mtu(mtu) => Some(mtu.saturating_sub(HEADERS)),
+        RouteMetric::Mtu(mtu) => Some(mtu.saturating_sub(headers)),
         _ => None,
     });
-    let advmss = by_interface.chain(by_route).fold(mss.into(), u32::min);
+    let advmss = by_interface.chain(by_route).fold(mss, u32::min);
     metrics.retain(|metric| !matches!(metric, RouteMetric::Advmss(_)));
     metrics.push(RouteMetric::Advmss(advmss));
     metrics.sort_by_key(|metric| metric.kind());
@@ -212,16 +220,15 @@ fn mtu(link: &LinkMessage) -> Option<(u32, u32)> {
     })
 }
 
-fn rule(vip: Ipv4Addr) -> RuleMessage {
+fn rule(vip: IpAddr) -> RuleMessage {
     let mut rule = RuleMessage::default();
-    rule.header.family = AddressFamily::Inet;
-    rule.header.src_len = 32;
+    (rule.header.family, rule.header.src_len) = match vip {
+        IpAddr::V4(_) => (AddressFamily::Inet, 32),
+        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+    };
     rule.header.action = RuleAction::ToTable;
-    rule.attributes = vec![
-        RuleAttribute::Source(IpAddr::V4(vip)),
-        RuleAttribute::Priority(RULE_PRIORITY),
-        RuleAttribute::Table(TABLE),
-    ];
+    rule.attributes =
+        vec![RuleAttribute::Source(vip), RuleAttribute::Priority(RULE_PRIORITY), RuleAttribute::Table(TABLE)];
     rule
 }
 
@@ -261,6 +268,16 @@ mod tests {
             ("an interface that is gone", vec![oif(9)], 1428, 1428),
         ] {
             assert_eq!(advmss(&copy(&route(attributes), mss, &mtus)), Some(expected), "{what}");
+        }
+    }
+
+    #[test]
+    fn ipv6_leaves_20_bytes_less() {
+        let mtus = HashMap::from([(2, 1500)]);
+        for (mss, expected) in [(1440, 1420), (8000, 1440), (90, 88)] {
+            let mut route = route(vec![RouteAttribute::Oif(2)]);
+            route.header.address_family = AddressFamily::Inet6;
+            assert_eq!(advmss(&copy(&route, mss, &mtus)), Some(expected), "{mss}");
         }
     }
 

@@ -1,21 +1,28 @@
 //! rtnetlink, one request at a time: the links, addresses, routes and rules of this network namespace.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
     NetlinkPayload,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
+};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::route::{RouteFlags, RouteMessage};
 use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-/// RTNLGRP_IPV4_ROUTE of linux/rtnetlink.h.
-const GROUP_IPV4_ROUTE: u32 = 7;
+/// RTNLGRP_IPV4_IFADDR and RTNLGRP_IPV6_IFADDR of linux/rtnetlink.h.
+const GROUPS_ADDRESS: [u32; 2] = [5, 9];
+/// RTNLGRP_IPV4_ROUTE and RTNLGRP_IPV6_ROUTE.
+const GROUPS_ROUTE: [u32; 2] = [7, 11];
+
+/// An address that is valid for ever (INFINITY_LIFE_TIME).
+const FOR_EVER: u32 = u32::MAX;
 
 /// A connection to the kernel.
 #[derive(Debug)]
@@ -59,35 +66,53 @@ impl Netlink {
         self.change(RouteNetlinkMessage::DelLink(link), 0)
     }
 
-    /// Every IPv4 address.
+    /// Every address of IPv4 and IPv6.
     pub(super) fn addresses(&mut self) -> io::Result<Vec<AddressMessage>> {
-        let mut request = AddressMessage::default();
-        request.header.family = AddressFamily::Inet;
-        self.dump(RouteNetlinkMessage::GetAddress(request), |answer| match answer {
-            RouteNetlinkMessage::NewAddress(address) => Some(address),
+        let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        self.dump(request, |answer| match answer {
+            RouteNetlinkMessage::NewAddress(address) if is_ip(address.header.family) => Some(address),
             _ => None,
         })
     }
 
-    /// Puts `address`/32 on an interface. Its scope is the host: so the kernel never chooses it as a source by itself,
-    /// neither of connections nor of ARP.
-    pub(super) fn add_host_address(&mut self, index: u32, address: Ipv4Addr) -> io::Result<()> {
+    /// Puts `address` by itself on an interface, such that the kernel never chooses it as a source by itself.
+    ///
+    /// In IPv4 its scope, the host, sees to that, for connections and for ARP. In IPv6 an address has no such scope: there it
+    /// is deprecated from the start (RFC 6724 §5, rule 3), nobody is asked whether it is taken, and no route is made of it.
+    pub(super) fn add_host_address(&mut self, index: u32, address: IpAddr) -> io::Result<()> {
         let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
-        message.header.prefix_len = 32;
-        message.header.scope = AddressScope::Host;
         message.header.index = index;
-        message.attributes =
-            vec![AddressAttribute::Local(IpAddr::V4(address)), AddressAttribute::Address(IpAddr::V4(address))];
+        message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+        match address {
+            IpAddr::V4(_) => {
+                message.header.family = AddressFamily::Inet;
+                message.header.prefix_len = 32;
+                message.header.scope = AddressScope::Host;
+            }
+            IpAddr::V6(_) => {
+                message.header.family = AddressFamily::Inet6;
+                message.header.prefix_len = 128;
+                message.header.flags = AddressHeaderFlags::Nodad;
+                let mut lifetimes = CacheInfo::default();
+                (lifetimes.ifa_preferred, lifetimes.ifa_valid) = (0, FOR_EVER);
+                message.attributes.extend([
+                    AddressAttribute::CacheInfo(lifetimes),
+                    AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute),
+                ]);
+            }
+        }
         self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Every IPv4 route of every table.
+    /// Every route of IPv4 and IPv6 of every table, without what the kernel has only remembered of a destination.
     pub(super) fn routes(&mut self) -> io::Result<Vec<RouteMessage>> {
-        let mut request = RouteMessage::default();
-        request.header.address_family = AddressFamily::Inet;
-        self.dump(RouteNetlinkMessage::GetRoute(request), |answer| match answer {
-            RouteNetlinkMessage::NewRoute(route) => Some(route),
+        let request = RouteNetlinkMessage::GetRoute(RouteMessage::default());
+        self.dump(request, |answer| match answer {
+            RouteNetlinkMessage::NewRoute(route)
+                if is_ip(route.header.address_family) && !route.header.flags.contains(RouteFlags::Cloned) =>
+            {
+                Some(route)
+            }
             _ => None,
         })
     }
@@ -100,12 +125,11 @@ impl Netlink {
         self.change(RouteNetlinkMessage::DelRoute(route), 0)
     }
 
-    /// Every IPv4 policy rule.
+    /// Every policy rule of IPv4 and IPv6.
     pub(super) fn rules(&mut self) -> io::Result<Vec<RuleMessage>> {
-        let mut request = RuleMessage::default();
-        request.header.family = AddressFamily::Inet;
-        self.dump(RouteNetlinkMessage::GetRule(request), |answer| match answer {
-            RouteNetlinkMessage::NewRule(rule) => Some(rule),
+        let request = RouteNetlinkMessage::GetRule(RuleMessage::default());
+        self.dump(request, |answer| match answer {
+            RouteNetlinkMessage::NewRule(rule) if is_ip(rule.header.family) => Some(rule),
             _ => None,
         })
     }
@@ -185,22 +209,33 @@ impl Netlink {
     }
 }
 
-/// News of IPv4 routes.
+/// News of what changes in this network namespace.
 #[derive(Debug)]
-pub(super) struct RouteNews(Socket);
+pub(super) struct News(Socket);
 
-impl RouteNews {
-    /// Hears of every change from now on.
-    pub(super) fn subscribe() -> io::Result<Self> {
+impl News {
+    /// Hears of every change of an address from now on.
+    pub(super) fn of_addresses() -> io::Result<Self> {
+        Self::subscribe(GROUPS_ADDRESS)
+    }
+
+    /// Hears of every change of a route from now on.
+    pub(super) fn of_routes() -> io::Result<Self> {
+        Self::subscribe(GROUPS_ROUTE)
+    }
+
+    fn subscribe(groups: [u32; 2]) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
-        socket.add_membership(GROUP_IPV4_ROUTE)?;
+        for group in groups {
+            socket.add_membership(group)?;
+        }
         Ok(Self(socket))
     }
 
-    /// Waits for a change of a route for which `concerns` is true. When news came faster than they were read, some are
-    /// lost: that counts as a change.
-    pub(super) fn wait(&self, concerns: impl Fn(&RouteMessage) -> bool) -> io::Result<()> {
+    /// Waits for news for which `concerns` is true. When they came faster than they were read, some are lost: that counts as
+    /// such news.
+    pub(super) fn wait(&self, concerns: impl Fn(&RouteNetlinkMessage) -> bool) -> io::Result<()> {
         loop {
             let messages = match self.0.recv_from_full() {
                 Ok((bytes, _)) => parse(&bytes)?,
@@ -209,9 +244,7 @@ impl RouteNews {
                 Err(error) => return Err(error),
             };
             let is_news = messages.into_iter().any(|message| match message.payload {
-                NetlinkPayload::InnerMessage(
-                    RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route),
-                ) => concerns(&route),
+                NetlinkPayload::InnerMessage(news) => concerns(&news),
                 _ => false,
             });
             if is_news {
@@ -219,6 +252,23 @@ impl RouteNews {
             }
         }
     }
+}
+
+/// Whether news are of an address.
+pub(super) const fn is_about_addresses(news: &RouteNetlinkMessage) -> bool {
+    matches!(news, RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_))
+}
+
+/// The route that news are of.
+pub(super) const fn route_of(news: &RouteNetlinkMessage) -> Option<&RouteMessage> {
+    match news {
+        RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => Some(route),
+        _ => None,
+    }
+}
+
+fn is_ip(family: AddressFamily) -> bool {
+    matches!(family, AddressFamily::Inet | AddressFamily::Inet6)
 }
 
 /// The interface's name.
@@ -232,11 +282,18 @@ pub(super) fn link_name(link: &LinkMessage) -> &str {
         .unwrap_or_default()
 }
 
-/// The address itself.
-pub(super) fn local_address(address: &AddressMessage) -> Option<Ipv4Addr> {
-    address.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(IpAddr::V4(local)) => Some(*local),
+/// The address itself. On a link of two ends the other attribute is the other end's; in IPv6 there is often no other.
+pub(super) fn local_address(address: &AddressMessage) -> Option<IpAddr> {
+    let find = |pick: fn(&AddressAttribute) -> Option<IpAddr>| address.attributes.iter().find_map(pick);
+    let local = find(|attribute| match attribute {
+        AddressAttribute::Local(local) => Some(*local),
         _ => None,
+    });
+    local.or_else(|| {
+        find(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
     })
 }
 

@@ -5,7 +5,8 @@
 //! the sum over the pseudo-header alone; the kernel remembers that it is to be trusted, but cannot say so to a raw
 //! socket. Given back through a plain TUN device it would count as damaged. So it is finished here.
 
-use crate::wire::{checksum, ipv4, tcp, udp};
+use crate::wire::ip::{self, Upper};
+use crate::wire::{checksum, tcp, udp};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -16,38 +17,29 @@ const UDP: u8 = 17;
 /// a damaged packet would get by, as one in 65,536 gets by the checksum itself.
 #[inline(always)]
 pub fn finish_checksum(packet: &mut [u8]) {
-    let Some(header) = ipv4::Header::new(packet) else { return };
-    let (checksum_at, transport_header_len) = match header.protocol() {
+    let (Some(header), Some(upper)) = (ip::Header::new(packet), Upper::of(packet)) else { return };
+    let (checksum_at, transport_header_len) = match upper.protocol {
         TCP => (16, tcp::HEADER_LEN),
         UDP => (6, udp::HEADER_LEN),
         _ => return,
     };
-    let header_len = header.header_len();
-    if header.is_fragment() || packet.len() < header_len + transport_header_len {
+    if upper.is_fragment() || packet.len() < upper.at + transport_header_len {
         return;
     }
-    let at = header_len + checksum_at;
-    if u16::from_be_bytes([packet[at], packet[at + 1]]) != pseudo_header_sum(header, packet.len() - header_len) {
+    let at = upper.at + checksum_at;
+    let len = (packet.len() - upper.at) as u16;
+    // Not complemented, as it is left there.
+    let open = !ip::pseudo_header(header.source(), header.destination(), upper.protocol, len).complement();
+    if u16::from_be_bytes([packet[at], packet[at + 1]]) != open {
         return;
     }
     // The field's own value stands for the pseudo-header in this sum.
-    let checksum = match (checksum::of(&packet[header_len..]), header.protocol()) {
-        // In UDP 0 says that there is none (RFC 768).
+    let checksum = match (checksum::of(&packet[upper.at..]), upper.protocol) {
+        // In UDP 0 says that there is none (RFC 768), or is wrong (RFC 8200 §8.1).
         (0, UDP) => 0xffff,
         (checksum, _) => checksum,
     };
     [packet[at], packet[at + 1]] = checksum.to_be_bytes();
-}
-
-/// The sum over the pseudo-header (RFC 9293 §3.1), not complemented. `len` counts the transport's header and payload.
-#[inline(always)]
-fn pseudo_header_sum(header: ipv4::Header<'_>, len: usize) -> u16 {
-    let mut bytes = [0; 12];
-    bytes[..4].copy_from_slice(&header.source().octets());
-    bytes[4..8].copy_from_slice(&header.destination().octets());
-    bytes[9] = header.protocol();
-    bytes[10..].copy_from_slice(&(len as u16).to_be_bytes());
-    !checksum::of(&bytes)
 }
 
 #[cfg(test)]
@@ -57,8 +49,14 @@ mod tests {
     use etherparse::PacketBuilder;
     use proptest::prelude::*;
 
-    fn built(udp: bool, payload: &[u8]) -> Vec<u8> {
-        let builder = PacketBuilder::ipv4([192, 0, 2, 1], [20, 0, 0, 1], 64);
+    const SOURCE: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    const DESTINATION: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10];
+
+    fn built(is_v6: bool, udp: bool, payload: &[u8]) -> Vec<u8> {
+        let builder = match is_v6 {
+            false => PacketBuilder::ipv4([192, 0, 2, 1], [20, 0, 0, 1], 64),
+            true => PacketBuilder::ipv6(SOURCE, DESTINATION, 64),
+        };
         let mut packet = Vec::new();
         if udp {
             builder.udp(4000, 53).write(&mut packet, payload).unwrap();
@@ -70,21 +68,23 @@ mod tests {
 
     /// As the kernel leaves it, with `CHECKSUM_PARTIAL`: the sum over the pseudo-header by itself.
     fn left_open(mut packet: Vec<u8>, udp: bool) -> Vec<u8> {
-        let len = (packet.len() - 20) as u16;
+        let is_v6 = packet[0] >> 4 == 6;
+        let header_len = if is_v6 { 40 } else { 20 };
+        let len = (packet.len() - header_len) as u16;
+        let addresses = if is_v6 { &packet[8..40] } else { &packet[12..20] };
         let sum = etherparse::checksum::Sum16BitWords::new()
-            .add_4bytes([192, 0, 2, 1])
-            .add_4bytes([20, 0, 0, 1])
+            .add_slice(addresses)
             .add_2bytes([0, if udp { 17 } else { 6 }])
             .add_2bytes(len.to_be_bytes());
-        let at = 20 + if udp { 6 } else { 16 };
+        let at = header_len + if udp { 6 } else { 16 };
         packet[at..at + 2].copy_from_slice(&(!sum.ones_complement()).to_ne_bytes());
         packet
     }
 
     proptest! {
         #[test]
-        fn an_open_checksum_is_finished_and_a_finished_one_is_left_alone(udp: bool, payload: Vec<u8>) {
-            let whole = built(udp, &payload);
+        fn an_open_checksum_is_finished_and_a_finished_one_is_left_alone(is_v6: bool, udp: bool, payload: Vec<u8>) {
+            let whole = built(is_v6, udp, &payload);
             let mut packet = left_open(whole.clone(), udp);
             finish_checksum(&mut packet);
             prop_assert_eq!(&packet, &whole);
@@ -93,8 +93,8 @@ mod tests {
         }
 
         #[test]
-        fn damage_stays_recognisable(udp: bool, payload: [u8; 40], at in 0..40_usize, flip in 1..=255_u8) {
-            let mut packet = built(udp, &payload);
+        fn damage_stays_recognisable(is_v6: bool, udp: bool, payload: [u8; 40], at in 0..40_usize, flip in 1..=255_u8) {
+            let mut packet = built(is_v6, udp, &payload);
             let at = packet.len() - 40 + at;
             packet[at] ^= flip;
             let damaged = packet.clone();
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn fragments_and_other_protocols_are_left_alone() {
         for (at, bytes) in [(6, [0x20, 0]), (6, [0, 5]), (8, [64, 132])] {
-            let mut packet = left_open(built(false, b"hello"), false);
+            let mut packet = left_open(built(false, false, b"hello"), false);
             packet[at..at + 2].copy_from_slice(&bytes);
             let before = packet.clone();
             finish_checksum(&mut packet);

@@ -1,18 +1,22 @@
 //! The command line.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
+use super::mss;
 use crate::config::value;
 
 /// IANA's port of GUE.
 const GUE_PORT: u16 = 6080;
 
-/// The smallest MSS that Linux works with (TCP_MIN_MSS), and the largest that an IPv4 packet has room for.
-const MSS: std::ops::RangeInclusive<i64> = 88..=65_495;
+/// The smallest MSS that Linux works with, and the largest that an IPv4 packet has room for.
+const MSS: std::ops::RangeInclusive<i64> = mss::LEAST as i64..=65_495;
+
+/// The length of the prefix that makes an IPv6 address of one of IPv4 (RFC 4291 §2.5.5.2).
+const MAPPED: u8 = 96;
 
 /// The longest name of an interface (IFNAMSIZ, without the closing NUL).
 const LONGEST_NAME: usize = 15;
@@ -27,22 +31,23 @@ const LONGEST_NAME: usize = 15;
     max_term_width = 110
 )]
 pub struct Options {
-    /// A virtual address to receive for, repeatable; it is put on the device, and no ARP is answered for it
+    /// A virtual address of IPv4 or IPv6 to receive for, repeatable; it is put on the device, and no host on the network
+    /// hears of it by ARP or neighbour discovery
     #[arg(long, value_name = "ADDR", required = true, value_parser = vip)]
-    vip: Vec<Ipv4Addr>,
+    vip: Vec<IpAddr>,
 
-    /// Receive IP in IP (protocol 4)
+    /// Receive IP in IP, over IPv4 and IPv6 (protocol 4, and 41 for a VIP of IPv6)
     #[arg(long)]
     ipip: bool,
 
-    /// Receive GUE on this UDP port (default 6080)
+    /// Receive GUE on this UDP port, over IPv4 and IPv6 (default 6080)
     #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "6080",
           value_parser = clap::value_parser!(u16).range(1..))]
     gue: Option<u16>,
 
     /// Take tunnel packets from these addresses only, repeatable (default: from anyone): leat's own addresses
     #[arg(long, value_name = "ADDR[/LEN]", value_parser = network)]
-    from: Vec<Ipv4Net>,
+    from: Vec<IpNet>,
 
     /// Take tunnel packets that come in by this interface only (default: by any)
     #[arg(long, value_name = "NAME", value_parser = interface)]
@@ -52,8 +57,8 @@ pub struct Options {
     #[arg(long, value_name = "NAME", default_value = "leat0", value_parser = interface)]
     device: String,
 
-    /// Have clients of the VIPs send at most so many bytes in a segment, so that the tunnel's headers fit too: with an
-    /// MTU of 1500, 1440 for ipip and 1428 for gue
+    /// Have clients of the VIPs send at most so many bytes in a segment, and those of IPv6 20 fewer, so that the tunnel's
+    /// headers fit too: with an MTU of 1500, 1440 for ipip and 1428 for gue; 20 less where tunnels are over IPv6
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(MSS))]
     mss: Option<u16>,
 }
@@ -62,18 +67,18 @@ pub struct Options {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Addresses to receive for, each once, at least one.
-    pub vips: Vec<Ipv4Addr>,
+    pub vips: Vec<IpAddr>,
     /// Whether to receive IP in IP.
     pub ipip: bool,
     /// The UDP port to receive GUE on.
     pub gue: Option<u16>,
     /// Who may send tunnel packets; anyone when it is empty.
-    pub from: Vec<Ipv4Net>,
+    pub from: Vec<IpNet>,
     /// By which interface they may come in.
     pub interface: Option<String>,
     /// Name of the TUN device.
     pub device: String,
-    /// The largest MSS to announce to clients.
+    /// The largest MSS to announce to clients of IPv4.
     pub mss: Option<u16>,
 }
 
@@ -114,16 +119,28 @@ impl Options {
     }
 }
 
-fn vip(text: &str) -> Result<Ipv4Addr, String> {
-    value::host_v4("the VIP", text)
+fn vip(text: &str) -> Result<IpAddr, String> {
+    value::host("the VIP", text)
 }
 
-fn network(text: &str) -> Result<Ipv4Net, String> {
-    if text.contains('/') {
-        value::network_v4("the source", text)
-    } else {
-        value::host_v4("the source", text).map(Into::into)
+fn network(text: &str) -> Result<IpNet, String> {
+    const FIELD: &str = "the source";
+    if !text.contains('/') {
+        return value::host(FIELD, text).map(Into::into);
     }
+    let network = value::network(FIELD, text)?;
+    let IpNet::V6(v6) = network else { return Ok(network) };
+    if v6.network().is_unicast_link_local() {
+        return Err(format!(
+            "{FIELD} {network} has link-local addresses, which mean other hosts on each link; write global ones"
+        ));
+    }
+    if let Some(v4) = v6.network().to_ipv4_mapped()
+        && let Some(net) = v6.prefix_len().checked_sub(MAPPED).and_then(|length| Ipv4Net::new(v4, length).ok())
+    {
+        return Err(format!("{FIELD} {network} has IPv4 addresses written in IPv6's way; write {net}"));
+    }
+    Ok(network)
 }
 
 /// A name that the kernel takes, and that is not one of the folders beside the interfaces' in /proc/sys.
@@ -167,14 +184,16 @@ mod tests {
 
     #[test]
     fn everything_that_can_be_set() {
-        let all = "--vip 20.0.0.1 --vip 20.0.0.2 --from 10.0.0.254 --from 10.1.0.0/16 --interface eth0.7 --device l-0 --mss 1428";
+        let all = "--vip 20.0.0.1 --vip 2001:db8::10 --from 10.0.0.254 --from 10.1.0.0/16 --from 2001:db8::fe \
+                   --from 2001:db8:1::/48 --interface eth0.7 --device l-0 --mss 1428";
+        let from = ["10.0.0.254/32", "10.1.0.0/16", "2001:db8::fe/128", "2001:db8:1::/48"];
         assert_eq!(
             settings(all),
             Settings {
-                vips: vec![[20, 0, 0, 1].into(), [20, 0, 0, 2].into()],
+                vips: vec![[20, 0, 0, 1].into(), "2001:db8::10".parse().unwrap()],
                 ipip: true,
                 gue: Some(6080),
-                from: vec!["10.0.0.254/32".parse().unwrap(), "10.1.0.0/16".parse().unwrap()],
+                from: from.map(|net| net.parse().unwrap()).into(),
                 interface: Some("eth0.7".to_owned()),
                 device: "l-0".to_owned(),
                 mss: Some(1428),

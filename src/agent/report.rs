@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::DropReason;
-use super::receive::Receiver;
+use super::receive::{Lost, Receiver};
 use crate::metrics::columns;
 
 /// All tables. They begin and end with a line that says what they are.
@@ -20,7 +20,8 @@ fn write_report(page: &mut String, receivers: &[Receiver], uptime: Duration) -> 
     writeln!(page, "\ntunnels")?;
     let rows = receivers.iter().map(|receiver| {
         let counters = &receiver.counters;
-        let dropped: u64 = DropReason::ALL.iter().map(|&reason| drops(receiver, reason)).sum();
+        let lost = receiver.lost();
+        let dropped: u64 = DropReason::ALL.iter().map(|&reason| drops(receiver, lost, reason)).sum();
         let figures =
             [counters.received.value(), counters.delivered.value(), counters.delivered_bytes.value(), dropped];
         [receiver.tunnel.name().to_owned()].into_iter().chain(figures.map(|figure| figure.to_string())).collect()
@@ -29,8 +30,9 @@ fn write_report(page: &mut String, receivers: &[Receiver], uptime: Duration) -> 
 
     writeln!(page, "\ndropped packets")?;
     let rows = receivers.iter().flat_map(|receiver| {
-        DropReason::ALL.iter().filter_map(|&reason| {
-            let packets = drops(receiver, reason);
+        let lost = receiver.lost();
+        DropReason::ALL.iter().filter_map(move |&reason| {
+            let packets = drops(receiver, lost, reason);
             let tunnel = receiver.tunnel.name().to_owned();
             let cells = [tunnel, reason.name().to_owned(), packets.to_string(), reason.description().to_owned()];
             (packets > 0).then(|| cells.to_vec())
@@ -40,9 +42,10 @@ fn write_report(page: &mut String, receivers: &[Receiver], uptime: Duration) -> 
     writeln!(page, "\nend of statistics")
 }
 
-fn drops(receiver: &Receiver, reason: DropReason) -> u64 {
+fn drops(receiver: &Receiver, lost: Lost, reason: DropReason) -> u64 {
     match reason {
-        DropReason::ReceiveQueueFull => receiver.missed(),
+        DropReason::OuterChecksum => lost.damaged,
+        DropReason::ReceiveQueueFull => lost.unread,
         reason => receiver.counters.drops.value(reason),
     }
 }

@@ -2,7 +2,7 @@
 //! what it was before.
 
 use std::io::{self, Write as _};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use crossbeam::channel::{Sender, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use super::Version;
 use super::host::{self, Host};
 use super::inner::Policy;
 use super::netlink::Netlink;
@@ -20,6 +21,7 @@ use super::options::Settings;
 use super::receive::{Receiver, Tunnel};
 use super::report::report;
 use super::state::StateFile;
+use super::sysctl;
 
 /// Why the agent cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -34,13 +36,19 @@ pub enum Error {
     #[error("there is no interface {0}; --interface names the one that tunnel packets come in by")]
     NoInterface(String),
     /// Clients' routers would find this host past the balancer.
-    #[error("{vip} is on {interface}, which answers ARP for it; remove it there: leat-agent puts it on its own device")]
+    #[error(
+        "{vip} is on {interface}, which answers {} for it; remove it there: leat-agent puts it on its own device",
+        question(*vip)
+    )]
     VipAnnounced {
         /// The VIP.
-        vip: Ipv4Addr,
+        vip: IpAddr,
         /// The interface.
         interface: String,
     },
+    /// A VIP of IPv6, and no IPv6.
+    #[error("{0} is of IPv6, which this kernel does not have (is it off by ipv6.disable=1?)")]
+    NoIpv6(IpAddr),
     /// GUE's port is taken.
     #[error(
         "UDP port {0} is taken; name another one with --gue, or end what has it (the kernel's: ip fou del port {0})"
@@ -54,6 +62,14 @@ pub enum Error {
         /// What came of it.
         source: io::Error,
     },
+}
+
+/// What hosts on a link ask for the address by.
+const fn question(address: IpAddr) -> &'static str {
+    match address {
+        IpAddr::V4(_) => "ARP",
+        IpAddr::V6(_) => "neighbour discovery",
+    }
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -123,17 +139,31 @@ fn claim_namespace() -> Result<UnixDatagram, Error> {
 }
 
 fn open_receivers(settings: &Settings) -> Result<Vec<Receiver>, Error> {
-    let tunnels = [settings.ipip.then_some(Tunnel::Ipip), settings.gue.map(|port| Tunnel::Gue { port })];
     let open = |tunnel: Tunnel| {
         Receiver::open(tunnel, settings.interface.as_deref()).map_err(|error| match (error.kind(), tunnel) {
-            (io::ErrorKind::AddrInUse, Tunnel::Gue { port }) => Error::PortTaken(port),
+            (io::ErrorKind::AddrInUse, Tunnel::Gue { port, .. }) => Error::PortTaken(port),
             _ => during(format!("opening the socket for {}", tunnel.name()))(error),
         })
     };
-    tunnels.into_iter().flatten().map(open).collect()
+    tunnels(settings, sysctl::has_ipv6()).into_iter().map(open).collect()
 }
 
-/// One thread for each socket, and one for the routes of `--mss`. They end with the process.
+/// All kinds of tunnels that bring packets for the VIPs. What others bring is not taken away from whom it is for.
+fn tunnels(settings: &Settings, has_ipv6: bool) -> Vec<Tunnel> {
+    let outer = [Version::V4, Version::V6].into_iter().filter(|&version| version == Version::V4 || has_ipv6);
+    let inner: Vec<_> = [Version::V4, Version::V6]
+        .into_iter()
+        .filter(|&version| settings.vips.iter().any(|&vip| Version::of(vip) == version))
+        .collect();
+    let ipip = outer
+        .clone()
+        .filter(|_| settings.ipip)
+        .flat_map(|outer| inner.iter().map(move |&inner| Tunnel::Ipip { inner, outer }));
+    let gue = outer.filter_map(|outer| settings.gue.map(|port| Tunnel::Gue { outer, port }));
+    ipip.chain(gue).collect()
+}
+
+/// One thread for each socket, one for the host's own addresses, and one for the routes of `--mss`. They end with the process.
 fn start_receiving(
     settings: &Settings,
     host: &Arc<Host>,
@@ -145,9 +175,16 @@ fn start_receiving(
         let (receivers, host, events, policy) =
             (Arc::clone(receivers), Arc::clone(host), events.clone(), policy.clone());
         thread::Builder::new().name(receivers[index].tunnel.name().to_owned()).spawn(move || {
-            let error = receivers[index].run(&policy, &host.device);
+            let error = receivers[index].run(policy, &host.own, &host.device);
             // Nobody listens any more when the agent is ending.
             let _ = events.send(Event::Failed(during(format!("receiving {}", receivers[index].tunnel.name()))(error)));
+        })?;
+    }
+    {
+        let (host, events) = (Arc::clone(host), events.clone());
+        thread::Builder::new().name("addresses".to_owned()).spawn(move || {
+            let Err(error) = Netlink::open().and_then(|mut netlink| host.own.follow(&mut netlink));
+            let _ = events.send(Event::Failed(during("following the host's addresses")(error)));
         })?;
     }
     if host.segments.is_some() {
@@ -208,4 +245,26 @@ fn print(text: &str) {
     // A reader that has gone away has read enough.
     let mut out = io::stdout();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tunnels_are_opened_for_what_the_vips_can_get() {
+        let names = |vips: &[&str], ipip, gue, has_ipv6| {
+            let vips = vips.iter().map(|vip| vip.parse().unwrap()).collect();
+            let settings =
+                Settings { vips, ipip, gue, from: vec![], interface: None, device: "leat0".to_owned(), mss: None };
+            tunnels(&settings, has_ipv6).into_iter().map(Tunnel::name).collect::<Vec<_>>()
+        };
+        let (four, six) = ("20.0.0.1", "2001:db8::10");
+        let all = ["ipip-4in4", "ipip-6in4", "ipip-4in6", "ipip-6in6", "gue-ipv4", "gue-ipv6"];
+        assert_eq!(names(&[four, six], true, Some(6080), true), all);
+        assert_eq!(names(&[four], true, None, true), ["ipip-4in4", "ipip-4in6"]);
+        assert_eq!(names(&[six], true, None, true), ["ipip-6in4", "ipip-6in6"]);
+        assert_eq!(names(&[six], false, Some(7000), true), ["gue-ipv4", "gue-ipv6"]);
+        assert_eq!(names(&[four], true, Some(6080), false), ["ipip-4in4", "gue-ipv4"]);
+    }
 }

@@ -1,10 +1,14 @@
-//! Settings of IPv4 in /proc/sys.
+//! Settings of interfaces in /proc/sys. Those of IPv4 can be put back; those of IPv6 are the agent's own device's only, and go
+//! with it.
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+/// Where those of IPv6 are, if the kernel has IPv6.
+const IPV6: &str = "/proc/sys/net/ipv6/conf";
 
 /// A setting of one interface, or of `all`: `net.ipv4.conf.INTERFACE.NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,4 +44,17 @@ impl std::fmt::Display for Setting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "net.ipv4.conf.{}.{}", self.interface, self.name)
     }
+}
+
+/// Whether this kernel has IPv6.
+pub(super) fn has_ipv6() -> bool {
+    Path::new(IPV6).exists()
+}
+
+/// Sets `net.ipv6.conf.INTERFACE.NAME`.
+///
+/// # Errors
+/// The kernel's; NotFound where it has no such setting.
+pub(super) fn set_ipv6(interface: &str, name: &str, value: i32) -> io::Result<()> {
+    fs::write(Path::new(IPV6).join(interface).join(name), value.to_string())
 }

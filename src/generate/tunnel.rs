@@ -1,6 +1,6 @@
 //! Packets in tunnels, as a balancer sends them to backends that answer past it: IP in IP (RFC 2003) and GUE.
 
-use crate::agent::gue;
+use crate::agent::{Version, gue};
 use crate::wire::{ipv4, udp};
 
 /// IANA's numbers of IPv4 in IPv4 and of UDP.
@@ -19,7 +19,7 @@ pub fn inner(packet: &[u8]) -> Option<&[u8]> {
         IPV4_IN_IPV4 => Some(payload),
         UDP if udp::Header::new(payload)?.destination_port() == GUE_PORT => {
             let payload = payload.get(udp::HEADER_LEN..)?;
-            payload.get(gue::inner_offset(payload).ok()?..)
+            payload.get(gue::inner(payload).ok().filter(|inner| inner.version == Version::V4)?.offset..)
         }
         _ => None,
     }

@@ -213,11 +213,17 @@ impl<P: Packet> Pipeline<P> {
         let is_of_this = |index: &ConnectionIndex| self.conntrack.is(*index, Direction::Original, &headers.packed);
         let opened = self.opened.filter(is_of_this).map(|index| (index, Direction::Original));
         if let Some((index, direction)) = self.conntrack.find(&headers.packed, hash).or(opened)
-            && (may_cross || !self.conntrack.record(index).is_crossing())
+            && (may_cross || !self.crosses(index))
         {
             let lead = Lead { packet: key, index, direction, key: headers.packed, segment, identification };
             self.note_lead(gatherer, Some(lead));
         }
+    }
+
+    /// Whether packets of a connection go on in the other version. Those in a tunnel do not, though it may be of the other.
+    fn crosses(&self, index: ConnectionIndex) -> bool {
+        let connection = self.conntrack.connection(index);
+        connection.has_replies() && connection.is_crossing()
     }
 
     fn note_lead(&mut self, gatherer: WorkerId, lead: Option<Lead>) {

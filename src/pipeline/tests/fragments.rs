@@ -269,3 +269,20 @@ fn leat_has_nothing_left_of_pieces_when_it_ends() {
     leat.workers[0].close(&mut Context { snapshot, now, output: &mut output, tracer: &mut Silent });
     assert_eq!(leat.dropped(DropReason::FragmentIncomplete), 2);
 }
+
+#[test]
+fn pieces_that_could_not_be_translated_go_through_a_tunnel_of_the_other_version() {
+    let toml = "[[interface]]\nport = 0\naddresses = [\"2001:db8::fe/64\"]\n[[service]]\nvip = \"10.0.0.10\"\nprotocol = \"udp\"\n\
+                port = 80\nmode = \"ipip\"\n[[service.backend]]\naddress = \"2001:db8::2\"\nmac = \"02:00:00:00:00:02\"\n";
+    let mut leat = Balancer::new(1, toml);
+    let mut question = datagram(CLIENT_MAC, CLIENT, (VIP, 80), 2000);
+    // Without a checksum, which IPv6 would not allow.
+    question[40..42].fill(0);
+    let pieces = cut(&question, 7, 1000);
+    let sent = scatter(&mut leat, &pieces, [2, 0, 1]);
+    assert_eq!(sent.len(), 3);
+    for (sent, piece) in sent.iter().zip(&pieces) {
+        assert_eq!(sent[12..14], [0x86, 0xdd]);
+        assert_eq!(sent[54..], piece[14..], "the piece itself, behind the header of IPv6");
+    }
+}
