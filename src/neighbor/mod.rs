@@ -1,18 +1,20 @@
-//! Next hops: which Ethernet address, on which port, an IPv4 address is reached at.
+//! Next hops: which Ethernet address, on which port, an IP address is reached at.
 //!
 //! Every next hop that leat will ever ask for is known from the configuration: the backends and the gateways. Each is a
 //! [`Neighbor`], a cell that the first worker writes and all workers read; one that a new configuration needs as well stays
 //! the same cell, with all that is known of it. [`Resolver`], on the first worker, asks by
-//! ARP, asks again and listens (RFC 826, RFC 1122 §2.3.2); [`Waiting`] holds packets until their next hop is known. The
+//! ARP or neighbour discovery, asks again and listens (RFC 826, RFC 1122 §2.3.2, RFC 4861 §7); [`Waiting`] holds packets until their next hop is known. The
 //! control side may have a neighbour probed ([`Neighbor::want_probe`]), to know whether it is alive.
 //! Clients need no neighbours: replies go where the client's packets came from.
 
+mod advertised;
 mod announced;
 mod probe;
 mod question;
 mod resolver;
 mod waiting;
 
+pub use advertised::Advertised;
 pub use announced::{Announced, Announcement};
 pub use probe::{Bell, Probe};
 pub use question::LONGEST_QUESTION;
@@ -76,7 +78,7 @@ pub struct Neighbor {
 }
 
 impl Neighbor {
-    /// A next hop to be found by ARP: asked for in the name of `asker`, on one port, or on all of them.
+    /// A next hop to be found: asked for in the name of `asker`, on one port, or on all of them.
     pub fn new(address: IpAddr, asker: IpAddr, asked_on: Option<PortId>, workers: usize) -> Self {
         Self {
             address,

@@ -13,7 +13,7 @@ use crate::counters::DropReason;
 use crate::flow::PackedKey;
 use crate::id::{PortId, WorkerId};
 use crate::io::{Output, Packet};
-use crate::neighbor::Hop;
+use crate::neighbor::{Advertised, Hop};
 use crate::service::Snapshot;
 use crate::wire::{MacAddr, arp, checksum, ethernet, icmp, icmpv6, ipv4, ipv6, ndp};
 
@@ -85,23 +85,20 @@ impl<P: Packet> Pipeline<P> {
             return self.drop(packet, DropReason::NdpConsumed, context);
         }
         match message.kind {
-            ndp::Kind::Advertisement { is_solicited, .. } => {
+            ndp::Kind::Advertisement { is_solicited, overrides, .. } => {
                 if is_ours {
                     return self.drop(packet, DropReason::NdpConflict, context);
                 }
-                let neighbors = snapshot.neighbors_at(target);
-                match message.link {
-                    Some(link) => self.resolver.hear(neighbors, link, ingress, context.now),
-                    // An answer to a question that went to its address alone need not say it (RFC 4861 §4.4).
-                    None if is_solicited => self.resolver.confirm(neighbors, ingress, context.now),
-                    None => {}
-                }
+                // A router that is one no longer stays the next hop: the configuration says who it is.
+                let said = Advertised { link: message.link, is_solicited, overrides };
+                self.resolver.advertised(snapshot.neighbors_at(target), said, ingress, context.now);
                 self.drop(packet, DropReason::NdpConsumed, context);
             }
             ndp::Kind::Solicitation => {
                 let source = IpAddr::V6(message.source);
                 if let Some(link) = message.link {
-                    self.resolver.hear(snapshot.neighbors_at(source), link, ingress, context.now);
+                    let said = Advertised::by_asking(link);
+                    self.resolver.advertised(snapshot.neighbors_at(source), said, ingress, context.now);
                 }
                 if !is_ours {
                     return self.drop(packet, DropReason::NdpNotForUs, context);
