@@ -128,6 +128,7 @@ drop_reasons! {
     NeighborQueueFull = "neighbor_queue_full": "more packets than may wait for one next hop to answer ARP or neighbour discovery",
     HandOverFull = "hand_over_full": "the ring to the lcore that owns the connection is full",
     TransmitFull = "transmit_full": "the port took no more packets",
+    NoTunnelSource = "no_tunnel_source": "for a tunnel, and all own addresses that it could come from are another station's",
     TooBigForTunnel = "too_big_for_tunnel": "longer than the tunnel to the backend allows, and not to be fragmented",
     TooLong = "too_long": "longer than the outgoing port's MTU allows",
     NoBuffer = "no_buffer": "no memory for what was to be sent",

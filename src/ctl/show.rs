@@ -27,11 +27,14 @@ pub fn status(common: &Common) -> Result<ExitCode, Failure> {
             .sum();
         let backends = || rows(&status["services"]).flat_map(|service| rows(&service["backends"]));
         let down = backends().filter(|backend| backend["health"]["state"] == "down").count();
+        let given_up: String = rows(&status["given_up"])
+            .map(|it| format!("not used     {}: {} has it, too\n", text(&it["address"]), text(&it["mac"])))
+            .collect();
         format!(
             "leat {} on {}, up for {} s\n\
              services     {}, with {} backends, {down} of them down\n\
              connections  {} in the tables\n\
-             packets      {} received, {} sent, {drops} dropped, {} handed over\n",
+             packets      {} received, {} sent, {drops} dropped, {} handed over\n{given_up}",
             text(&status["version"]),
             text(&status["dpdk"]),
             status["uptime_seconds"],

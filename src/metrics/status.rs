@@ -92,6 +92,8 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// The next hops.
     pub neighbors: Vec<NeighborStatus>,
+    /// The own and local addresses that are not used, because another station has them.
+    pub given_up: Vec<GivenUpStatus>,
 }
 
 /// One port.
@@ -251,6 +253,17 @@ pub struct NeighborStatus {
     pub is_static: bool,
 }
 
+/// An address of leat's that another station has.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct GivenUpStatus {
+    /// The address.
+    pub address: String,
+    /// The other station's Ethernet address.
+    pub mac: String,
+    /// The port that it was heard on.
+    pub port: u16,
+}
+
 impl Source {
     /// Reads everything. Counters go on meanwhile, so figures of one status may differ by what happened in between.
     pub fn status(&self) -> Status {
@@ -272,6 +285,11 @@ impl Source {
             port: neighbor.hop().map(|hop| hop.port.0),
             is_static: neighbor.is_static(),
         });
+        let given_up = snapshot.given_up().iter().map(|(address, hop)| GivenUpStatus {
+            address: address.to_string(),
+            mac: hop.mac.to_string(),
+            port: hop.port.0,
+        });
         Status {
             version: env!("CARGO_PKG_VERSION"),
             dpdk: self.dpdk.clone(),
@@ -282,6 +300,7 @@ impl Source {
             workers: workers.map(|(worker, (counters, lcore))| self.worker(worker, *lcore, counters)).collect(),
             services: snapshot.services().map(|(_, service)| self.service(service, &snapshot)).collect(),
             neighbors: neighbors.collect(),
+            given_up: given_up.collect(),
         }
     }
 

@@ -428,7 +428,8 @@ mod tests {
 
     #[test]
     fn an_address_is_announced_twice_and_not_again_after_a_reload() {
-        let own = [Arc::new(Announced::new(Announcement { address: [10, 0, 0, 10].into(), port: None }))];
+        let own =
+            [Arc::new(Announced::new(Announcement { address: [10, 0, 0, 10].into(), port: None, gives_way: false }))];
         let mut resolver = Worker::default();
         resolver.adopt(&[], &own);
         assert_eq!(asked_at(&mut resolver, 0..=60), [0, 2]);

@@ -13,7 +13,7 @@ use crate::counters::DropReason;
 use crate::flow::PackedKey;
 use crate::id::{PortId, WorkerId};
 use crate::io::{Output, Packet};
-use crate::neighbor::{Advertised, Hop};
+use crate::neighbor::{Advertised, Announced, Hop};
 use crate::service::Snapshot;
 use crate::wire::{MacAddr, arp, checksum, ethernet, icmp, icmpv6, ipv4, ipv6, ndp};
 
@@ -80,14 +80,15 @@ impl<P: Packet> Pipeline<P> {
         }
         let (snapshot, ingress) = (context.snapshot, packet.ingress());
         let target = IpAddr::V6(message.target);
-        let is_ours = snapshot.owns(target, ingress) && !snapshot.is_silent(target);
+        let is_given_up = || snapshot.announced_at(target).is_some_and(|announced| announced.holder().is_some());
+        let is_ours = snapshot.owns(target, ingress) && !snapshot.is_silent(target) && !is_given_up();
         if message.link == Some(mac(snapshot, ingress)) {
             return self.drop(packet, DropReason::NdpConsumed, context);
         }
         match message.kind {
             ndp::Kind::Advertisement { is_solicited, overrides, .. } => {
                 if is_ours {
-                    return self.drop(packet, DropReason::NdpConflict, context);
+                    return self.ndp_claim(packet, &message, context);
                 }
                 // A router that is one no longer stays the next hop: the configuration says who it is.
                 let said = Advertised { link: message.link, is_solicited, overrides };
@@ -103,9 +104,33 @@ impl<P: Packet> Pipeline<P> {
                 if !is_ours {
                     return self.drop(packet, DropReason::NdpNotForUs, context);
                 }
+                // Somebody else asks whether he may have it, while leat does the same (RFC 4862 §5.4.3).
+                let is_rival = message.source.is_unspecified();
+                if is_rival && snapshot.announced_at(target).is_some_and(Announced::is_tentative) {
+                    return self.ndp_claim(packet, &message, context);
+                }
                 self.answer_ndp(packet, &message, context);
             }
         }
+    }
+
+    /// Somebody else has one of leat's addresses, or is about to.
+    fn ndp_claim<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        message: &ndp::Message,
+        context: &mut Context<'_, O, T>,
+    ) {
+        let port = packet.ingress();
+        let sender = ethernet::Header::new(packet.data()).map(ethernet::Header::source).unwrap_or_default();
+        if context.snapshot.ports().iter().any(|port| port.mac == sender) {
+            // Its own question, which has come back, perhaps by another port.
+            return self.drop(packet, DropReason::NdpConsumed, context);
+        }
+        if let Some(announced) = context.snapshot.announced_at(message.target.into()) {
+            announced.claimed_by(Hop { mac: message.link.unwrap_or(sender), port });
+        }
+        self.drop(packet, DropReason::NdpConflict, context);
     }
 
     /// Answers a solicitation. Its packet may be too short for the answer, which gets one of its own.
@@ -121,7 +146,8 @@ impl<P: Packet> Pipeline<P> {
         };
         let own = mac(context.snapshot, port);
         let mut frame = [0; ndp::FRAME_LEN];
-        let answer = message.answered_by(own);
+        let is_tentative = context.snapshot.announced_at(message.target.into()).is_some_and(Announced::is_tentative);
+        let answer = if is_tentative { message.answered_modestly_by(own) } else { message.answered_by(own) };
         let len = answer.write(&mut frame, own, message.link.unwrap_or(asker));
         context.tracer.note(Note::Answered("a neighbour solicitation for one of its addresses"));
         let Some(sent) = context.output.create(&frame[..len]) else {

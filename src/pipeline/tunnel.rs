@@ -49,7 +49,8 @@ impl<P: Packet> Pipeline<P> {
         }
         let identification = self.next_identification();
         if forward::encapsulate(&mut packet, way, len, hash, identification).is_err() {
-            return self.drop(packet, DropReason::NoBuffer, context);
+            let reason = if way.source.is_unspecified() { DropReason::NoTunnelSource } else { DropReason::NoBuffer };
+            return self.drop(packet, reason, context);
         }
         match hop {
             Some(hop) if !fits => self.send_in_fragments(packet, most, hop, context),

@@ -468,3 +468,42 @@ fn endpoints_in_the_narration_of_a_packet_have_brackets() {
         assert!(text.contains(expected), "{expected:?} is not in:\n{text}");
     }
 }
+
+/// RFC 4862 §5.4: what another station says decides as long as the address is tentative. A VIP is kept in any case.
+#[test]
+fn an_own_address_that_another_station_has_is_given_up_and_a_vip_is_not() {
+    const OWN: &str = "2001:db8::fe";
+    const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 9];
+    let toml = format!("[[interface]]\nport = 0\naddresses = [\"{OWN}/64\"]\n{}", service6("port = 80"));
+    let question = |target| ndp::Message::solicitation(address(target), address(CLIENT), MacAddr(CLIENT_MAC), false);
+    let flags = |frame: Vec<u8>| frame[14 + 40 + 4];
+    let claim = |target| heard(&ndp::Message::announcement(address(target), MacAddr(OTHER)), OTHER);
+    let rival = |target, from| {
+        heard(&ndp::Message::solicitation(address(target), Ipv6Addr::UNSPECIFIED, MacAddr(from), false), from)
+    };
+    for frame in [claim(OWN), rival(OWN, OTHER)] {
+        let mut leat = Balancer::new(1, &toml);
+        said(&mut leat);
+        // Its own question, as it comes back from some switches.
+        assert_eq!(leat.one(rival(OWN, LEAT.0)), None);
+        let answer = leat.one(heard(&question(OWN), CLIENT_MAC)).unwrap();
+        assert_eq!(flags(answer), 0x40, "solicited, and no override before it is sure");
+        assert_eq!(leat.one(frame), None);
+        assert_eq!(leat.dropped(DropReason::NdpConflict), 1);
+        assert_eq!(leat.one(heard(&question(OWN), CLIENT_MAC)), None);
+        let holder = leat.snapshot.announced_at(IpAddr::V6(address(OWN))).unwrap().holder().unwrap();
+        assert_eq!(holder.mac, MacAddr(OTHER));
+        leat.now = leat.now + Duration::from_secs(5);
+        assert!(said(&mut leat).iter().all(|message| message.target != address(OWN)));
+    }
+
+    let mut leat = Balancer::new(1, &toml);
+    said(&mut leat);
+    assert_eq!(leat.one(claim(VIP6)), None);
+    assert_eq!(flags(leat.one(heard(&question(VIP6), CLIENT_MAC)).unwrap()), 0x60);
+    assert_eq!(flags(leat.one(rival(VIP6, OTHER)).unwrap()), 0x20);
+    leat.now = leat.now + Duration::from_secs(2);
+    said(&mut leat);
+    assert_eq!(leat.one(claim(OWN)), None);
+    assert_eq!(flags(leat.one(heard(&question(OWN), CLIENT_MAC)).unwrap()), 0x60, "it is too late");
+}

@@ -1,0 +1,73 @@
+//! IPv6's neighbour discovery with real kernels: addresses that somebody else has.
+#![cfg(feature = "dpdk")]
+
+mod support;
+
+use std::fs;
+
+use support::{
+    LIMIT, TempDir,
+    capture::Capture,
+    leat::{Leat, TAP, http_get},
+    net::{B1, CLIENT, Net, Role, Shape},
+    servers::Nginx,
+};
+
+const VIP: &str = "2001:db8::10";
+
+/// Runs `ip -6` in a namespace.
+#[track_caller]
+fn ip6(net: &Net, role: Role, words: &[&str]) -> String {
+    net.exec(role, &[&["ip", "-6"], words].concat()).success().stdout
+}
+
+#[test]
+fn leat_does_not_use_an_own_or_local_address_that_another_host_has() {
+    const OTHER: Role = Role::Client(2);
+    let net = Net::up_as("v6_dad", Shape { clients: 2, ipv6: true, ..Shape::default() });
+    let backend = net.address_v6(B1);
+    let _server = Nginx::start_v6(&net, B1, 8080, 0);
+    for address in ["2001:db8::fe/64", "2001:db8::11/64"] {
+        ip6(&net, OTHER, &["address", "add", address, "dev", "eth0", "nodad"]);
+    }
+    let directory = TempDir::new("v6_dad");
+    let file = directory.join("leat.toml");
+    let text = format!(
+        "[[interface]]\nport = 0\naddresses = [\"2001:db8::fe/64\"]\n[[service]]\nvip = \"{VIP}\"\nport = 80\n\
+         local_addresses = [\"2001:db8::11\", \"2001:db8::13\"]\nbackend = [{{ address = \"{backend}\", port = 8080 }}]\n"
+    );
+    fs::write(&file, text).expect("a temporary directory can be written");
+    let leat = Leat::start_in(&net, TAP, &["-c", file.to_str().expect("a temporary path is text")]);
+    let given_up = support::wait_for("both addresses to be given up", LIMIT, || {
+        let given_up = leat.status()["given_up"].as_array().expect("a list").clone();
+        (given_up.len() == 2).then_some(given_up)
+    });
+    for (it, address) in given_up.iter().zip(["2001:db8::11", "2001:db8::fe"]) {
+        assert_eq!((&it["address"], &it["mac"]), (&address.into(), &net.mac(OTHER).into()), "{given_up:?}");
+        let line = format!("{address}: the station at {} on port 0 has this address already", net.mac(OTHER));
+        assert!(leat.stderr().contains(&line), "{}", leat.stderr());
+        let (_, page) = http_get(leat.api(), "/metrics");
+        assert!(page.contains(&format!("leat_address_given_up{{address=\"{address}\"}} 1")), "{page}");
+    }
+    assert_eq!(leat.status()["services"][0]["local_addresses"], serde_json::json!(["2001:db8::13"]));
+
+    // Who asks for the address hears its holder and nobody else; and the backend sees one client.
+    let capture = Capture::start(&net, B1, "eth0");
+    let url = format!("http://[{VIP}]/?[1-20]");
+    let close = ["-H", "Connection: close"];
+    let answers = net.exec(CLIENT, &[&["curl", "-6", "-sS"], &close[..], &[&url]].concat()).success().stdout;
+    assert_eq!(answers, format!("backend {backend}\n").repeat(20));
+    for address in ["2001:db8::fe", "2001:db8::11"] {
+        net.exec(CLIENT, &["ping", "-6", "-c", "1", address]).success();
+        let neighbour = ip6(&net, CLIENT, &["neighbour", "show", address]);
+        assert!(neighbour.contains(&net.mac(OTHER)), "{neighbour}");
+    }
+    let lines = capture.stop().render(&["ip6 and tcp dst port 8080"]);
+    assert!(!lines.is_empty() && lines.iter().all(|line| line.contains("2001:db8::13.")), "{lines:?}");
+
+    let mut leatctl = support::process::command(env!("CARGO_BIN_EXE_leatctl"));
+    let api = format!("unix:{}", leat.api().display());
+    let shown = support::process::run(leatctl.args(["status", "--api", &api]), LIMIT).success().stdout;
+    assert!(shown.contains("2001:db8::fe: ") && shown.contains("has it, too"), "{shown}");
+    leat.stop();
+}
