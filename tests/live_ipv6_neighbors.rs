@@ -1,4 +1,4 @@
-//! IPv6's neighbour discovery with real kernels: addresses that somebody else has.
+//! IPv6's neighbour discovery with real kernels: addresses that somebody else has, routers with link-local addresses.
 #![cfg(feature = "dpdk")]
 
 mod support;
@@ -70,4 +70,51 @@ fn leat_does_not_use_an_own_or_local_address_that_another_host_has() {
     let shown = support::process::run(leatctl.args(["status", "--api", &api]), LIMIT).success().stdout;
     assert!(shown.contains("2001:db8::fe: ") && shown.contains("has it, too"), "{shown}");
     leat.stop();
+}
+
+/// The router is the first client's host, known by its link-local address; the other client and the backend are behind it. The
+/// way to the client has an MTU of 1400.
+#[test]
+fn a_router_with_a_link_local_address_leads_to_clients_and_backends() {
+    const OTHER: Role = Role::Client(2);
+    let net = Net::up_as("v6_router", Shape { clients: 2, backends: 1, ipv6: true, ..Shape::default() });
+    let [other, backend] = [OTHER, B1].map(|role| net.address_v6(role).to_string());
+    for setting in ["all.forwarding=1", "all.accept_redirects=0"] {
+        net.exec(CLIENT, &["sysctl", "-qw", &format!("net.ipv6.conf.{setting}")]).success();
+    }
+    ip6(&net, CLIENT, &["address", "add", "fe80::1/64", "dev", "eth0", "nodad"]);
+    let narrow = ["route", "add", "2001:db8:1::/64", "via", &other, "mtu", "lock", "1400"];
+    ip6(&net, CLIENT, &narrow);
+    ip6(&net, CLIENT, &["route", "add", "2001:db8:2::/64", "via", &backend]);
+    ip6(&net, OTHER, &["address", "add", "2001:db8:1::7/128", "dev", "lo", "nodad"]);
+    ip6(&net, OTHER, &["route", "add", &format!("{VIP}/128"), "via", "fe80::1", "dev", "eth0", "src", "2001:db8:1::7"]);
+    ip6(&net, B1, &["address", "add", "2001:db8:2::2/128", "dev", "lo", "nodad"]);
+    let _server = Nginx::start_v6(&net, B1, 8080, 1_000_000);
+    let directory = TempDir::new("v6_router");
+    let file = directory.join("leat.toml");
+    for addresses in ["addresses = [\"2001:db8::fe/64\"]", ""] {
+        let text = format!(
+            "[[interface]]\nport = 0\n{addresses}\ngateway = \"fe80::1\"\n[[service]]\nvip = \"{VIP}\"\nport = 80\n\
+             backend = [{{ address = \"2001:db8:2::2\", port = 8080 }}]\n"
+        );
+        fs::write(&file, text).expect("a temporary directory can be written");
+        let leat = Leat::start_in(&net, TAP, &["-c", file.to_str().expect("a temporary path is text")]);
+        support::wait_for("the router to be found", LIMIT, || {
+            let neighbors = leat.status()["neighbors"].clone();
+            assert_eq!(neighbors.as_array().map(Vec::len), Some(1), "{neighbors}");
+            assert_eq!(neighbors[0]["address"], "fe80::1%net_tap0");
+            (neighbors[0]["mac"] == net.mac(CLIENT)).then_some(())
+        });
+        let page = ["curl", "-6", "-sS", "-o", "/dev/null", "-w", "%{size_download}", "--max-time", "20"];
+        let finished = net.exec(OTHER, &[&page[..], &[&format!("http://[{VIP}]/big")]].concat()).success();
+        assert_eq!(finished.stdout, "1000000", "{addresses}: {}", leat.stderr());
+        // The router forgets everybody, and asks in the name of its link-local address.
+        ip6(&net, CLIENT, &["neighbour", "flush", "dev", "eth0"]);
+        let finished = net.exec(OTHER, &[&page[..], &[&format!("http://[{VIP}]/")]].concat()).success();
+        assert_ne!(finished.stdout, "0");
+        for reason in ["neighbor_unresolved", "ndp_malformed", "ipv6_source"] {
+            assert_eq!(leat.dropped(reason), 0, "{reason}");
+        }
+        leat.stop();
+    }
 }

@@ -265,9 +265,13 @@ impl<'a> NextHops<'a> {
         self.asked(address, own, None)
     }
 
-    /// The router `via`, which lies in one of the interface's own prefixes.
+    /// The router `via`, which lies in one of the interface's own prefixes, or has a link-local address. That one may be asked in
+    /// the name of any other, or of nobody.
     fn router(&mut self, interface: &config::Interface, port: PortId, via: IpAddr) -> Arc<Neighbor> {
-        let asker = interface.addresses.iter().find(|net| net.contains(&via)).map_or(via, IpNet::addr);
+        let is_usable =
+            |net: &&IpNet| net.addr().is_ipv4() == via.is_ipv4() && !self.given_up.contains_key(&net.addr());
+        let own = || interface.addresses.iter().chain(&self.config.addresses).filter(is_usable);
+        let asker = own().find(|net| net.contains(&via)).or_else(|| own().next()).map_or(NOBODY, IpNet::addr);
         self.asked(via, asker, Some(port))
     }
 

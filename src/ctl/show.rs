@@ -177,7 +177,12 @@ pub fn neighbors(common: &Common) -> Result<ExitCode, Failure> {
     Ok(print(common, &neighbors, |neighbors| {
         let lines = rows(neighbors).map(|it| {
             let known = it["mac"].as_str().unwrap_or("not found").to_owned();
-            let how = if it["is_static"] == true { "configured" } else { "ARP" };
+            let is_v6 = it["address"].as_str().is_some_and(|address| address.contains(':'));
+            let how = match it["is_static"] == true {
+                true => "configured",
+                false if is_v6 => "NDP",
+                false => "ARP",
+            };
             let port = it["port"].as_u64().map_or("-".to_owned(), |port| port.to_string());
             vec![text(&it["address"]), known, how.to_owned(), port]
         });

@@ -243,7 +243,7 @@ pub struct HealthStatus {
 /// One next hop.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct NeighborStatus {
-    /// Its address.
+    /// Its address; a link-local one with its zone, which is the port's name.
     pub address: String,
     /// Its Ethernet address, when it is known.
     pub mac: Option<String>,
@@ -280,7 +280,7 @@ impl Source {
         });
         let workers = self.counters.iter().zip(&self.lcores).enumerate();
         let neighbors = snapshot.neighbors().iter().map(|neighbor| NeighborStatus {
-            address: neighbor.address().to_string(),
+            address: snapshot.name_of(neighbor),
             mac: neighbor.hop().map(|hop| hop.mac.to_string()),
             port: neighbor.hop().map(|hop| hop.port.0),
             is_static: neighbor.is_static(),

@@ -39,7 +39,7 @@ impl Resolver {
         if said.link.is_some_and(|link| !link.is_unicast()) {
             return;
         }
-        for neighbor in neighbors.iter().filter(|neighbor| !neighbor.is_static()) {
+        for neighbor in neighbors.iter().filter(|neighbor| !neighbor.is_static() && neighbor.may_be_on(ingress)) {
             neighbor.advertised(said, ingress, now);
             self.look_by(neighbor.asking.next());
         }
@@ -200,6 +200,20 @@ mod tests {
         let answer = Advertised { link: Some(OLD), is_solicited: true, overrides: true };
         resolver.advertised(&neighbors, answer, PORT, at(106));
         assert_eq!(asked(&mut resolver, 135), []);
+    }
+
+    #[test]
+    fn a_link_local_address_is_another_routers_on_each_port() {
+        let router = |port| {
+            Arc::new(Neighbor::new("fe80::1".parse().unwrap(), "2001:db8::fe".parse().unwrap(), Some(PortId(port)), 1))
+        };
+        let neighbors = [router(0), router(1)];
+        let said = |link| Advertised { link: Some(link), is_solicited: true, overrides: true };
+        let mut resolver = Resolver::default();
+        resolver.advertised(&neighbors, said(OLD), PortId(0), at(1));
+        assert_eq!((neighbors[0].hop(), neighbors[1].hop()), (Some(Hop { mac: OLD, port: PortId(0) }), None));
+        resolver.advertised(&neighbors, said(NEW), PortId(1), at(2));
+        assert_eq!(neighbors.map(|it| it.hop().unwrap().mac), [OLD, NEW]);
     }
 
     #[test]

@@ -29,6 +29,7 @@ use crossbeam::atomic::AtomicCell;
 use crate::counters::{Counter, PerWorker, per_worker};
 use crate::id::{PortId, WorkerId};
 use crate::wire::MacAddr;
+use crate::wire::ip::is_link_local;
 use probe::Probes;
 use resolver::Asking;
 
@@ -106,6 +107,16 @@ impl Neighbor {
     /// The only port that it is asked for on, or reached through; all ports when there is none.
     pub const fn port(&self) -> Option<PortId> {
         self.asked_on
+    }
+
+    /// Whether its address means a station of one link alone (RFC 4291 §2.5.6).
+    pub const fn is_link_local(&self) -> bool {
+        is_link_local(self.address)
+    }
+
+    /// Whether who has its address on `port` is it: on another link, a link-local address is another station's.
+    fn may_be_on(&self, port: PortId) -> bool {
+        !self.is_link_local() || self.asked_on.is_none_or(|only| only == port)
     }
 
     /// In whose name it is asked for.

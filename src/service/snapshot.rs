@@ -374,6 +374,13 @@ impl Snapshot {
         &self.parts.neighbors
     }
 
+    /// What a next hop is called: by its address, with a zone (RFC 4007 §11) where that alone does not tell who is meant.
+    pub fn name_of(&self, neighbor: &Neighbor) -> String {
+        let port = neighbor.port().filter(|_| neighbor.is_link_local()).and_then(|id| self.port(id));
+        let zone = port.map_or_else(String::new, |port| format!("%{}", port.name));
+        format!("{}{zone}", neighbor.address())
+    }
+
     /// Every port.
     pub fn ports(&self) -> &[Port] {
         &self.parts.ports

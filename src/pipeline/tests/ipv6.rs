@@ -265,6 +265,10 @@ fn an_error_from_the_backends_side_reaches_the_client_and_quotes_what_that_sent(
     assert_eq!(seen.payload, quoted);
     assert_eq!(got[54..56], [icmpv6::TOO_BIG, 0]);
 
+    // A router on the link may have no other address than a link-local one; the client has no use for it.
+    let local = told(&leat.one(error6("fe80::99", VIP6, too_big, &there[14..])).unwrap());
+    assert_eq!((local.from, local.payload), (address(VIP6), quoted));
+
     let mut damaged = error6("2001:db8::99", VIP6, too_big, &there[14..]);
     *damaged.last_mut().unwrap() ^= 1;
     assert_eq!(leat.one(damaged), None);
