@@ -118,3 +118,25 @@ fn a_router_with_a_link_local_address_leads_to_clients_and_backends() {
         leat.stop();
     }
 }
+
+/// Nothing leads to leat but that it answers for the clients, whom the backends take to be on their link.
+#[test]
+fn in_nat_on_one_network_leat_answers_the_backends_in_the_clients_name() {
+    let net = Net::up_as("v6_proxy", Shape { isolated: true, ipv6: true, ..Shape::default() });
+    let backends = [B1, Role::Backend(2)];
+    let _servers = backends.map(|role| Nginx::start_v6(&net, role, 8080, 0));
+    let [one, two] = backends.map(|role| format!("[{}]:8080", net.address_v6(role)));
+    let vip = format!("[{VIP}]:80");
+    let own = ["--mode", "nat", "--vip", &vip, "--backend", &one, "--backend", &two, "--scheduler", "rr"];
+    let leat = Leat::start_in(&net, TAP, &own);
+    let url = format!("http://[{VIP}]/?[1-20]");
+    let answers = net.exec(CLIENT, &["curl", "-6", "-sS", "-H", "Connection: close", &url]).success().stdout;
+    assert_eq!(support::tally(answers.lines()).values().copied().collect::<Vec<_>>(), [10, 10], "{answers}");
+    for role in backends {
+        let neighbour = ip6(&net, role, &["neighbour", "show", "2001:db8::1"]);
+        assert!(neighbour.contains(&leat.mac()), "{neighbour}");
+    }
+    assert!(leat.stderr().contains("cannot hear each other's neighbour discovery"), "{}", leat.stderr());
+    assert_eq!((leat.dropped("ndp_past_leat"), leat.dropped("stray_reply")), (0, 0));
+    leat.stop();
+}

@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const NOTABLE: &[DropReason] = &[
     DropReason::ArpConflict,
     DropReason::ArpPastLeat,
+    DropReason::NdpConflict,
+    DropReason::NdpPastLeat,
     DropReason::TunnelRefused,
     DropReason::NoBackend,
     DropReason::TableFull,

@@ -70,6 +70,7 @@ drop_reasons! {
     NdpMalformed = "ndp_malformed": "a message of neighbour discovery that a router has passed on, or that is malformed",
     NdpConflict = "ndp_conflict": "another station claims one of leat's addresses by neighbour discovery",
     NdpNotForUs = "ndp_not_for_us": "a neighbour solicitation for an address that is not leat's",
+    NdpPastLeat = "ndp_past_leat": "another station answers a nat backend by neighbour discovery: its packets go past leat, which nat cannot bear",
     NdpConsumed = "ndp_consumed": "a message of neighbour discovery that was read, or is ignored, and needs no answer",
     Ipv4Truncated = "ipv4_truncated": "shorter than its IPv4 header",
     Ipv4Version = "ipv4_version": "an IPv4 EtherType around another version",

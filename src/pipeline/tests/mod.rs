@@ -19,6 +19,7 @@ mod ipv6_fragments;
 mod limits;
 mod liveness;
 mod modes;
+mod ndp;
 mod one_packet;
 mod reload;
 mod steering;
