@@ -23,6 +23,7 @@ mod ndp;
 mod one_packet;
 mod reload;
 mod steering;
+mod steering_ipv6;
 mod syn_proxy;
 
 use super::*;
