@@ -43,6 +43,35 @@ fn every_packet_is_the_one_that_scapy_builds() {
     }
 }
 
+/// RFC 7915, where packets grow too long or come in pieces, and routers complain.
+#[test]
+fn what_is_too_long_in_pieces_or_wrong_crosses_as_scapy_says() {
+    let directory = TempDir::new("scapy_crossing");
+    let file = |name: &str| directory.join(name).display().to_string();
+    let judge = |words: &[&str]| {
+        run(command("/usr/bin/python3").arg(script("scapy_crossing.py")).args(words), LONG).success().stdout
+    };
+    let service = |vip: &str, local: &str, backend: &str| {
+        format!(
+            "[[service]]\nvip = \"{vip}\"\nprotocol = \"udp\"\nport = 9999\nlocal_addresses = [\"{local}\"]\n\
+             [[service.backend]]\naddress = \"{backend}\"\nmac = \"02:00:00:00:00:02\"\n"
+        )
+    };
+    let text = [
+        "mac = \"02:00:00:00:00:fe\"\n".to_owned(),
+        service("2001:db8::10", "10.0.0.11", "10.0.0.2"),
+        service("10.0.0.10", "2001:db8::11", "2001:db8::2"),
+    ];
+    fs::write(directory.join("leat.toml"), text.concat()).expect("it can be written");
+    for seed in ["1", "2", "3"] {
+        judge(&["make", seed, &file("in.pcap")]);
+        let frames: Vec<_> = pcap::read(Path::new(&file("in.pcap"))).into_iter().map(|frame| frame.bytes).collect();
+        let leat = pcap_run(&frames, &["-c", &file("leat.toml")]);
+        assert!(leat.wrong_checksums().is_empty());
+        assert_eq!(judge(&["judge", seed, &leat.output.display().to_string()]).trim(), "160", "seed {seed}");
+    }
+}
+
 /// A service of TCP and one of UDP in `mode`, for clients of one version and a backend of one.
 fn services(mode: &str, client: &str, backend: &str) -> String {
     let (tcp, udp) = if matches!(mode, "fullnat" | "nat") { (9090, 9953) } else { (8080, 5300) };

@@ -35,6 +35,7 @@ fn a_port_that_takes_a_hash_key_and_a_table_is_followed() {
         log.contains("port net_null0: its RSS brings TCP and UDP to the lcores that own their connections"),
         "{log}"
     );
+    assert!(!log.contains("packets of IPv6 for another lcore"), "in IPv6 as well: {log}");
 }
 
 #[test]

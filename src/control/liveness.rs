@@ -20,11 +20,11 @@ pub(super) fn subjects(config: &Config, snapshot: &Snapshot) -> Vec<Subject> {
         let Some(health) = &configured.health else { continue };
         for id in service.all_backends() {
             let Some(backend) = snapshot.backend(id) else { continue };
-            let target = match probe_source(config, configured, backend.address) {
+            let target = match probe_source(config, snapshot.given_up(), configured, backend.address) {
                 None if backend.neighbor.is_static() => continue,
                 None => Target::Neighbor(Arc::clone(&backend.neighbor)),
                 // The answer would go to whoever has the address now.
-                Some(source) if snapshot.is_silent(source) => continue,
+                Some(source) if snapshot.is_silent(source) || snapshot.given_up().contains_key(&source) => continue,
                 Some(source) => {
                     let one_way = configured.mode.is_one_way();
                     let destination = if one_way { configured.vip } else { backend.address };

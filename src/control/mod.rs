@@ -4,6 +4,7 @@ mod api;
 mod delivery;
 mod desk;
 mod edit;
+mod given_up;
 mod inquirer;
 mod listen;
 mod liveness;

@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use super::numbers::Numbers;
 use super::ramp::STEPS;
-use super::ways::{NOBODY, NextHops, Tunnels, asker_by_backend, interfaces, own_addresses, probe_source, routes};
+use super::ways::{
+    GivenUp, NOBODY, NextHops, Tunnels, asker_by_backend, interfaces, own_addresses, probe_source, routes,
+};
 use crate::config::{self, Config};
 use crate::counters::per_worker;
 use crate::id::{BackendId, ServiceId};
@@ -110,6 +112,8 @@ pub struct Publisher {
     memories: HashMap<ServiceId, Duration>,
     /// Addresses that leat keeps silent about.
     silent: HashSet<IpAddr>,
+    /// Addresses that somebody else has.
+    given_up: GivenUp,
 }
 
 /// What a schedule is made of: the same makes the same.
@@ -133,6 +137,7 @@ impl Publisher {
             arrangements: HashMap::new(),
             memories: HashMap::new(),
             silent: HashSet::new(),
+            given_up: GivenUp::new(),
         }
     }
 
@@ -144,6 +149,16 @@ impl Publisher {
     /// From now on leat keeps silent about these addresses.
     pub fn set_silent(&mut self, silent: HashSet<IpAddr>) {
         self.silent = silent;
+    }
+
+    /// The addresses that leat does not use because somebody else has them.
+    pub(super) const fn given_up(&self) -> &GivenUp {
+        &self.given_up
+    }
+
+    /// From now on leat does not use these addresses. Returns those from before.
+    pub(super) fn set_given_up(&mut self, given_up: GivenUp) -> GivenUp {
+        std::mem::replace(&mut self.given_up, given_up)
     }
 
     /// `before`, where each backend that `share_of` knows gets so many tenths of its share of new connections; `is_meant` says
@@ -192,16 +207,17 @@ impl Publisher {
             services: self.services.clone(),
             backends: self.backends.clone(),
             now,
-            hops: NextHops::new(config, &interfaces, &self.ports, self.workers, before),
-            tunnels: Tunnels::new(config, before),
+            hops: NextHops::new(config, &interfaces, &self.ports, self.workers, &self.given_up, before),
+            tunnels: Tunnels::new(config, &self.given_up, before),
             parts: Parts {
-                own: own_addresses(config, &interfaces),
+                own: own_addresses(config, &interfaces, &self.given_up),
                 ports: self.ports.clone(),
                 timeouts: config.timeouts,
                 announced: before.announced().to_vec(),
                 reserved: Arc::clone(before.reserved_ports()),
                 bell: Arc::clone(before.bell()),
                 silent: self.silent.clone(),
+                given_up: self.given_up.clone(),
                 clients: Arc::clone(&config.clients),
                 ..Parts::default()
             },
@@ -242,7 +258,10 @@ impl Publisher {
                     port: service.port,
                     mode: service.mode,
                     schedule,
-                    local_addresses: service.local_addresses.clone(),
+                    local_addresses: {
+                        let usable = service.local_addresses.iter().filter(|local| !self.given_up.contains_key(local));
+                        usable.copied().collect()
+                    },
                     persistence: service.persistence.map(Tick::count),
                     flow_memory: service.flow_memory.map(Tick::count),
                     proxy_arp: service.proxy_arp.clone(),
@@ -267,7 +286,7 @@ impl Publisher {
             next.parts.order.push(id);
         }
         next.drain_the_rest();
-        next.parts.probe_sources = probe_sources(config);
+        next.parts.probe_sources = probe_sources(config, &self.given_up);
         next.parts.routes = routes(&interfaces, &mut next.hops);
         next.parts.neighbors = neighbors(&next.parts);
         next.hops.commit();
@@ -446,10 +465,10 @@ fn neighbors(parts: &Parts) -> Vec<Arc<Neighbor>> {
 }
 
 /// All addresses that health checks leave from.
-fn probe_sources(config: &Config) -> Vec<IpAddr> {
+fn probe_sources(config: &Config, given_up: &GivenUp) -> Vec<IpAddr> {
     let backends = config.services.iter().flat_map(|service| service.backends.iter().map(move |it| (service, it)));
     let sources: BTreeSet<_> =
-        backends.filter_map(|(service, backend)| probe_source(config, service, backend.address)).collect();
+        backends.filter_map(|(service, backend)| probe_source(config, given_up, service, backend.address)).collect();
     sources.into_iter().collect()
 }
 

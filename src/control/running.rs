@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::given_up;
 use super::liveness::{Panics, changed, liveness, news, panic_news, subjects};
 use super::ramp::Ramps;
 use super::{Delivery, Line, PublishError, Publisher, Vips, wanted_ports};
@@ -149,9 +150,22 @@ impl Running {
     /// Has `config` run, with these VIPs.
     fn run(&mut self, config: Config, vips: Vips, now: Instant) -> Result<(), ApplyError> {
         let before = self.current().load();
+        let mut given_up = self.publisher.given_up().clone();
+        given_up.extend(given_up::found(&before));
+        let given_up = given_up::still_there(&given_up, &config);
+        let given_up_before = self.publisher.set_given_up(given_up);
         self.publisher.set_silent(vips.silent(&config));
-        let published = self.publisher.publish(&config, &before, now);
-        let snapshot = published.inspect_err(|_| self.publisher.set_silent(self.vips.silent(&self.config)))?;
+        let snapshot = match self.publisher.publish(&config, &before, now) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                self.publisher.set_given_up(given_up_before);
+                self.publisher.set_silent(self.vips.silent(&self.config));
+                return Err(error.into());
+            }
+        };
+        for line in given_up::news(snapshot.given_up(), &given_up_before) {
+            line.log();
+        }
         self.checker.adopt(subjects(&config, &snapshot), now);
         self.delivery.deliver(snapshot);
         (self.config, self.vips) = (config, vips);
@@ -223,6 +237,17 @@ impl Running {
         if now >= self.next_look {
             self.next_look = now + LOOK;
             self.let_go(now);
+            self.give_up(now);
+        }
+    }
+
+    /// Takes out of use the addresses that somebody else turned out to have.
+    fn give_up(&mut self, now: Instant) {
+        if given_up::found(&self.current().load()).is_empty() {
+            return;
+        }
+        if let Err(error) = self.run(self.config.clone(), self.vips.clone(), now) {
+            log::error!("an address that another station has stays in use: {error}");
         }
     }
 

@@ -211,3 +211,42 @@ fn a_backend_that_is_back_gets_its_share_by_and_by_with_slow_start() {
         assert!(is_about(share(&leat), 550), "{scheduler}: all of it: {}", share(&leat));
     }
 }
+
+#[test]
+fn what_another_station_has_is_in_no_use_until_it_was_out_of_the_configuration() {
+    let interface = "[[interface]]\nport = \"one\"\naddresses = [\"2001:db8::fe/64\"]\n";
+    let toml = |local: &str, vip| {
+        format!(
+            "{interface}[[service]]\nvip = \"2001:db8::{vip}\"\nport = 80\nlocal_addresses = [{local}]\n\
+             [[service.backend]]\naddress = \"2001:db8::2\"\n"
+        )
+    };
+    let both = toml("\"2001:db8::11\", \"2001:db8::13\"", 10);
+    let mut leat = Leat::start(&both);
+    let local = |leat: &Leat| -> Vec<String> {
+        let snapshot = leat.running.current().load();
+        snapshot.services().next().unwrap().1.local_addresses.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(local(&leat), ["2001:db8::11", "2001:db8::13"]);
+    let snapshot = leat.running.current().load();
+    let hop = crate::neighbor::Hop { mac: MacAddr([2, 0, 0, 0, 0, 9]), port: PortId(0) };
+    for address in ["2001:db8::11", "2001:db8::fe", "2001:db8::10"] {
+        snapshot.announced_at(address.parse().unwrap()).unwrap().claimed_by(hop);
+    }
+    leat.running.tend(at(2));
+    let snapshot = leat.running.current().load();
+    assert_eq!(local(&leat), ["2001:db8::13"]);
+    let owns = |snapshot: &Snapshot, address: &str| snapshot.owns_anywhere(address.parse().unwrap());
+    assert!(!owns(&snapshot, "2001:db8::11") && !owns(&snapshot, "2001:db8::fe"));
+    assert!(owns(&snapshot, "2001:db8::10"), "a VIP stays");
+    assert_eq!(snapshot.given_up().len(), 2);
+    assert_eq!(snapshot.own_address(PortId(0), true), None);
+
+    let after = toml("\"2001:db8::11\", \"2001:db8::13\", \"2001:db8::14\"", 10);
+    leat.apply(&after).unwrap();
+    assert_eq!(local(&leat), ["2001:db8::13", "2001:db8::14"]);
+    leat.apply(&toml("\"2001:db8::13\", \"2001:db8::14\"", 10)).unwrap();
+    leat.apply(&after).unwrap();
+    let snapshot = leat.running.current().load();
+    assert!(owns(&snapshot, "2001:db8::11") && !owns(&snapshot, "2001:db8::fe"));
+}

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Line;
 use crate::counters::DropReason;
+use crate::id::PortId;
 use crate::metrics::Source;
 use crate::neighbor::Hop;
 
@@ -19,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const NOTABLE: &[DropReason] = &[
     DropReason::ArpConflict,
     DropReason::ArpPastLeat,
+    DropReason::NdpConflict,
+    DropReason::NdpPastLeat,
     DropReason::TunnelRefused,
     DropReason::NoBackend,
     DropReason::TableFull,
@@ -35,7 +38,7 @@ const NOTABLE: &[DropReason] = &[
 #[derive(Debug, Default)]
 pub struct Watch {
     drops: HashMap<&'static str, (u64, Instant)>,
-    neighbors: HashMap<IpAddr, Known>,
+    neighbors: HashMap<(IpAddr, Option<PortId>), Known>,
     /// By port, whether its link was up.
     links: HashMap<u16, bool>,
 }
@@ -92,16 +95,24 @@ impl Watch {
             }
         }
         let snapshot = source.current.load();
-        self.neighbors.retain(|address, _| !snapshot.neighbors_at(*address).is_empty());
+        self.neighbors.retain(|(address, _), _| !snapshot.neighbors_at(*address).is_empty());
         for neighbor in snapshot.neighbors().iter().filter(|neighbor| !neighbor.is_static()) {
-            lines.extend(self.news_of(neighbor.address(), neighbor.hop(), now));
+            // Elsewhere a link-local address is another station's.
+            let port = neighbor.port().filter(|_| neighbor.is_link_local());
+            lines.extend(self.news_of((neighbor.address(), port), &snapshot.name_of(neighbor), neighbor.hop(), now));
         }
         lines
     }
 
-    /// What is new about the next hop at `address`: where it is, where it is now, or that it does not answer.
-    fn news_of(&mut self, address: IpAddr, hop: Option<Hop>, now: Instant) -> Option<Line> {
-        let known = self.neighbors.entry(address).or_insert(Known::NothingSince(now));
+    /// What is new about a next hop: where it is, where it is now, or that it does not answer.
+    fn news_of(
+        &mut self,
+        key: (IpAddr, Option<PortId>),
+        address: &str,
+        hop: Option<Hop>,
+        now: Instant,
+    ) -> Option<Line> {
+        let known = self.neighbors.entry(key).or_insert(Known::NothingSince(now));
         let (next, level, text) = match (*known, hop) {
             (Known::At(before), Some(hop)) if before == hop => return None,
             (before, Some(hop)) => {
@@ -110,7 +121,8 @@ impl Watch {
                 (Known::At(hop), log::Level::Info, text)
             }
             (Known::NothingSince(start), None) if now.duration_since(start) >= PATIENCE => {
-                let text = format!("{address} does not answer ARP: nothing can be sent to it until it does");
+                let how = if key.0.is_ipv4() { "ARP" } else { "neighbour discovery" };
+                let text = format!("{address} does not answer {how}: nothing can be sent to it until it does");
                 (Known::NothingAsWasSaid, log::Level::Warn, text)
             }
             (_, None) => return None,
@@ -123,7 +135,6 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::PortId;
     use crate::wire::MacAddr;
 
     #[test]
@@ -134,7 +145,8 @@ mod tests {
         let mut said = Vec::new();
         let rows = [(0, None), (1, None), (6, None), (60, None), (61, at(2)), (62, at(2)), (63, at(3)), (64, at(3))];
         for (second, hop) in rows {
-            let line = watch.news_of([10, 0, 0, 2].into(), hop, start + Duration::from_secs(second));
+            let line =
+                watch.news_of(([10, 0, 0, 2].into(), None), "10.0.0.2", hop, start + Duration::from_secs(second));
             said.extend(line.map(|line| (second, line.level, line.text)));
         }
         let expected = [

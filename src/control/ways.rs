@@ -1,8 +1,8 @@
 //! The ways to backends and back: ports, next hops, tunnels, routes and own addresses, from what the configuration says of
 //! interfaces. What was there before and is still needed stays the same, with all that is known of it.
 
-use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -114,12 +114,19 @@ pub fn add_vlans(config: &Config, ports: &mut Vec<Port>) -> Result<(), PublishEr
     Ok(())
 }
 
-pub(super) fn own_addresses(config: &Config, interfaces: &[(&config::Interface, PortId)]) -> Vec<OwnAddress> {
+/// Addresses that leat does not use because somebody else has them, and where that one is.
+pub(super) type GivenUp = BTreeMap<IpAddr, Hop>;
+
+pub(super) fn own_addresses(
+    config: &Config,
+    interfaces: &[(&config::Interface, PortId)],
+    given_up: &GivenUp,
+) -> Vec<OwnAddress> {
     let everywhere = config.addresses.iter().map(|net| OwnAddress { address: net.addr(), port: None });
     let bound = interfaces.iter().flat_map(|(interface, port)| {
         interface.addresses.iter().map(|net| OwnAddress { address: net.addr(), port: Some(*port) })
     });
-    everywhere.chain(bound).collect()
+    everywhere.chain(bound).filter(|own| !given_up.contains_key(&own.address)).collect()
 }
 
 /// What the interfaces say about ways to anywhere.
@@ -140,19 +147,24 @@ pub(super) fn routes(interfaces: &[(&config::Interface, PortId)], hops: &mut Nex
 
 /// Where health checks of a backend of `service` at `destination` leave from: an own address as [`source`] would
 /// choose it, or the VIP where there is none. None where the checks are by ARP, or there are none.
-pub(super) fn probe_source(config: &Config, service: &config::Service, destination: IpAddr) -> Option<IpAddr> {
+pub(super) fn probe_source(
+    config: &Config,
+    given_up: &GivenUp,
+    service: &config::Service,
+    destination: IpAddr,
+) -> Option<IpAddr> {
     let health = service.health.as_ref().filter(|health| health.kind != HealthKind::Arp);
     let is_like = |address: &&IpAddr| address.is_ipv4() == destination.is_ipv4();
     let local = || service.local_addresses.iter().find(is_like).copied().unwrap_or(service.vip);
-    health.map(|_| source(config, destination).unwrap_or_else(local))
+    health.map(|_| source(config, given_up, destination).unwrap_or_else(local))
 }
 
 /// An own address to send from: one in the same prefix as `destination`, or any that is no VIP of a one-way service.
-fn source(config: &Config, destination: IpAddr) -> Option<IpAddr> {
+fn source(config: &Config, given_up: &GivenUp, destination: IpAddr) -> Option<IpAddr> {
     let Config { addresses, interfaces, services, .. } = config;
     let own = || interfaces.iter().flat_map(|interface| &interface.addresses).chain(addresses);
     let is_vip = |address| services.iter().any(|service| service.mode.is_one_way() && service.vip == address);
-    let usable = || own().filter(|net| !is_vip(net.addr()));
+    let usable = || own().filter(|net| !is_vip(net.addr()) && !given_up.contains_key(&net.addr()));
     let near = usable().find(|net| net.contains(&destination));
     near.or_else(|| usable().find(|net| net.addr().is_ipv4() == destination.is_ipv4())).map(IpNet::addr)
 }
@@ -160,17 +172,18 @@ fn source(config: &Config, destination: IpAddr) -> Option<IpAddr> {
 /// Makes the way to each backend of a tunnel.
 pub(super) struct Tunnels<'a> {
     config: &'a Config,
+    given_up: &'a GivenUp,
     path_mtus: HashMap<IpAddr, Arc<PathMtu>>,
 }
 
 impl<'a> Tunnels<'a> {
     /// For `config`, with what was known of paths in `before`.
-    pub(super) fn new(config: &'a Config, before: &Snapshot) -> Self {
+    pub(super) fn new(config: &'a Config, given_up: &'a GivenUp, before: &Snapshot) -> Self {
         let known = before.backends().filter_map(|(_, backend)| match &backend.forwarding {
             Forwarding::Encapsulate(way) => Some((way.destination, Arc::clone(&way.path_mtu))),
             Forwarding::Translate | Forwarding::Direct => None,
         });
-        Self { config, path_mtus: known.collect() }
+        Self { config, given_up, path_mtus: known.collect() }
     }
 
     /// What is done to packets of `service` on their way to the backend at `destination`.
@@ -180,8 +193,9 @@ impl<'a> Tunnels<'a> {
         }
         let Some(tunnel) = service.tunnel else { return Forwarding::Direct };
         let path_mtu = Arc::clone(self.path_mtus.entry(destination).or_default());
-        // A checked configuration has one.
-        let source = source(self.config, destination).unwrap_or(NOBODY);
+        // A checked configuration has one, but somebody else may have it as well: then nothing is sent.
+        let nobody = if destination.is_ipv4() { NOBODY } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+        let source = source(self.config, self.given_up, destination).unwrap_or(nobody);
         Forwarding::Encapsulate(Encapsulation { source, destination, tunnel, path_mtu })
     }
 }
@@ -195,6 +209,7 @@ pub(super) struct NextHops<'a> {
     interfaces: &'a [(&'a config::Interface, PortId)],
     ports: &'a [Port],
     workers: usize,
+    given_up: &'a GivenUp,
     known: HashMap<NeighborKey, Arc<Neighbor>>,
     /// In whose name each is to be asked for: whoever needs it first says so.
     askers: HashMap<NeighborKey, IpAddr>,
@@ -207,6 +222,7 @@ impl<'a> NextHops<'a> {
         interfaces: &'a [(&'a config::Interface, PortId)],
         ports: &'a [Port],
         workers: usize,
+        given_up: &'a GivenUp,
         before: &Snapshot,
     ) -> Self {
         let key = |neighbor: &Arc<Neighbor>| {
@@ -214,7 +230,7 @@ impl<'a> NextHops<'a> {
             (neighbor.address(), neighbor.port(), mac)
         };
         let known = before.neighbors().iter().map(|neighbor| (key(neighbor), Arc::clone(neighbor))).collect();
-        Self { config, interfaces, ports, workers, known, askers: HashMap::new() }
+        Self { config, interfaces, ports, workers, given_up, known, askers: HashMap::new() }
     }
 
     /// From now on all are asked for in the right name.
@@ -249,14 +265,19 @@ impl<'a> NextHops<'a> {
         self.asked(address, own, None)
     }
 
-    /// The router `via`, which lies in one of the interface's own prefixes.
+    /// The router `via`, which lies in one of the interface's own prefixes, or has a link-local address. That one may be asked in
+    /// the name of any other, or of nobody.
     fn router(&mut self, interface: &config::Interface, port: PortId, via: IpAddr) -> Arc<Neighbor> {
-        let asker = interface.addresses.iter().find(|net| net.contains(&via)).map_or(via, IpNet::addr);
+        let is_usable =
+            |net: &&IpNet| net.addr().is_ipv4() == via.is_ipv4() && !self.given_up.contains_key(&net.addr());
+        let own = || interface.addresses.iter().chain(&self.config.addresses).filter(is_usable);
+        let asker = own().find(|net| net.contains(&via)).or_else(|| own().next()).map_or(NOBODY, IpNet::addr);
         self.asked(via, asker, Some(port))
     }
 
     fn asked(&mut self, address: IpAddr, asker: IpAddr, port: Option<PortId>) -> Arc<Neighbor> {
         let (workers, key) = (self.workers, (address, port, None));
+        let asker = if self.given_up.contains_key(&asker) { NOBODY } else { asker };
         self.askers.entry(key).or_insert(asker);
         let make = || Arc::new(Neighbor::new(address, asker, port, workers));
         Arc::clone(self.known.entry(key).or_insert_with(make))

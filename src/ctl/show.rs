@@ -27,11 +27,14 @@ pub fn status(common: &Common) -> Result<ExitCode, Failure> {
             .sum();
         let backends = || rows(&status["services"]).flat_map(|service| rows(&service["backends"]));
         let down = backends().filter(|backend| backend["health"]["state"] == "down").count();
+        let given_up: String = rows(&status["given_up"])
+            .map(|it| format!("not used     {}: {} has it, too\n", text(&it["address"]), text(&it["mac"])))
+            .collect();
         format!(
             "leat {} on {}, up for {} s\n\
              services     {}, with {} backends, {down} of them down\n\
              connections  {} in the tables\n\
-             packets      {} received, {} sent, {drops} dropped, {} handed over\n",
+             packets      {} received, {} sent, {drops} dropped, {} handed over\n{given_up}",
             text(&status["version"]),
             text(&status["dpdk"]),
             status["uptime_seconds"],
@@ -174,7 +177,12 @@ pub fn neighbors(common: &Common) -> Result<ExitCode, Failure> {
     Ok(print(common, &neighbors, |neighbors| {
         let lines = rows(neighbors).map(|it| {
             let known = it["mac"].as_str().unwrap_or("not found").to_owned();
-            let how = if it["is_static"] == true { "configured" } else { "ARP" };
+            let is_v6 = it["address"].as_str().is_some_and(|address| address.contains(':'));
+            let how = match it["is_static"] == true {
+                true => "configured",
+                false if is_v6 => "NDP",
+                false => "ARP",
+            };
             let port = it["port"].as_u64().map_or("-".to_owned(), |port| port.to_string());
             vec![text(&it["address"]), known, how.to_owned(), port]
         });

@@ -61,6 +61,16 @@ pub fn crosses_in_fragments(frame: &[u8], transport: usize, protocol: Protocol) 
     }
 }
 
+/// Whether the packet in `frame`, which is `len` bytes long in the version of `to`, may be cut there by who translates it: one of
+/// IPv4 says so itself (RFC 7915 §4); in IPv4 it is one that no router of IPv6 would have reported as too big, or a fragment (§5.1).
+pub fn may_be_cut(frame: &[u8], to: &PackedKey, len: usize) -> bool {
+    match (to, frame.get(NETWORK..).and_then(ip::Header::new)) {
+        (PackedKey::V6(_), Some(ip::Header::V4(header))) => !header.dont_fragment(),
+        (PackedKey::V4(_), Some(ip::Header::V6(_))) => len <= MOST_CUTTABLE.into() || is_fragment(frame),
+        _ => false,
+    }
+}
+
 /// How many bytes the packet in `frame` has from its transport header on, which is at `transport`.
 pub fn carried_len(frame: &[u8], transport: usize) -> Option<u16> {
     let header = frame.get(NETWORK..).and_then(ip::Header::new)?;
@@ -249,8 +259,8 @@ pub fn cross_error(
     let end = NETWORK + outer.packet_len();
     let message = frame.get(message..end.min(frame.len()))?;
     let is_v6 = key.src.is_ipv6();
-    let head = if is_v6 { to_v6(message)? } else { to_v4(message)? };
     let quoted = quote::Quote::of(message)?;
+    let head = if is_v6 { to_v6(message, quoted.ip.packet_len())? } else { to_v4(message)? };
     let packet = message.get(icmp::HEADER_LEN..)?;
     let (transport_len, rest) = (quoted.transport_len(), packet.get(quoted.at..)?);
     // Of IPv4 there is no longer packet; whoever says so has made it up.
@@ -295,8 +305,8 @@ pub fn cross_error(
     Some(NETWORK + header_len + usize::from(fields.payload_len))
 }
 
-/// The header of the ICMPv6 error that says what the ICMP error `message` does, without its checksum.
-fn to_v6(message: &[u8]) -> Option<[u8; icmp::HEADER_LEN]> {
+/// The header of the ICMPv6 error that says what the ICMP error `message` does about a packet of `len` bytes, without its checksum.
+fn to_v6(message: &[u8], len: usize) -> Option<[u8; icmp::HEADER_LEN]> {
     let header = icmp::Header::new(message)?;
     let simple = |kind, code| Some([kind, code, 0, 0, 0, 0, 0, 0]);
     match (header.kind(), header.code()) {
@@ -304,13 +314,57 @@ fn to_v6(message: &[u8]) -> Option<[u8; icmp::HEADER_LEN]> {
         (3, 2) => Some([4, 1, 0, 0, 0, 0, 0, 6]),
         (3, 3) => simple(icmpv6::UNREACHABLE, 4),
         (3, 4) => {
-            let mtu = header.next_hop_mtu().saturating_add((ipv6::HEADER_LEN - ipv4::HEADER_LEN) as u16);
+            let told = Some(header.next_hop_mtu()).filter(|mtu| *mtu != 0);
+            let mtu =
+                told.unwrap_or_else(|| likely_mtu(len)).saturating_add((ipv6::HEADER_LEN - ipv4::HEADER_LEN) as u16);
             let [high, low] = mtu.max(ipv6::LEAST_MTU).to_be_bytes();
             Some([icmpv6::TOO_BIG, 0, 0, 0, 0, 0, high, low])
         }
         (3, 9 | 10 | 13 | 15) => simple(icmpv6::UNREACHABLE, 1),
         (3, 0 | 1 | 5..=8 | 11 | 12) => simple(icmpv6::UNREACHABLE, 0),
         (11, code) => simple(icmpv6::TIME_EXCEEDED, code),
+        // A field is wrong, or a length; that an option is missing (code 1) cannot be said.
+        (PARAMETER_PROBLEM, 0 | 2) => Some([PARAMETER_PROBLEM_V6, 0, 0, 0, 0, 0, 0, pointer_to_v6(message[4])?]),
+        _ => None,
+    }
+}
+
+/// The MTU that a router is taken to mean which does not tell it, about a packet of `len` bytes: the sizes of RFC 1191 §7.1 (RFC 7915
+/// §4.2).
+fn likely_mtu(len: usize) -> u16 {
+    let plateaus = [32_000, 17_914, 8166, 4352, 2002, 1492];
+    plateaus.into_iter().find(|plateau| usize::from(*plateau) < len).unwrap_or(MOST_CUTTABLE)
+}
+
+/// Types of the errors that say which field of a header is wrong.
+const PARAMETER_PROBLEM: u8 = 12;
+const PARAMETER_PROBLEM_V6: u8 = 4;
+
+/// The field of an IPv6 header that is what is at this byte of one of IPv4, if there is one (RFC 7915 §4.2, figure 3).
+const fn pointer_to_v6(pointer: u8) -> Option<u8> {
+    match pointer {
+        // Version; type of service.
+        0 | 1 => Some(pointer),
+        // Length; time to live; protocol.
+        2 | 3 => Some(4),
+        8 => Some(7),
+        9 => Some(6),
+        // The addresses.
+        12..=15 => Some(8),
+        16..=19 => Some(24),
+        _ => None,
+    }
+}
+
+/// The same, the other way round (RFC 7915 §5.2, figure 6).
+const fn pointer_to_v4(pointer: u32) -> Option<u8> {
+    match pointer {
+        0 | 1 => Some(pointer as u8),
+        4 | 5 => Some(2),
+        6 => Some(9),
+        7 => Some(8),
+        8..=23 => Some(12),
+        24..=39 => Some(16),
         _ => None,
     }
 }
@@ -329,7 +383,11 @@ fn to_v4(message: &[u8]) -> Option<[u8; icmp::HEADER_LEN]> {
             Some([3, 4, 0, 0, 0, 0, high, low])
         }
         (icmpv6::TIME_EXCEEDED, code) => simple(11, code),
-        (4, 1) => simple(3, 2),
+        (PARAMETER_PROBLEM_V6, 0) => {
+            let [.., a, b, c, d] = *message.first_chunk::<{ icmp::HEADER_LEN }>()?;
+            Some([PARAMETER_PROBLEM, 0, 0, 0, pointer_to_v4(u32::from_be_bytes([a, b, c, d]))?, 0, 0, 0])
+        }
+        (PARAMETER_PROBLEM_V6, 1) => simple(3, 2),
         _ => None,
     }
 }

@@ -297,3 +297,68 @@ fn a_fragment_without_a_checksum_and_what_is_not_there_do_not_cross() {
     cut.truncate(44);
     assert_eq!(crossed(cut, 34, &v6), Err(NoCrossing::Split));
 }
+
+/// The figures of RFC 7915 §4.2 and §5.2, byte by byte.
+#[test]
+fn the_field_that_is_wrong_in_one_version_is_found_in_the_other_or_the_error_does_not_cross() {
+    let (v4, v6) = udp_keys();
+    let mut into = [0; super::super::LONGEST_COMPLAINT];
+    let quoted = frame(&v4, b"hello")[14..].to_vec();
+    let mut of_v4 = |kind: u8, code: u8, rest: [u8; 4]| {
+        let mut error = Vec::new();
+        let builder = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4([10, 0, 0, 11], [10, 0, 0, 2], 60);
+        builder.icmpv4_raw(kind, code, rest).write(&mut error, &quoted).unwrap();
+        let len = cross_error(&error, 34, v6.dst, &v6.pack(), |it| it, &mut into)?;
+        assert!(len > 62);
+        Some(into[54..62].to_vec())
+    };
+    let fields = [Some(0), Some(1), Some(4), Some(4), None, None, None, None, Some(7), Some(6), None, None];
+    let addresses = [[Some(8); 4], [Some(24); 4]].concat();
+    let rows = fields.into_iter().chain(addresses).chain([None, None]);
+    for (pointer, expected) in (0..).zip(rows) {
+        for code in [0, 2] {
+            let got = of_v4(12, code, [pointer, 0, 0, 0]).map(|head| (head[0], head[1], head[4..].to_vec()));
+            assert_eq!(got, expected.map(|to| (4, 0, vec![0, 0, 0, to])), "{pointer}");
+        }
+        assert_eq!(of_v4(12, 1, [pointer, 0, 0, 0]), None);
+        assert_eq!(of_v4(12, 3, [pointer, 0, 0, 0]), None);
+    }
+    for kind in [4, 5] {
+        assert_eq!(of_v4(kind, 0, [0; 4]), None, "source quench, redirect");
+    }
+
+    let quoted = frame(&v6, b"hello")[14..].to_vec();
+    let mut of_v6 = |code: u8, rest: [u8; 4]| {
+        let mut error = Vec::new();
+        let builder = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv6([0x20; 16], [0x21; 16], 60);
+        builder.icmpv6_raw(4, code, rest).write(&mut error, &quoted).unwrap();
+        let len = cross_error(&error, 54, v4.dst, &v4.pack(), |it| it, &mut into)?;
+        assert!(len > 42);
+        Some(into[34..42].to_vec())
+    };
+    let fields = [Some(0), Some(1), None, None, Some(2), Some(2), Some(9), Some(8)];
+    let addresses = [[Some(12); 16], [Some(16); 16]].concat();
+    let rows = fields.into_iter().chain(addresses).chain([None, None]);
+    for (pointer, expected) in (0_u32..).zip(rows) {
+        let got = of_v6(0, pointer.to_be_bytes()).map(|head| (head[0], head[1], head[4..].to_vec()));
+        assert_eq!(got, expected.map(|to| (12, 0, vec![to, 0, 0, 0])), "{pointer}");
+    }
+    assert_eq!(of_v6(0, [1, 0, 0, 6]), None, "far beyond");
+    assert_eq!(of_v6(1, [0, 0, 0, 6]).map(|head| head[..2].to_vec()), Some(vec![3, 2]), "a header that is not known");
+    assert_eq!(of_v6(2, [0, 0, 0, 40]), None, "an option");
+}
+
+#[test]
+fn a_router_of_ipv4_that_does_not_tell_its_mtu_is_taken_to_have_a_usual_one() {
+    let (v4, v6) = udp_keys();
+    for (len, expected) in [(1500_u16, 1512), (1492, 1280), (1300, 1280), (9000, 8186)] {
+        let mut quoted = frame(&v4, b"hello")[14..].to_vec();
+        quoted[2..4].copy_from_slice(&len.to_be_bytes());
+        let mut error = Vec::new();
+        let builder = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4([10, 0, 0, 11], [10, 0, 0, 2], 60);
+        builder.icmpv4_raw(3, 4, [0; 4]).write(&mut error, &quoted).unwrap();
+        let mut into = [0; super::super::LONGEST_COMPLAINT];
+        cross_error(&error, 34, v6.dst, &v6.pack(), |it| it, &mut into).unwrap();
+        assert_eq!((into[54], u32::from_be_bytes(into[58..62].try_into().unwrap())), (2, expected), "{len}");
+    }
+}

@@ -15,8 +15,10 @@ mod shift;
 mod tunnel;
 
 pub use complaint::{Complaint, LONGEST_COMPLAINT, complain};
-pub use cross::{NoCrossing, carried_len, cross, cross_error, crossed_len, crosses_in_fragments, is_fragment};
-pub use fragment::fragment;
+pub use cross::{
+    NoCrossing, carried_len, cross, cross_error, crossed_len, crosses_in_fragments, is_fragment, may_be_cut,
+};
+pub use fragment::{LONGEST_CUT, fragment};
 pub use mss::clamp as clamp_mss;
 pub use proxy_protocol::{LONGEST_PROXY_HEADER, proxy_header};
 pub use quote::{quoted, translate_error};

@@ -11,8 +11,8 @@ mod telemetry;
 
 pub use prometheus::{CONTENT_TYPE, exposition};
 pub use status::{
-    BackendStatus, BufferStatus, HealthStatus, NeighborStatus, PortFigures, PortStatus, ServiceStatus, Source, Status,
-    WorkerStatus,
+    BackendStatus, BufferStatus, GivenUpStatus, HealthStatus, NeighborStatus, PortFigures, PortStatus, ServiceStatus,
+    Source, Status, WorkerStatus,
 };
 pub(crate) use tables::columns;
 pub use tables::tables;

@@ -81,6 +81,11 @@ impl Collector for Figures {
             "leat_neighbor_resolved",
             "Whether the Ethernet address of a next hop is known.",
             neighbors.map(|it| (vec![label("address", &it.address)], flag(it.mac.is_some()))),
+        )?;
+        page.gauges(
+            "leat_address_given_up",
+            "Own and local addresses that are not used, because another station has them.",
+            status.given_up.iter().map(|it| (vec![label("address", &it.address)], 1.0)),
         )
     }
 }

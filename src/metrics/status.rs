@@ -92,6 +92,8 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// The next hops.
     pub neighbors: Vec<NeighborStatus>,
+    /// The own and local addresses that are not used, because another station has them.
+    pub given_up: Vec<GivenUpStatus>,
 }
 
 /// One port.
@@ -241,7 +243,7 @@ pub struct HealthStatus {
 /// One next hop.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct NeighborStatus {
-    /// Its address.
+    /// Its address; a link-local one with its zone, which is the port's name.
     pub address: String,
     /// Its Ethernet address, when it is known.
     pub mac: Option<String>,
@@ -249,6 +251,17 @@ pub struct NeighborStatus {
     pub port: Option<u16>,
     /// Whether it was configured and not found by ARP.
     pub is_static: bool,
+}
+
+/// An address of leat's that another station has.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct GivenUpStatus {
+    /// The address.
+    pub address: String,
+    /// The other station's Ethernet address.
+    pub mac: String,
+    /// The port that it was heard on.
+    pub port: u16,
 }
 
 impl Source {
@@ -267,10 +280,15 @@ impl Source {
         });
         let workers = self.counters.iter().zip(&self.lcores).enumerate();
         let neighbors = snapshot.neighbors().iter().map(|neighbor| NeighborStatus {
-            address: neighbor.address().to_string(),
+            address: snapshot.name_of(neighbor),
             mac: neighbor.hop().map(|hop| hop.mac.to_string()),
             port: neighbor.hop().map(|hop| hop.port.0),
             is_static: neighbor.is_static(),
+        });
+        let given_up = snapshot.given_up().iter().map(|(address, hop)| GivenUpStatus {
+            address: address.to_string(),
+            mac: hop.mac.to_string(),
+            port: hop.port.0,
         });
         Status {
             version: env!("CARGO_PKG_VERSION"),
@@ -282,6 +300,7 @@ impl Source {
             workers: workers.map(|(worker, (counters, lcore))| self.worker(worker, *lcore, counters)).collect(),
             services: snapshot.services().map(|(_, service)| self.service(service, &snapshot)).collect(),
             neighbors: neighbors.collect(),
+            given_up: given_up.collect(),
         }
     }
 

@@ -85,6 +85,12 @@ fn write_tables(page: &mut String, status: &Status) -> fmt::Result {
         page.push_str(&columns(&head, 2, backends.chain([total])));
     }
 
+    if !status.given_up.is_empty() {
+        writeln!(page, "\naddresses that another station has, and leat does not use")?;
+        let rows = status.given_up.iter().map(|it| vec![it.address.clone(), it.mac.clone(), it.port.to_string()]);
+        page.push_str(&columns(&["address", "mac", "port"], 2, rows));
+    }
+
     let mut drops = BTreeMap::new();
     for (name, packets) in status.workers.iter().flat_map(|worker| &worker.drops) {
         *drops.entry(*name).or_insert(0) += packets;

@@ -1,8 +1,13 @@
-//! leat's own addresses, and how often the link was told of each.
+//! leat's own addresses: how often the link was told of each, and whether somebody else has it.
+//!
+//! In IPv6 everybody is asked first (RFC 4862 §5.4). An address is used at once all the same, as RFC 4429 allows; until the time for
+//! an answer is over it is *tentative*, and if somebody else claims it by then, it is *given up*.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::Hop;
 use crate::counters::Counter;
 use crate::id::PortId;
 use crate::time::Instant;
@@ -23,16 +28,20 @@ pub struct Announcement {
     pub address: IpAddr,
     /// The port.
     pub port: Option<PortId>,
+    /// Whether it is given up where somebody else has it already. A VIP is not: that is how one instance takes over from another.
+    pub gives_way: bool,
 }
 
 /// An own address with what was announced of it. One that a new configuration has as well is not announced again.
 #[derive(Debug)]
 pub struct Announced {
     announcement: Announcement,
-    /// Written by the first worker alone, as the next.
+    /// Written by the first worker alone, as the next two.
     sent: Counter,
     /// When the next is due, in nanoseconds since the start.
     due: Counter,
+    /// Who else has it, if it is given up.
+    holder: AtomicU64,
     /// How often it was asked for once more; written by the control side alone.
     again: Counter,
 }
@@ -40,7 +49,8 @@ pub struct Announced {
 impl Announced {
     /// To be announced as soon as somebody looks.
     pub fn new(announcement: Announcement) -> Self {
-        Self { announcement, sent: Counter::default(), due: Counter::default(), again: Counter::default() }
+        let [sent, due, again] = [(); 3].map(|()| Counter::default());
+        Self { announcement, sent, due, holder: AtomicU64::new(0), again }
     }
 
     /// What is announced.
@@ -53,10 +63,30 @@ impl Announced {
         self.again.add(1);
     }
 
-    /// When it is due next; nothing when it was announced often enough.
+    /// Whether somebody else may turn out to have it, and it would be given up then.
+    pub fn is_tentative(&self) -> bool {
+        self.announcement.gives_way && self.sent.value() <= self.probes() && self.probes() > 0
+    }
+
+    /// Takes in that `holder` claims the address, or asks whether it may have it. Whether leat gives it up. Only the first worker may
+    /// call it.
+    pub fn claimed_by(&self, holder: Hop) -> bool {
+        let is_given_up = self.is_tentative();
+        if is_given_up {
+            self.holder.store(holder.pack(), Relaxed);
+        }
+        is_given_up
+    }
+
+    /// Who has it in place of leat, if it is given up.
+    pub fn holder(&self) -> Option<Hop> {
+        Hop::unpack(self.holder.load(Relaxed))
+    }
+
+    /// When it is due next; nothing when it was announced often enough, or is given up.
     pub(super) fn next(&self) -> Option<Instant> {
         let most = self.probes() + ANNOUNCEMENTS * (1 + self.again.value());
-        (self.sent.value() < most).then(|| Instant::from_nanos(self.due.value()))
+        (self.sent.value() < most && self.holder().is_none()).then(|| Instant::from_nanos(self.due.value()))
     }
 
     /// Whether it is not to be announced yet, but asked for.
@@ -73,5 +103,32 @@ impl Announced {
 
     const fn probes(&self) -> u64 {
         if self.announcement.address.is_ipv6() { PROBES } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::MacAddr;
+
+    #[test]
+    fn an_address_that_another_has_is_given_up_before_it_is_announced_and_never_later() {
+        let holder = Hop { mac: MacAddr([2, 0, 0, 0, 0, 9]), port: PortId(1) };
+        let rows = [
+            // address, gives way, messages sent before the claim; given up
+            ("2001:db8::fe", true, 0, true),
+            ("2001:db8::fe", true, 1, true),
+            ("2001:db8::fe", true, 2, false),
+            ("2001:db8::10", false, 1, false),
+            ("10.0.0.254", true, 0, false),
+        ];
+        for row @ (address, gives_way, sent, is_given_up) in rows {
+            let announcement = Announcement { address: address.parse().unwrap(), port: None, gives_way };
+            let announced = Announced::new(announcement);
+            (0..sent).for_each(|_| announced.announce(Instant::ZERO));
+            assert_eq!(announced.claimed_by(holder), is_given_up, "{row:?}");
+            assert_eq!(announced.holder(), is_given_up.then_some(holder), "{row:?}");
+            assert_eq!(announced.next().is_none(), is_given_up, "{row:?}");
+        }
     }
 }

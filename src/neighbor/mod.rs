@@ -1,18 +1,20 @@
-//! Next hops: which Ethernet address, on which port, an IPv4 address is reached at.
+//! Next hops: which Ethernet address, on which port, an IP address is reached at.
 //!
 //! Every next hop that leat will ever ask for is known from the configuration: the backends and the gateways. Each is a
 //! [`Neighbor`], a cell that the first worker writes and all workers read; one that a new configuration needs as well stays
 //! the same cell, with all that is known of it. [`Resolver`], on the first worker, asks by
-//! ARP, asks again and listens (RFC 826, RFC 1122 §2.3.2); [`Waiting`] holds packets until their next hop is known. The
+//! ARP or neighbour discovery, asks again and listens (RFC 826, RFC 1122 §2.3.2, RFC 4861 §7); [`Waiting`] holds packets until their next hop is known. The
 //! control side may have a neighbour probed ([`Neighbor::want_probe`]), to know whether it is alive.
 //! Clients need no neighbours: replies go where the client's packets came from.
 
+mod advertised;
 mod announced;
 mod probe;
 mod question;
 mod resolver;
 mod waiting;
 
+pub use advertised::Advertised;
 pub use announced::{Announced, Announcement};
 pub use probe::{Bell, Probe};
 pub use question::LONGEST_QUESTION;
@@ -27,6 +29,7 @@ use crossbeam::atomic::AtomicCell;
 use crate::counters::{Counter, PerWorker, per_worker};
 use crate::id::{PortId, WorkerId};
 use crate::wire::MacAddr;
+use crate::wire::ip::is_link_local;
 use probe::Probes;
 use resolver::Asking;
 
@@ -76,7 +79,7 @@ pub struct Neighbor {
 }
 
 impl Neighbor {
-    /// A next hop to be found by ARP: asked for in the name of `asker`, on one port, or on all of them.
+    /// A next hop to be found: asked for in the name of `asker`, on one port, or on all of them.
     pub fn new(address: IpAddr, asker: IpAddr, asked_on: Option<PortId>, workers: usize) -> Self {
         Self {
             address,
@@ -104,6 +107,16 @@ impl Neighbor {
     /// The only port that it is asked for on, or reached through; all ports when there is none.
     pub const fn port(&self) -> Option<PortId> {
         self.asked_on
+    }
+
+    /// Whether its address means a station of one link alone (RFC 4291 §2.5.6).
+    pub const fn is_link_local(&self) -> bool {
+        is_link_local(self.address)
+    }
+
+    /// Whether who has its address on `port` is it: on another link, a link-local address is another station's.
+    fn may_be_on(&self, port: PortId) -> bool {
+        !self.is_link_local() || self.asked_on.is_none_or(|only| only == port)
     }
 
     /// In whose name it is asked for.

@@ -103,6 +103,11 @@ impl Resolver {
         (self.next, self.lap) = (Instant::ZERO, None);
     }
 
+    /// Something is due earlier than was thought.
+    pub(super) fn look_by(&mut self, time: Instant) {
+        self.next = self.next.min(time);
+    }
+
     /// Sends what is due; `rings` is how often the bell for probes has rung. Cheap when nothing is.
     #[inline]
     pub fn poll(&mut self, targets: Targets<'_>, now: Instant, rings: u64, send: impl FnMut(Outgoing)) {
@@ -145,23 +150,14 @@ impl Resolver {
         }
     }
 
-    /// Learns what a neighbour says of itself, asked or not (RFC 826, "merge"; RFC 4861 §7.2): that it is at `mac`. `neighbors`
-    /// are those at its address.
+    /// Learns what a neighbour says of itself by ARP, asked or not (RFC 826, "merge"): that it is at `mac`. `neighbors` are those
+    /// at its address.
     pub fn hear(&self, neighbors: &[Arc<Neighbor>], mac: MacAddr, ingress: PortId, now: Instant) {
         if !mac.is_unicast() {
             return;
         }
         for neighbor in neighbors.iter().filter(|neighbor| !neighbor.is_static()) {
             neighbor.learn(Hop { mac, port: ingress });
-            neighbor.probes.note_heard();
-            neighbor.asking.note_heard(now);
-        }
-    }
-
-    /// Takes in that a host which is known answers from where it was.
-    pub fn confirm(&self, neighbors: &[Arc<Neighbor>], ingress: PortId, now: Instant) {
-        let is_known = |neighbor: &&Arc<Neighbor>| neighbor.hop().is_some_and(|hop| hop.port == ingress);
-        for neighbor in neighbors.iter().filter(|neighbor| !neighbor.is_static()).filter(is_known) {
             neighbor.probes.note_heard();
             neighbor.asking.note_heard(now);
         }
@@ -255,7 +251,7 @@ impl Neighbor {
 }
 
 impl Asking {
-    fn next(&self) -> Instant {
+    pub(super) fn next(&self) -> Instant {
         Instant::from_nanos(self.next.value())
     }
 
@@ -263,7 +259,29 @@ impl Asking {
         self.next.set(next.as_nanos());
     }
 
-    fn note_heard(&self, now: Instant) {
+    /// Whether the last question was answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.unanswered.value() == 0
+    }
+
+    /// What is known may not be right any more: it is asked for at `latest`.
+    pub(super) fn doubt(&self, latest: Instant) {
+        self.set_next(self.next().min(latest));
+    }
+
+    /// It was heard, and that is no answer.
+    pub(super) fn note_alive(&self) {
+        self.is_heard.set(1);
+    }
+
+    /// It is elsewhere, and is asked there by `latest`.
+    pub(super) fn begin_anew(&self, latest: Instant) {
+        self.unanswered.set(0);
+        self.doubt(latest);
+    }
+
+    /// It has answered, or has said by ARP that it is there.
+    pub(super) fn note_heard(&self, now: Instant) {
         self.is_heard.set(1);
         self.unanswered.set(0);
         self.set_next(now + if self.is_probed.value() != 0 { PROBED } else { REFRESH });
@@ -410,7 +428,8 @@ mod tests {
 
     #[test]
     fn an_address_is_announced_twice_and_not_again_after_a_reload() {
-        let own = [Arc::new(Announced::new(Announcement { address: [10, 0, 0, 10].into(), port: None }))];
+        let own =
+            [Arc::new(Announced::new(Announcement { address: [10, 0, 0, 10].into(), port: None, gives_way: false }))];
         let mut resolver = Worker::default();
         resolver.adopt(&[], &own);
         assert_eq!(asked_at(&mut resolver, 0..=60), [0, 2]);

@@ -173,9 +173,9 @@ fn with_care(data: &[u8], frame_len: usize, mac: MacAddr) -> Class {
     let destination = ethernet.destination();
     if destination != mac {
         let group = destination.0[0] & 1 != 0;
-        // Neighbours are asked for in groups.
+        // Neighbours are asked for in groups; and nat must know who speaks past it.
         return match parsed {
-            Err(Other::Ndp { message }) if group => Class::Ndp { message },
+            Err(Other::Ndp { message }) => Class::Ndp { message },
             _ if group => Class::Drop(DropReason::Broadcast),
             _ => Class::Drop(DropReason::NotForUs),
         };

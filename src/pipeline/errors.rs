@@ -47,7 +47,9 @@ impl<P: Packet> Pipeline<P> {
             return self.drop(packet, DropReason::IcmpError, context);
         };
         let source = error.outer.source();
-        if !ip::is_station(source) || snapshot.owns_anywhere(source) {
+        // A router on the link may have no other address (RFC 4443 §2.2).
+        let is_host = ip::is_station(source) || ip::is_link_local(source);
+        if !is_host || snapshot.owns_anywhere(source) {
             return self.drop(packet, wrong_source(source), context);
         }
         let hash = self.hasher.hash(&answer);
@@ -93,7 +95,8 @@ impl<P: Packet> Pipeline<P> {
             // Nobody needs to know what lies behind leat, or has a way there (RFC 5508 §4.2, REQ-5). In nat a backend's way to all
             // the world leads by leat, and it may know who complains.
             let is_nat = snapshot.service(backend.service).is_some_and(|service| service.mode == Mode::Nat);
-            let source = if is_nat && direction == Direction::Original { source } else { about.dst };
+            let is_known = is_nat && direction == Direction::Original && ip::is_station(source);
+            let source = if is_known { source } else { about.dst };
             // What the client sent is quoted as the backend knows it, and the other way round.
             let adjustment = self.conntrack.adjustment(index);
             let recount = |number: u32| match direction {

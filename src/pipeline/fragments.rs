@@ -10,9 +10,10 @@
 
 use super::careful;
 use super::classify::Headers;
+use super::crossing::Onward;
 use super::known::segment;
 use super::unknown::hops_ended;
-use super::{Context, End, Flow, Note, Pipeline, Tracer, ip_of, ipv4_mut, ipv6_mut};
+use super::{Context, End, Flow, Note, Pipeline, Tracer, hop, ip_of, ipv4_mut, ipv6_mut};
 use crate::conntrack::{ConnectionIndex, Direction, Segment};
 use crate::counters::DropReason;
 use crate::flow::{FlowKey, PackedKey, Protocol};
@@ -276,15 +277,17 @@ impl<P: Packet> Pipeline<P> {
                 let Some(carried) = carried_at(&packet) else {
                     return self.drop(packet, DropReason::FragmentMalformed, context);
                 };
-                // It is hardly longer than the first, which its sender would have heard of.
-                let Some(crossed) = self.cross(packet, carried, &to, None, context) else { return };
-                packet = crossed;
-            } else {
-                match to {
-                    PackedKey::V4(to) => ipv4_mut(&mut packet).map(|mut ip| ip.forward(to.addresses())),
-                    PackedKey::V6(to) => ipv6_mut(&mut packet).map(|mut ip| ip.forward(to.addresses())),
+                self.count_passed(backend, direction, packet.frame_len());
+                let onward = match direction {
+                    Direction::Original => Onward::Backend(&backend.neighbor),
+                    Direction::Reply => Onward::Client(hop(connection.link())),
                 };
+                return self.cross(packet, carried, &to, onward, context);
             }
+            match to {
+                PackedKey::V4(to) => ipv4_mut(&mut packet).map(|mut ip| ip.forward(to.addresses())),
+                PackedKey::V6(to) => ipv6_mut(&mut packet).map(|mut ip| ip.forward(to.addresses())),
+            };
         }
         self.count_passed(backend, direction, packet.frame_len());
         self.send_along(packet, &connection, direction, backend, context);

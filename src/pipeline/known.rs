@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::classify::{Headers, Kind};
+use super::crossing::Onward;
 use super::syn_proxy::Guard;
 use super::unknown::Beginning;
 use super::{Context, Flow, Note, Pipeline, Tracer, hop, ip_of};
@@ -203,8 +204,8 @@ impl<P: Packet> Pipeline<P> {
         clamp_syn(&mut packet, flow, backend);
         match &backend.forwarding {
             Forwarding::Translate => {
-                let hop = backend.neighbor.hop();
-                let Some(translated) = self.translate(packet, flow.headers, to, hop, context) else { return };
+                let onward = Onward::Backend(&backend.neighbor);
+                let Some(translated) = self.translate(packet, flow.headers, to, onward, context) else { return };
                 packet = translated;
             }
             Forwarding::Direct => {}
@@ -228,18 +229,21 @@ impl<P: Packet> Pipeline<P> {
     ) {
         self.count_passed(backend, Direction::Reply, packet.frame_len());
         clamp_syn(&mut packet, flow, backend);
-        let Some(packet) = self.translate(packet, flow.headers, to, Some(hop(link)), context) else { return };
+        let Some(packet) = self.translate(packet, flow.headers, to, Onward::Client(hop(link)), context) else {
+            return;
+        };
         self.send_to_client(packet, to, hop(link), context);
     }
 
-    /// Gives a packet the addresses and ports of `to`, on its way to `hop`. Nothing, if it cannot go on in their version of IP.
+    /// Gives a packet the addresses and ports of `to`. Nothing, if they are of the other version of IP: it has gone `onward` then, or
+    /// cannot.
     #[inline(always)]
     fn translate<O: Output<P>, T: Tracer>(
         &mut self,
         mut packet: P,
         headers: &Headers,
         to: &PackedKey,
-        hop: Option<Hop>,
+        onward: Onward<'_>,
         context: &mut Context<'_, O, T>,
     ) -> Option<P> {
         match (&headers.packed, to) {
@@ -247,7 +251,10 @@ impl<P: Packet> Pipeline<P> {
                 forward::translate(packet.data_mut(), usize::from(headers.transport), to);
                 Some(packet)
             }
-            _ => self.cross(packet, headers.transport.into(), to, hop, context),
+            _ => {
+                self.cross(packet, headers.transport.into(), to, onward, context);
+                None
+            }
         }
     }
 

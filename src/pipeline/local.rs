@@ -13,7 +13,7 @@ use crate::counters::DropReason;
 use crate::flow::PackedKey;
 use crate::id::{PortId, WorkerId};
 use crate::io::{Output, Packet};
-use crate::neighbor::Hop;
+use crate::neighbor::{Advertised, Announced, Hop};
 use crate::service::Snapshot;
 use crate::wire::{MacAddr, arp, checksum, ethernet, icmp, icmpv6, ipv4, ipv6, ndp};
 
@@ -37,7 +37,7 @@ impl<P: Packet> Pipeline<P> {
             return self.drop(packet, reason, context);
         }
         let is_question = message.operation == arp::Operation::Request && !message.is_gratuitous();
-        if is_question && asks_for_a_client(snapshot, &message, ingress) {
+        if is_question && asks_for_a_client(snapshot, message.sender.into(), message.target.into(), ingress) {
             return self.arp_for_a_client(packet, &message, context);
         }
         if self.id != WorkerId::FIRST {
@@ -75,47 +75,124 @@ impl<P: Packet> Pipeline<P> {
             return self.drop(packet, DropReason::NdpMalformed, context);
         };
         context.tracer.note(Note::Ndp(&message));
+        let (snapshot, ingress) = (context.snapshot, packet.ingress());
+        let target = IpAddr::V6(message.target);
+        if !is_for_leat(packet.data(), mac(snapshot, ingress)) && !is_for_a_group(packet.data()) {
+            let reason =
+                if is_told_past_leat(snapshot, &message) { DropReason::NdpPastLeat } else { DropReason::NotForUs };
+            return self.drop(packet, reason, context);
+        }
+        if message.kind == ndp::Kind::Solicitation
+            && asks_for_a_client(snapshot, message.source.into(), target, ingress)
+        {
+            return self.ndp_for_a_client(packet, &message, context);
+        }
         if self.id != WorkerId::FIRST {
             return self.hand_over(packet, WorkerId::FIRST, context);
         }
-        let (snapshot, ingress) = (context.snapshot, packet.ingress());
-        let target = IpAddr::V6(message.target);
-        let is_ours = snapshot.owns(target, ingress) && !snapshot.is_silent(target);
+        let is_given_up = || snapshot.announced_at(target).is_some_and(|announced| announced.holder().is_some());
+        let is_ours = snapshot.owns(target, ingress) && !snapshot.is_silent(target) && !is_given_up();
         if message.link == Some(mac(snapshot, ingress)) {
             return self.drop(packet, DropReason::NdpConsumed, context);
         }
         match message.kind {
-            ndp::Kind::Advertisement { is_solicited, .. } => {
+            ndp::Kind::Advertisement { is_solicited, overrides, .. } => {
                 if is_ours {
-                    return self.drop(packet, DropReason::NdpConflict, context);
+                    return self.ndp_claim(packet, &message, context);
                 }
-                let neighbors = snapshot.neighbors_at(target);
-                match message.link {
-                    Some(link) => self.resolver.hear(neighbors, link, ingress, context.now),
-                    // An answer to a question that went to its address alone need not say it (RFC 4861 §4.4).
-                    None if is_solicited => self.resolver.confirm(neighbors, ingress, context.now),
-                    None => {}
-                }
+                // A router that is one no longer stays the next hop: the configuration says who it is.
+                let said = Advertised { link: message.link, is_solicited, overrides };
+                self.resolver.advertised(snapshot.neighbors_at(target), said, ingress, context.now);
                 self.drop(packet, DropReason::NdpConsumed, context);
             }
             ndp::Kind::Solicitation => {
                 let source = IpAddr::V6(message.source);
                 if let Some(link) = message.link {
-                    self.resolver.hear(snapshot.neighbors_at(source), link, ingress, context.now);
+                    let said = Advertised::by_asking(link);
+                    self.resolver.advertised(snapshot.neighbors_at(source), said, ingress, context.now);
                 }
                 if !is_ours {
                     return self.drop(packet, DropReason::NdpNotForUs, context);
                 }
-                self.answer_ndp(packet, &message, context);
+                // Somebody else asks whether he may have it, while leat does the same (RFC 4862 §5.4.3).
+                let is_rival = message.source.is_unspecified();
+                if is_rival && snapshot.announced_at(target).is_some_and(Announced::is_tentative) {
+                    return self.ndp_claim(packet, &message, context);
+                }
+                // Before it is sure of an address, leat takes it from nobody (RFC 4429 §3.3).
+                let is_tentative = snapshot.announced_at(target).is_some_and(Announced::is_tentative);
+                self.answer_ndp(
+                    packet,
+                    &message,
+                    !is_tentative,
+                    "a neighbour solicitation for one of its addresses",
+                    context,
+                );
             }
         }
     }
 
-    /// Answers a solicitation. Its packet may be too short for the answer, which gets one of its own.
+    /// The same as [`Self::arp_for_a_client`] in IPv6, where that is called a proxy (RFC 4861 §7.2.8).
+    fn ndp_for_a_client<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        message: &ndp::Message,
+        context: &mut Context<'_, O, T>,
+    ) {
+        if let (WorkerId::FIRST, Some(link)) = (self.id, message.link) {
+            let neighbors = context.snapshot.neighbors_at(message.source.into());
+            self.resolver.advertised(neighbors, Advertised::by_asking(link), packet.ingress(), context.now);
+        }
+        let target = message.target.into();
+        match self.stands_in_for(target, context) {
+            Ok(true) => {
+                let what = "a neighbour solicitation for a client of nat, in its place";
+                self.answer_ndp(packet, message, false, what, context);
+            }
+            Ok(false) => self.drop(packet, DropReason::NdpNotForUs, context),
+            Err(owner) => self.hand_over(packet, owner, context),
+        }
+    }
+
+    /// Whether leat answers for `target` in its place, because that is a client of `nat`; or the worker that knows.
+    fn stands_in_for<O, T>(&self, target: IpAddr, context: &Context<'_, O, T>) -> Result<bool, WorkerId> {
+        if context.snapshot.is_in_proxy_range(target) {
+            return Ok(true);
+        }
+        let owner = self.owner_of_client(target);
+        if owner != self.id {
+            return Err(owner);
+        }
+        Ok(self.clients.find(NAT_CLIENTS, target, context.now.tick()).is_some())
+    }
+
+    /// Somebody else has one of leat's addresses, or is about to.
+    fn ndp_claim<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        message: &ndp::Message,
+        context: &mut Context<'_, O, T>,
+    ) {
+        let port = packet.ingress();
+        let sender = ethernet::Header::new(packet.data()).map(ethernet::Header::source).unwrap_or_default();
+        if context.snapshot.ports().iter().any(|port| port.mac == sender) {
+            // Its own question, which has come back, perhaps by another port.
+            return self.drop(packet, DropReason::NdpConsumed, context);
+        }
+        if let Some(announced) = context.snapshot.announced_at(message.target.into()) {
+            announced.claimed_by(Hop { mac: message.link.unwrap_or(sender), port });
+        }
+        self.drop(packet, DropReason::NdpConflict, context);
+    }
+
+    /// Answers a solicitation, so that it overrides what was known or not. Its packet may be too short for the answer, which gets one
+    /// of its own.
     fn answer_ndp<O: Output<P>, T: Tracer>(
         &mut self,
         packet: P,
         message: &ndp::Message,
+        overrides: bool,
+        what: &str,
         context: &mut Context<'_, O, T>,
     ) {
         let (port, asker) = (packet.ingress(), ethernet::Header::new(packet.data()).map(ethernet::Header::source));
@@ -124,9 +201,9 @@ impl<P: Packet> Pipeline<P> {
         };
         let own = mac(context.snapshot, port);
         let mut frame = [0; ndp::FRAME_LEN];
-        let answer = message.answered_by(own);
+        let answer = if overrides { message.answered_by(own) } else { message.answered_modestly_by(own) };
         let len = answer.write(&mut frame, own, message.link.unwrap_or(asker));
-        context.tracer.note(Note::Answered("a neighbour solicitation for one of its addresses"));
+        context.tracer.note(Note::Answered(what));
         let Some(sent) = context.output.create(&frame[..len]) else {
             return self.drop(packet, DropReason::NoBuffer, context);
         };
@@ -151,17 +228,11 @@ impl<P: Packet> Pipeline<P> {
             let neighbors = context.snapshot.neighbors_at(message.sender.into());
             self.resolver.hear(neighbors, message.sender_mac, packet.ingress(), context.now);
         }
-        let target = message.target.into();
-        if !context.snapshot.is_in_proxy_range(target) {
-            let owner = self.owner_of_client(target);
-            if owner != self.id {
-                return self.hand_over(packet, owner, context);
-            }
-            if self.clients.find(NAT_CLIENTS, target, context.now.tick()).is_none() {
-                return self.drop(packet, DropReason::ArpNotForUs, context);
-            }
+        match self.stands_in_for(message.target.into(), context) {
+            Ok(true) => self.answer_arp(packet, message, "an ARP request for a client of nat, in its place", context),
+            Ok(false) => self.drop(packet, DropReason::ArpNotForUs, context),
+            Err(owner) => self.hand_over(packet, owner, context),
         }
-        self.answer_arp(packet, message, "an ARP request for a client of nat, in its place", context);
     }
 
     /// Turns the request in `packet` into its answer.
@@ -252,10 +323,8 @@ fn answer_echo_v6(frame: &mut [u8], message: Range<usize>) -> bool {
 
 /// Whether a request can be a `nat` backend's for one of its clients: not a host's own probe, and not for a backend or
 /// for leat.
-fn asks_for_a_client(snapshot: &Snapshot, message: &arp::Message, ingress: PortId) -> bool {
-    snapshot.is_nat_backend(message.sender.into())
-        && !snapshot.is_backend(message.target.into())
-        && !snapshot.owns(message.target.into(), ingress)
+fn asks_for_a_client(snapshot: &Snapshot, sender: IpAddr, target: IpAddr, ingress: PortId) -> bool {
+    snapshot.is_nat_backend(sender) && !snapshot.is_backend(target) && !snapshot.owns(target, ingress)
 }
 
 /// Whether a frame is addressed to leat, or to all.
@@ -264,10 +333,23 @@ fn is_for_leat(frame: &[u8], mac: MacAddr) -> bool {
     destination.is_some_and(|destination| destination == mac || destination == MacAddr::BROADCAST)
 }
 
+/// Whether a frame is addressed to a group, as questions for neighbours are.
+fn is_for_a_group(frame: &[u8]) -> bool {
+    ethernet::Header::new(frame).is_some_and(|header| header.destination().0[0] & 1 != 0)
+}
+
 /// Whether a host tells a `nat` backend its own address: the backend's answers will go there and not to leat.
 fn goes_past_leat(snapshot: &Snapshot, message: &arp::Message) -> bool {
     message.operation == arp::Operation::Reply
         && snapshot.is_nat_backend(message.target.into())
         && !snapshot.is_backend(message.sender.into())
         && !snapshot.owns_anywhere(message.sender.into())
+}
+
+/// The same, by neighbour discovery.
+fn is_told_past_leat(snapshot: &Snapshot, message: &ndp::Message) -> bool {
+    matches!(message.kind, ndp::Kind::Advertisement { .. })
+        && snapshot.is_nat_backend(message.destination.into())
+        && !snapshot.is_backend(message.target.into())
+        && !snapshot.owns_anywhere(message.target.into())
 }

@@ -286,8 +286,11 @@ impl fmt::Display for Note<'_> {
                     crate::wire::ndp::Kind::Solicitation => {
                         write!(f, "ndp solicitation: {source}{link}, about {target}")
                     }
-                    crate::wire::ndp::Kind::Advertisement { .. } => {
-                        write!(f, "ndp advertisement: {target}{link}, from {source}")
+                    crate::wire::ndp::Kind::Advertisement { is_router, is_solicited, overrides } => {
+                        let flags = [(is_router, " R"), (is_solicited, " S"), (overrides, " O")];
+                        let flags: String =
+                            flags.iter().filter(|(is_set, _)| **is_set).map(|(_, flag)| *flag).collect();
+                        write!(f, "ndp advertisement{flags}: {target}{link}, from {source}")
                     }
                 }
             }

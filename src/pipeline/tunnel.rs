@@ -49,7 +49,8 @@ impl<P: Packet> Pipeline<P> {
         }
         let identification = self.next_identification();
         if forward::encapsulate(&mut packet, way, len, hash, identification).is_err() {
-            return self.drop(packet, DropReason::NoBuffer, context);
+            let reason = if way.source.is_unspecified() { DropReason::NoTunnelSource } else { DropReason::NoBuffer };
+            return self.drop(packet, reason, context);
         }
         match hop {
             Some(hop) if !fits => self.send_in_fragments(packet, most, hop, context),
@@ -69,7 +70,7 @@ impl<P: Packet> Pipeline<P> {
         forward::address(packet.data_mut(), hop, mac(context.snapshot, hop.port));
         let mut pieces = 0;
         let output = &mut *context.output;
-        forward::fragment(packet.data(), usize::from(mtu), |piece| {
+        forward::fragment(packet.data(), usize::from(mtu), 0, |piece| {
             if let Some(piece) = output.create(piece) {
                 output.transmit(piece, hop.port);
                 pieces += 1;
@@ -93,7 +94,7 @@ impl<P: Packet> Pipeline<P> {
 }
 
 /// The MTU of the port that `hop` is on; while that is not known, the smallest of all.
-fn port_mtu(snapshot: &Snapshot, hop: Option<Hop>) -> u16 {
+pub(super) fn port_mtu(snapshot: &Snapshot, hop: Option<Hop>) -> u16 {
     let on = |hop: Hop| snapshot.port(hop.port);
     match hop.and_then(on) {
         Some(port) => port.mtu,

@@ -4,7 +4,7 @@
 //! here is for a connection's first packet and for what belongs to no connection; the packets of known connections
 //! only touch [`Snapshot::backend`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::conntrack::{PoolKey, ReservedPorts, Timeouts};
 use crate::courier;
 use crate::flow::{FlowKey, Protocol};
 use crate::id::{BackendId, PortId, ServiceId};
-use crate::neighbor::{Announced, Announcement, Bell, Neighbor};
+use crate::neighbor::{Announced, Announcement, Bell, Hop, Neighbor};
 use crate::scheduler::Schedule;
 use crate::wire::{MacAddr, ethernet};
 
@@ -89,6 +89,9 @@ pub struct Parts {
     pub probe_sources: Vec<IpAddr>,
     /// Addresses that leat keeps silent about: it answers no ARP for them and announces none.
     pub silent: HashSet<IpAddr>,
+    /// Own and local addresses that somebody else has, with where that one is: leat does not use them, and they are in nothing else
+    /// here.
+    pub given_up: BTreeMap<IpAddr, Hop>,
     /// Ways to clients and backends, in any order.
     pub routes: Vec<Route>,
     /// Every next hop, in any order.
@@ -286,7 +289,9 @@ fn listeners(parts: &Parts) -> (HashMap<(IpAddr, Protocol, u16), ServiceId>, Has
 fn announced(parts: &Parts, addresses: &HashMap<IpAddr, Option<PortId>>) -> Vec<Arc<Announced>> {
     let before: HashMap<_, _> = parts.announced.iter().map(|before| (before.announcement(), before)).collect();
     let spoken_of = addresses.iter().filter(|(address, _)| !parts.silent.contains(*address));
-    let mut all: Vec<_> = spoken_of.map(|(&address, &port)| Announcement { address, port }).collect();
+    let is_vip = |address| parts.services.iter().flatten().any(|service| service.vip == address);
+    let announcement = |(&address, &port)| Announcement { address, port, gives_way: !is_vip(address) };
+    let mut all: Vec<_> = spoken_of.map(announcement).collect();
     all.sort_by_key(|announcement| announcement.address);
     let announced = |announcement: Announcement| match before.get(&announcement) {
         Some(before) => Arc::clone(before),
@@ -367,6 +372,13 @@ impl Snapshot {
     /// Every next hop, in the order of their addresses.
     pub fn neighbors(&self) -> &[Arc<Neighbor>] {
         &self.parts.neighbors
+    }
+
+    /// What a next hop is called: by its address, with a zone (RFC 4007 §11) where that alone does not tell who is meant.
+    pub fn name_of(&self, neighbor: &Neighbor) -> String {
+        let port = neighbor.port().filter(|_| neighbor.is_link_local()).and_then(|id| self.port(id));
+        let zone = port.map_or_else(String::new, |port| format!("%{}", port.name));
+        format!("{}{zone}", neighbor.address())
     }
 
     /// Every port.
@@ -547,6 +559,18 @@ impl Snapshot {
     /// Whether `address` is leat's, whatever for, on `port`.
     pub fn owns(&self, address: IpAddr, port: PortId) -> bool {
         self.index.addresses.get(&address).is_some_and(|only| only.is_none_or(|only| only == port))
+    }
+
+    /// What was announced of `address`, if leat speaks of it.
+    pub fn announced_at(&self, address: IpAddr) -> Option<&Announced> {
+        let all = &self.parts.announced;
+        let at = all.binary_search_by_key(&address, |announced| announced.announcement().address).ok()?;
+        Some(&all[at])
+    }
+
+    /// The own and local addresses that leat does not use because somebody else has them, and where that one is.
+    pub const fn given_up(&self) -> &BTreeMap<IpAddr, Hop> {
+        &self.parts.given_up
     }
 
     /// Whether `address` is one that leat keeps silent about.

@@ -11,6 +11,8 @@ pub struct Rss {
     key: ToeplitzKey,
     toeplitz: Toeplitz,
     classes: PortClasses,
+    /// Those of IPv6, where the hash is the port's.
+    classes_v6: Option<PortClasses>,
     /// By entry: of a length that is a power of two, and as short as it can be.
     table: Box<[WorkerId]>,
     workers: u16,
@@ -25,8 +27,10 @@ pub fn random_key() -> Result<[u8; 40], getrandom::Error> {
     loop {
         let mut bytes = [0; 40];
         getrandom::fill(&mut bytes)?;
-        // About every fourth is one.
-        if ToeplitzKey::new(&bytes).is_some_and(|key| deals_all_out(Toeplitz::new(key).destination_port())) {
+        // About every fourth is one in IPv4, and of those every fourth in IPv6.
+        let toeplitz = ToeplitzKey::new(&bytes).map(Toeplitz::new);
+        let deals = |is_v6| toeplitz.as_ref().is_some_and(|it| deals_all_out(it.destination_port(is_v6)));
+        if deals(false) && deals(true) {
             return Ok(bytes);
         }
     }
@@ -82,12 +86,27 @@ impl Rss {
         let table: Box<[WorkerId]> = shortest(table).iter().map(|queue| WorkerId(*queue)).collect();
         let toeplitz = Toeplitz::new(key);
         let bits = table.len().ilog2();
-        let classes = PortClasses::new(toeplitz.destination_port(), bits)
+        let classes = PortClasses::new(toeplitz.destination_port(false), bits)
             .map_err(|RankDeficient { rank }| RssError::Rank { rank, bits })?;
         if classes.len() == 0 {
             return Err(RssError::LowPorts);
         }
-        Ok(Self { key, toeplitz, classes, table, workers })
+        let classes_v6 = PortClasses::new(toeplitz.destination_port(true), bits).ok();
+        // Both have the same number of ports, and it is not to fall for one of them.
+        let classes_v6 = classes_v6.filter(|v6| toeplitz.has_v6() && 2 * v6.len() > classes.len());
+        let toeplitz = if classes_v6.is_some() { toeplitz } else { toeplitz.without_v6() };
+        Ok(Self { key, toeplitz, classes, classes_v6, table, workers })
+    }
+
+    /// The same for a port that does not hash the ports of IPv6's packets.
+    #[must_use]
+    pub fn without_v6(self) -> Self {
+        Self { toeplitz: self.toeplitz.without_v6(), classes_v6: None, ..self }
+    }
+
+    /// Whether packets of IPv6 come to their owners, too.
+    pub const fn has_v6(&self) -> bool {
+        self.classes_v6.is_some()
     }
 
     /// The worker that the port delivers a packet with `key` to.
@@ -103,8 +122,11 @@ impl Rss {
 
     /// Whether a port that does `other` delivers each packet to the same worker.
     pub fn agrees_with(&self, other: &Self) -> bool {
-        self.table == other.table
-            && self.key.windows().zip(other.key.windows()).all(|(a, b)| self.low(a) == self.low(b))
+        let are_alike = |(a, b)| self.low(a) == self.low(b);
+        // Where the first does not, it does not matter what the others do.
+        let in_v6 =
+            !self.has_v6() || other.has_v6() && self.key.windows_v6().zip(other.key.windows_v6()).all(are_alike);
+        self.table == other.table && self.key.windows().zip(other.key.windows()).all(are_alike) && in_v6
     }
 
     /// The entries of the table that lead to `worker`.
@@ -117,8 +139,18 @@ impl Rss {
         self.table.len()
     }
 
-    pub(super) const fn classes(&self) -> &PortClasses {
-        &self.classes
+    /// The classes of ports in IPv4 or IPv6.
+    #[inline]
+    pub(super) const fn classes(&self, is_v6: bool) -> &PortClasses {
+        match &self.classes_v6 {
+            Some(classes) if is_v6 => classes,
+            _ => &self.classes,
+        }
+    }
+
+    /// How many ports of each class can be given out, in either version.
+    pub(super) fn class_len(&self) -> u32 {
+        self.classes(false).len().min(self.classes(true).len())
     }
 
     /// The entry that a packet with `key` leads to.
@@ -128,14 +160,14 @@ impl Rss {
 
     /// What a source port changes about the entry, by xor.
     #[inline]
-    pub(super) fn of_source_port(&self, port: u16) -> u16 {
-        self.low(self.toeplitz.source_port().of(port))
+    pub(super) fn of_source_port(&self, port: u16, is_v6: bool) -> u16 {
+        self.low(self.toeplitz.source_port(is_v6).of(port))
     }
 
     /// What a destination port changes about the entry, by xor: its class.
     #[inline]
-    pub(super) fn of_destination_port(&self, port: u16) -> u16 {
-        self.low(self.toeplitz.destination_port().of(port))
+    pub(super) fn of_destination_port(&self, port: u16, is_v6: bool) -> u16 {
+        self.low(self.toeplitz.destination_port(is_v6).of(port))
     }
 
     /// The bits of a hash that choose the entry.
@@ -172,8 +204,9 @@ mod tests {
             for entries in [8, 64, 128, 512, 1024, 2048] {
                 for workers in [2, 3, 4, 7] {
                     let rss = Rss::new(key, &round_robin(entries, workers), workers).unwrap();
-                    let ports = rss.classes().len() as usize * rss.entries();
-                    assert!(ports >= 63_488, "{entries} entries, {workers} workers: {ports} ports are dealt out");
+                    assert!(rss.has_v6());
+                    let ports = rss.class_len() as usize * rss.entries();
+                    assert!(ports >= 62_464, "{entries} entries, {workers} workers: {ports} ports are dealt out");
                 }
             }
         }
@@ -185,7 +218,8 @@ mod tests {
             let key = random_key().unwrap();
             for entries in [2, 64, 128, 512, 1024] {
                 let rss = Rss::new(&key, &round_robin(entries, 2), 2).unwrap();
-                assert_eq!(rss.classes().len() as usize * rss.entries(), 64_512);
+                assert!(rss.has_v6());
+                assert_eq!(rss.class_len() as usize * rss.entries(), 64_512);
             }
             assert!(Rss::new(&key, &round_robin(1 << 12, 3), 3).is_ok());
         }
@@ -239,7 +273,10 @@ mod tests {
     fn ports_agree_when_all_that_counts_is_the_same() {
         let rss = |key: &[u8], table: &[u16]| Rss::new(key, table, 4).unwrap();
         let one = rss(&MICROSOFT, &round_robin(128, 4));
-        assert!(one.agrees_with(&rss(&MICROSOFT[..16], &round_robin(512, 4))));
+        let short = rss(&MICROSOFT[..16], &round_robin(512, 4));
+        assert!(one.agrees_with(&rss(&MICROSOFT, &round_robin(512, 4))) && short.agrees_with(&one));
+        assert!(!one.agrees_with(&short), "it does not follow in IPv6");
+        assert!(one.clone().without_v6().agrees_with(&short));
         assert!(!one.agrees_with(&rss(&SYMMETRIC, &round_robin(128, 4))));
         let mut other = round_robin(128, 4);
         other.swap(0, 1);
@@ -248,7 +285,9 @@ mod tests {
         for (flip, agrees) in [(1, true), (2, false)] {
             let mut almost = MICROSOFT;
             almost[15] ^= flip;
-            assert_eq!(one.agrees_with(&rss(&almost, &round_robin(128, 4))), agrees);
+            let other = rss(&almost, &round_robin(128, 4));
+            assert_eq!(one.clone().without_v6().agrees_with(&other), agrees);
+            assert!(!one.agrees_with(&other), "in IPv6 the next bits of the input read them");
         }
     }
 }

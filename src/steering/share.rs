@@ -34,9 +34,21 @@ struct Entries {
 }
 
 /// Whose answers ports are for, as far as that decides which ports those are: the entry of the redirection table that an
-/// answer to port 0 would lead to.
+/// answer to port 0 would lead to, and whether that is in IPv6. A table has up to 2¹⁵ entries, so one bit is left for that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Base(u16);
+
+impl Base {
+    const V6: u16 = 1 << 15;
+
+    const fn entry(self) -> u16 {
+        self.0 & !Self::V6
+    }
+
+    const fn is_v6(self) -> bool {
+        self.0 & Self::V6 != 0
+    }
+}
 
 impl PortShare {
     /// The part of `worker`; `None` if there is no such worker.
@@ -66,7 +78,7 @@ impl PortShare {
             Kind::Residue { first, workers } => {
                 (1 + u32::from(u16::MAX)).saturating_sub(*first).div_ceil(*workers) as usize
             }
-            Kind::Entries(entries) => entries.own.len() * entries.rss.classes().len() as usize,
+            Kind::Entries(entries) => entries.own.len() * entries.rss.class_len() as usize,
         }
     }
 
@@ -84,7 +96,10 @@ impl PortShare {
     pub fn base(&self, key: &FlowKey) -> Base {
         Base(match &self.0 {
             Kind::Residue { .. } => 0,
-            Kind::Entries(entries) => entries.rss.entry(&FlowKey { dst_port: 0, ..*key }),
+            Kind::Entries(entries) => {
+                let version = if key.dst.is_ipv6() { Base::V6 } else { 0 };
+                entries.rss.entry(&FlowKey { dst_port: 0, ..*key }) | version
+            }
         })
     }
 
@@ -93,7 +108,7 @@ impl PortShare {
     pub fn base_with_source_port(&self, base: Base, port: u16) -> Base {
         match &self.0 {
             Kind::Residue { .. } => base,
-            Kind::Entries(entries) => Base(base.0 ^ entries.rss.of_source_port(port)),
+            Kind::Entries(entries) => Base(base.0 ^ entries.rss.of_source_port(port, base.is_v6())),
         }
     }
 
@@ -122,24 +137,28 @@ impl PortShare {
 impl Entries {
     #[inline]
     fn number(&self, port: u16, base: Base) -> Option<u32> {
-        let entry = self.rss.of_destination_port(port) ^ base.0;
+        let entry = self.rss.of_destination_port(port, base.is_v6()) ^ base.entry();
         let place = self.places[usize::from(entry)];
         if place == u16::MAX {
             return None;
         }
-        Some(self.rss.classes().number(port)? * self.own.len() as u32 + u32::from(place))
+        let number = self.rss.classes(base.is_v6()).number(port)?;
+        // One version may have more of them than the other.
+        (number < self.rss.class_len()).then_some(number * self.own.len() as u32 + u32::from(place))
     }
 
     #[inline]
     fn port(&self, number: u32, base: Base) -> u16 {
         let own = self.own.len() as u32;
-        let class = self.own[(number % own) as usize] ^ base.0;
-        self.rss.classes().port(class, number / own)
+        let class = self.own[(number % own) as usize] ^ base.entry();
+        self.rss.classes(base.is_v6()).port(class, number / own)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -182,9 +201,13 @@ mod tests {
         })
     }
 
-    fn key(bytes: impl Into<[u8; 4]>, other: [u8; 4], src_port: u16) -> FlowKey {
-        let src: [u8; 4] = bytes.into();
-        FlowKey { src: src.into(), dst: other.into(), src_port, dst_port: 0, protocol: Protocol::Tcp }
+    /// An answer to port 0, in IPv4 or IPv6.
+    fn key(is_v6: bool, src: [u8; 16], dst: [u8; 16], src_port: u16) -> FlowKey {
+        let address = |bytes: [u8; 16]| match is_v6 {
+            true => IpAddr::from(bytes),
+            false => IpAddr::from([bytes[0], bytes[1], bytes[2], bytes[3]]),
+        };
+        FlowKey { src: address(src), dst: address(dst), src_port, dst_port: 0, protocol: Protocol::Tcp }
     }
 
     proptest! {
@@ -194,18 +217,19 @@ mod tests {
         fn a_workers_ports_are_those_whose_answers_the_port_delivers_to_it(
             hash_key: [u8; 40],
             (workers, table) in prop_oneof![Just(2_u16), Just(3), Just(4), Just(7)].prop_flat_map(|n| (Just(n), table(n))),
-            backend: [u8; 4],
-            local: [u8; 4],
+            is_v6: bool,
+            backend: [u8; 16],
+            local: [u8; 16],
             backend_port: u16,
         ) {
             let Ok(rss) = Rss::new(&hash_key, &table, workers) else { return Ok(()) };
             let steering = Steering::Rss(Arc::new(rss));
-            let answers = key(backend, local, backend_port);
+            let answers = key(is_v6, backend, local, backend_port);
             let mut dealt_out = vec![false; 1 << 16];
             for worker in 0..workers {
                 let share = PortShare::new(&steering, WorkerId(worker)).unwrap();
                 let base = share.base(&answers);
-                let from_port_0 = share.base(&key(backend, local, 0));
+                let from_port_0 = share.base(&key(is_v6, backend, local, 0));
                 prop_assert_eq!(share.base_with_source_port(from_port_0, backend_port), base);
                 for number in 0..share.len() as u32 {
                     let port = share.port(number, base);

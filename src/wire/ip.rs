@@ -202,6 +202,11 @@ pub fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, length: 
     }
 }
 
+/// Whether `address` is a station's that is reached on its own link alone (RFC 4291 §2.5.6). IPv4's (RFC 3927) are not meant.
+pub const fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
 /// Whether one station may have `address`: see [`ipv4::is_station`] and [`ipv6::is_station`].
 pub const fn is_station(address: IpAddr) -> bool {
     match address {

@@ -209,6 +209,14 @@ pub fn set_identification(packet: &mut [u8], identification: u32) {
     }
 }
 
+/// Says in the header of `packet` that `len` bytes of `protocol` follow it.
+pub fn carry(packet: &mut [u8], protocol: u8, len: u16) {
+    if let Some(header) = packet.first_chunk_mut::<HEADER_LEN>() {
+        header[4..6].copy_from_slice(&len.to_be_bytes());
+        header[6] = protocol;
+    }
+}
+
 /// Writes a fragment header behind the header in `packet`, where there is room for it, and tells that header of it.
 pub fn insert_fragment(packet: &mut [u8], fragment: &Fragment) {
     let Some((header, rest)) = packet.split_first_chunk_mut::<HEADER_LEN>() else { return };

@@ -22,6 +22,11 @@ use super::{MacAddr, icmpv6, ipv6};
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
 
+/// Flags of an advertisement.
+const ROUTER: u8 = 0x80;
+const SOLICITED: u8 = 0x40;
+const OVERRIDE: u8 = 0x20;
+
 /// Options that hold an Ethernet address: the sender's of a solicitation, the target's of an advertisement.
 const SOURCE_LINK: u8 = 1;
 const TARGET_LINK: u8 = 2;
@@ -62,6 +67,8 @@ pub enum Kind {
     Solicitation,
     /// The target is here.
     Advertisement {
+        /// Whether its sender is a router.
+        is_router: bool,
         /// Whether it answers a solicitation.
         is_solicited: bool,
         /// Whether it replaces what was known before.
@@ -92,8 +99,9 @@ impl Message {
         let (kind, option) = match message[0] {
             SOLICITATION => (Kind::Solicitation, SOURCE_LINK),
             ADVERTISEMENT => {
-                let (is_solicited, overrides) = (message[4] & 0x40 != 0, message[4] & 0x20 != 0);
-                (Kind::Advertisement { is_solicited, overrides }, TARGET_LINK)
+                let flag = |flag: u8| message[4] & flag != 0;
+                let (is_router, is_solicited, overrides) = (flag(ROUTER), flag(SOLICITED), flag(OVERRIDE));
+                (Kind::Advertisement { is_router, is_solicited, overrides }, TARGET_LINK)
             }
             _ => return None,
         };
@@ -122,7 +130,7 @@ impl Message {
     /// The advertisement to everybody that `target` is at `mac`.
     pub const fn announcement(target: Ipv6Addr, mac: MacAddr) -> Self {
         Self {
-            kind: Kind::Advertisement { is_solicited: false, overrides: true },
+            kind: Kind::Advertisement { is_router: false, is_solicited: false, overrides: true },
             source: target,
             destination: ALL_NODES,
             target,
@@ -134,9 +142,20 @@ impl Message {
     /// §7.2.4).
     #[must_use]
     pub const fn answered_by(&self, mac: MacAddr) -> Self {
+        self.answer(mac, true)
+    }
+
+    /// The answer of who speaks for the target, or is not sure to have it: what is known of another is not replaced (RFC 4861
+    /// §7.2.8, RFC 4429 §3.3).
+    #[must_use]
+    pub const fn answered_modestly_by(&self, mac: MacAddr) -> Self {
+        self.answer(mac, false)
+    }
+
+    const fn answer(&self, mac: MacAddr, overrides: bool) -> Self {
         let is_solicited = !self.source.is_unspecified();
         Self {
-            kind: Kind::Advertisement { is_solicited, overrides: true },
+            kind: Kind::Advertisement { is_router: false, is_solicited, overrides },
             source: self.target,
             destination: if is_solicited { self.source } else { ALL_NODES },
             target: self.target,
@@ -169,8 +188,9 @@ impl Message {
         }
         let (kind, flags, option) = match self.kind {
             Kind::Solicitation => (SOLICITATION, 0, SOURCE_LINK),
-            Kind::Advertisement { is_solicited, overrides } => {
-                let flags = if is_solicited { 0x40 } else { 0 } | if overrides { 0x20 } else { 0 };
+            Kind::Advertisement { is_router, is_solicited, overrides } => {
+                let flags = [(is_router, ROUTER), (is_solicited, SOLICITED), (overrides, OVERRIDE)];
+                let flags = flags.iter().fold(0, |all, (is_set, flag)| if *is_set { all | flag } else { all });
                 (ADVERTISEMENT, flags, TARGET_LINK)
             }
         };
@@ -243,7 +263,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again_and_etherparse_finds_its_checksum_right() {
-        for message in messages().into_iter().chain([messages()[2].answered_by(MAC)]) {
+        let router = Kind::Advertisement { is_router: true, is_solicited: true, overrides: false };
+        let more = [
+            messages()[2].answered_by(MAC),
+            messages()[0].answered_modestly_by(MAC),
+            Message { kind: router, ..messages()[4] },
+        ];
+        for message in messages().into_iter().chain(more) {
             let frame = frame(&message);
             assert_eq!(Message::parse(&frame[14..], 40), Some(message));
             let packet = SlicedPacket::from_ethernet(&frame).unwrap();
@@ -254,6 +280,22 @@ mod tests {
             let header = ip.header();
             assert_eq!(header.hop_limit(), 255);
             assert!(Icmpv6Slice::is_checksum_valid(icmp, header.source(), header.destination()), "{message:?}");
+        }
+    }
+
+    /// RFC 4861 §4.4, §7.2.4, §7.2.6; RFC 4862 §5.4.
+    #[test]
+    fn what_is_said_has_the_flags_that_it_should() {
+        let [question, _, probe, announcement, _] = messages();
+        let rows = [
+            (question.answered_by(MAC), SOLICITED | OVERRIDE),
+            (probe.answered_by(MAC), OVERRIDE),
+            (question.answered_modestly_by(MAC), SOLICITED),
+            (announcement, OVERRIDE),
+            (question, 0),
+        ];
+        for (message, flags) in rows {
+            assert_eq!(frame(&message)[14 + 40 + 4..][..4], [flags, 0, 0, 0], "{message:?}");
         }
     }
 

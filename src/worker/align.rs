@@ -16,6 +16,10 @@ use crate::steering::{Alignment, Rss, RssError, Steering, random_key};
 const FUNCTIONS: HashFunctions =
     HashFunctions::from_bits(HashFunctions::IPV4_TCP.bits() | HashFunctions::IPV4_UDP.bits());
 
+/// The same in IPv6. A port that lacks them is followed all the same.
+const FUNCTIONS_V6: HashFunctions =
+    HashFunctions::from_bits(HashFunctions::IPV6_TCP.bits() | HashFunctions::IPV6_UDP.bits());
+
 /// Bytes of a hash key where the port does not say.
 const USUAL_KEY: usize = 40;
 
@@ -73,6 +77,11 @@ pub(super) fn align(ports: &mut [Port], lcores: u16) -> Result<(Steering, Vec<Al
         match rss {
             Ok((rss, told)) => {
                 log::info!("port {name}: its RSS brings TCP and UDP to the lcores that own their connections");
+                if !rss.has_v6() {
+                    log::info!(
+                        "port {name}: packets of IPv6 for another lcore are handed over, because its RSS cannot be followed there"
+                    );
+                }
                 if leader.is_none() {
                     leader = Some(Leader { name, rss: Arc::new(rss) });
                     wish = told;
@@ -115,6 +124,8 @@ fn ask(port: &mut Port, wish: &Wish, lcores: u16) -> Result<(Rss, Wish), Misfit>
     if !told.functions.is_some_and(|functions| functions.contains(FUNCTIONS)) {
         return Err(Misfit::Functions);
     }
+    let hashes_v6 = told.functions.is_some_and(|functions| functions.contains(FUNCTIONS_V6));
     let told = Wish { key, table: told.table.ok_or(Misfit::Table)? };
-    Ok((Rss::new(&told.key, &told.table, lcores)?, told))
+    let rss = Rss::new(&told.key, &told.table, lcores)?;
+    Ok((if hashes_v6 { rss } else { rss.without_v6() }, told))
 }

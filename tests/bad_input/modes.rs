@@ -114,7 +114,7 @@ pub(crate) const BAD: &[Row] = &[
     toml(service!("mode = \"nat\"\nproxy_arp = [\"10.0.0.0/33\"]"), &["prefix length that is not 0 to 32"]),
     toml(
         service!("mode = \"nat\"\nproxy_arp = [\"fd00::/64\"]"),
-        &["proxy_arp fd00::/64 is of IPv6, which has no ARP"],
+        &["proxy_arp fd00::/64 is of IPv6, and the VIP's clients are of IPv4"],
     ),
     toml(service!("mode = \"nat\"\nproxy_arp = [\"224.0.0.0/4\"]"), &["224.0.0.0/4 is no range of hosts"]),
     toml(service!("mode = \"nat\"\nproxy_arp = [\"127.0.0.0/8\"]"), &["127.0.0.0/8 is no range of hosts"]),

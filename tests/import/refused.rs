@@ -49,6 +49,17 @@ const KEEPALIVED: &[(&str, &str)] = &[
     ),
     ("virtual_server_group g {\n192.0.2.9-3 80\n}", "stdin:2: 192.0.2.9-3 ends before it begins"),
     ("virtual_server_group g {\n192.0.2.9/24 80\n}", "stdin:2: 192.0.2.9/24 has bits set beyond its prefix"),
+    (
+        "virtual_server_group g {\n2001:db8::9-3 80\n}",
+        "stdin:2: 2001:db8::9-3 ends before it begins; write 2001:db8::3-1f",
+    ),
+    ("virtual_server_group g {\n2001:db8::9/64 80\n}", "stdin:2: 2001:db8::9/64 has bits set beyond its prefix"),
+    ("virtual_server_group g {\n\n2001:db8::9-12345 80\n}", "stdin:3: 2001:db8::9-12345 has no end"),
+    (
+        "virtual_server_group g {\n2001:db8::9-192.0.2.1 80\n}",
+        "stdin:2: 2001:db8::9-192.0.2.1 begins in one version of IP",
+    ),
+    ("virtual_server_group g {\n2001:db8::/129 80\n}", "stdin:2: prefix length 129 is out of range; write 1 to 128"),
     ("virtual_server_group g {\n192.0.2.9-x 80\n}", "stdin:2: the end of the range \"x\" is not a whole number"),
     ("$A=$A b\nfoo $A", "stdin:2: a parameter stands for itself"),
     (

@@ -164,6 +164,10 @@ flags! {
         IPV4_TCP = sys::DPDK_SYS_RTE_ETH_RSS_NONFRAG_IPV4_TCP;
         /// The addresses and ports of UDP datagrams over IPv4.
         IPV4_UDP = sys::DPDK_SYS_RTE_ETH_RSS_NONFRAG_IPV4_UDP;
+        /// The addresses and ports of TCP segments over IPv6.
+        IPV6_TCP = sys::DPDK_SYS_RTE_ETH_RSS_NONFRAG_IPV6_TCP;
+        /// The addresses and ports of UDP datagrams over IPv6.
+        IPV6_UDP = sys::DPDK_SYS_RTE_ETH_RSS_NONFRAG_IPV6_UDP;
         /// The addresses and ports of TCP segments.
         TCP = sys::DPDK_SYS_RTE_ETH_RSS_NONFRAG_IPV4_TCP | sys::DPDK_SYS_RTE_ETH_RSS_NONFRAG_IPV6_TCP;
         /// The addresses and ports of UDP datagrams.

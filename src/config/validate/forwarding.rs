@@ -220,9 +220,11 @@ fn families(given: &DraftService, service: &Service, problems: &Problems) {
         }
     }
     for (draft, range) in given.extras.proxy_arp.iter().zip(&service.proxy_arp) {
-        if !range.addr().is_ipv4() {
+        if range.addr().is_ipv4() != service.vip.is_ipv4() {
             let message = format_args!(
-                "proxy_arp {range} is of IPv6, which has no ARP; leave it out, and let the backends' default route lead to leat"
+                "proxy_arp {range} is of {}, and the VIP's clients are of {}; write their range",
+                name(range.addr()),
+                name(service.vip)
             );
             problems.report(&draft.place, &given.context, message);
         }

@@ -38,13 +38,14 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
                  own address in addresses of an [[interface]]"
             ));
         }
-        if service.mode == Mode::Nat && has_one_network(config) {
-            warn(
+        let is_v4 = service.vip.is_ipv4();
+        if service.mode == Mode::Nat && has_one_network(config, is_v4) {
+            warn(format!(
                 "in mode nat on one network, replies pass leat only where clients and backends cannot hear each other's \
-                 ARP (isolated bridge ports, a private VLAN); elsewhere give leat two ports, or an address in each of two \
-                 networks, as the backends' gateway"
-                    .to_owned(),
-            );
+                 {} (isolated bridge ports, a private VLAN); elsewhere give leat two ports, or an address in each of two \
+                 networks, as the backends' gateway",
+                if is_v4 { "ARP" } else { "neighbour discovery" }
+            ));
         }
         for local in &service.local_addresses {
             let holder = |backend: &&Backend| held.contains(&(backend.address, *local));
@@ -80,10 +81,11 @@ fn has_own_address(config: &Config) -> bool {
     !config.addresses.is_empty() || config.interfaces.iter().any(|interface| !interface.addresses.is_empty())
 }
 
-/// Whether nothing says that clients and backends are apart: at most one interface, and at most one prefix.
-fn has_one_network(config: &Config) -> bool {
+/// Whether nothing says that clients and backends of one version are apart: at most one interface, and at most one prefix.
+fn has_one_network(config: &Config, is_v4: bool) -> bool {
     let bound = config.interfaces.iter().flat_map(|interface| &interface.addresses);
-    let networks: HashSet<IpNet> = config.addresses.iter().chain(bound).map(IpNet::trunc).collect();
+    let own = config.addresses.iter().chain(bound).filter(|own| own.addr().is_ipv4() == is_v4);
+    let networks: HashSet<IpNet> = own.map(IpNet::trunc).collect();
     config.interfaces.len() < 2 && networks.len() < 2
 }
 

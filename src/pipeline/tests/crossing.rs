@@ -146,8 +146,22 @@ fn fragments_cross_both_ways() {
         assert_eq!((back.from, back.to, back.hop_limit), (address(VIP6), address(CLIENT), 63));
         assert_eq!((back.ports, &back.payload), ((53, 4000), &payload));
 
-        // 1,500 bytes would be 1,528. The sender hears what fits, with room for the other header.
-        let complaint = leat.take(0, cut4(&answer, 10, &[1480, 1480, 48]), 3);
+        // 1,500 bytes would be 1,528: each is cut into two, of which none is longer than every link takes.
+        let full = cut4(&answer, 10, &[1480, 1480, 48]);
+        let back = leat.take(0, full.clone(), 3);
+        assert_eq!(back.iter().map(|frame| frame.len() - 14).collect::<Vec<_>>(), [1280, 296, 1280, 296, 96]);
+        let back = told(&joined(&back));
+        assert_eq!((back.to, back.ports, &back.payload), (address(CLIENT), (53, 4000), &payload));
+
+        // Where the sender wants none cut, it hears what fits, with room for the other header.
+        let mut with_df: Vec<Vec<u8>> = full;
+        for frame in &mut with_df {
+            let mut header = etherparse::Ipv4Header::from_slice(&frame[14..]).unwrap().0;
+            (header.dont_fragment, header.identification) = (true, 12);
+            header.header_checksum = header.calc_header_checksum();
+            frame[14..34].copy_from_slice(&header.to_bytes());
+        }
+        let complaint = leat.take(0, with_df, 3);
         let frame = &complaint[0];
         assert_eq!((frame[23], frame[34], frame[35], &frame[40..42]), (1, 3, 4, &1472_u16.to_be_bytes()[..]));
 
@@ -174,4 +188,48 @@ fn a_segment_that_gets_a_toa_option_crosses_whole() {
             assert_eq!(tcp.payload(), payload);
         });
     }
+}
+
+/// RFC 7915 §4: without DF it is the translator that cuts.
+#[test]
+fn a_datagram_without_df_that_is_too_long_in_ipv6_is_cut() {
+    let mut leat = Balancer::new(1, &crossing(VIP6, "10.0.0.11", "10.0.0.2", "protocol = \"udp\"\nport = 53"));
+    let there = seen(&leat.one(udp6((CLIENT, 4000), (VIP6, 53), b"question")).unwrap());
+    let answer = |len: usize, has_df: bool, has_checksum: bool| {
+        let payload: Vec<u8> = (0..len).map(|number| (number * 7) as u8).collect();
+        let mut frame = Vec::new();
+        let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 2], LEAT.0);
+        let header = etherparse::Ipv4Header {
+            dont_fragment: has_df,
+            ..etherparse::Ipv4Header::new(0, 64, etherparse::IpNumber::UDP, BACKEND4, LOCAL4).unwrap()
+        };
+        let builder = builder.ip(etherparse::IpHeaders::Ipv4(header, Default::default()));
+        builder.udp(53, there.key.src_port).write(&mut frame, &payload).unwrap();
+        if !has_checksum {
+            frame[40..42].fill(0);
+        }
+        (frame, payload)
+    };
+    let mut identifications = HashSet::new();
+    for has_checksum in [true, false] {
+        for len in [1453, 1460, 1472] {
+            let (frame, payload) = answer(len, false, has_checksum);
+            let back = leat.take(0, vec![frame], 1);
+            assert_eq!((back.len(), back[0].len()), (2, 14 + 1280), "{len}");
+            assert!(identifications.insert(back[0][58..62].to_vec()));
+            let back = told(&joined(&back));
+            assert_eq!((back.from, back.to, back.hop_limit), (address(VIP6), address(CLIENT), 63));
+            assert_eq!((back.ports, back.payload), ((53, 4000), payload));
+        }
+        // What fits the port goes whole.
+        let (frame, payload) = answer(1452, false, has_checksum);
+        assert_eq!(told(&leat.one(frame).unwrap()).payload, payload);
+    }
+    let refused = leat.one(answer(1453, true, true).0).unwrap();
+    assert_eq!((refused[34], refused[35], &refused[40..42]), (3, 4, &1480_u16.to_be_bytes()[..]));
+    assert_eq!(leat.dropped(DropReason::TooLong), 1);
+
+    leat.has_no_memory = true;
+    assert!(leat.take(0, vec![answer(1472, false, true).0], 1).is_empty());
+    assert_eq!(leat.dropped(DropReason::NoBuffer), 1);
 }

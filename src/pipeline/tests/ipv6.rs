@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use etherparse::Icmpv6Type;
 
 use super::*;
-use crate::wire::{ethernet, icmpv6, ndp};
+use crate::wire::icmpv6;
 
 pub(super) const CLIENT: &str = "2001:db8:1::1";
 pub(super) const VIP6: &str = "2001:db8::10";
@@ -265,6 +265,10 @@ fn an_error_from_the_backends_side_reaches_the_client_and_quotes_what_that_sent(
     assert_eq!(seen.payload, quoted);
     assert_eq!(got[54..56], [icmpv6::TOO_BIG, 0]);
 
+    // A router on the link may have no other address than a link-local one; the client has no use for it.
+    let local = told(&leat.one(error6("fe80::99", VIP6, too_big, &there[14..])).unwrap());
+    assert_eq!((local.from, local.payload), (address(VIP6), quoted));
+
     let mut damaged = error6("2001:db8::99", VIP6, too_big, &there[14..]);
     *damaged.last_mut().unwrap() ^= 1;
     assert_eq!(leat.one(damaged), None);
@@ -333,89 +337,6 @@ fn extension_headers_go_along_and_what_cannot_be_balanced_is_counted() {
         assert_eq!(leat.one(frame), None);
         assert_eq!(leat.dropped(reason), before + 1, "{reason:?}");
     }
-}
-
-/// A message of neighbour discovery as a frame.
-fn heard(message: &ndp::Message, from: [u8; 6]) -> Vec<u8> {
-    let mut frame = [0; ndp::FRAME_LEN];
-    let len = message.write(&mut frame, MacAddr(from), LEAT);
-    frame[..len].to_vec()
-}
-
-#[test]
-fn solicitations_for_own_addresses_are_answered_and_no_others() {
-    let mut leat = Balancer::new(1, &service6("port = 80"));
-    let asker = MacAddr(CLIENT_MAC);
-    let question = ndp::Message::solicitation(address(VIP6), address(CLIENT), asker, false);
-    let answer = leat.one(heard(&question, CLIENT_MAC)).unwrap();
-    assert_eq!(answer[..12], [CLIENT_MAC, LEAT.0].concat());
-    let told = ndp::Message::parse(&answer[ethernet::HEADER_LEN..], 40).unwrap();
-    assert_eq!(told, question.answered_by(LEAT));
-    // Who has no address yet asks whether anybody has this one.
-    let probe = ndp::Message::solicitation(address(VIP6), Ipv6Addr::UNSPECIFIED, asker, false);
-    let answer = leat.one(heard(&probe, CLIENT_MAC)).unwrap();
-    assert_eq!(answer[..6], [0x33, 0x33, 0, 0, 0, 1]);
-    let other = ndp::Message::solicitation(address("2001:db8::77"), address(CLIENT), asker, false);
-    assert_eq!(leat.one(heard(&other, CLIENT_MAC)), None);
-    assert_eq!(leat.dropped(DropReason::NdpNotForUs), 1);
-    let mut routed = heard(&question, CLIENT_MAC);
-    routed[21] = 254;
-    assert_eq!(leat.one(routed), None);
-    assert_eq!(leat.dropped(DropReason::NdpMalformed), 1);
-    let claim = ndp::Message::announcement(address(VIP6), asker);
-    assert_eq!(leat.one(heard(&claim, CLIENT_MAC)), None);
-    assert_eq!(leat.dropped(DropReason::NdpConflict), 1);
-}
-
-#[test]
-fn a_backend_is_asked_for_by_neighbour_discovery_and_what_waits_for_it_leaves_when_it_answers() {
-    let toml = format!(
-        "[[interface]]\nport = 0\naddresses = [\"2001:db8::fe/64\"]\n[[service]]\nvip = \"{VIP6}\"\nport = 53\nprotocol = \"udp\"\n\
-         [[service.backend]]\naddress = \"{BACKEND}\"\n"
-    );
-    let mut leat = Balancer::new(1, &toml);
-    assert_eq!(leat.one(udp6((CLIENT, 4000), (VIP6, 53), b"question")), None);
-    let said = said(&mut leat);
-    let question = ndp::Message::solicitation(address(BACKEND), address("2001:db8::fe"), LEAT, false);
-    assert!(said.contains(&question), "{said:?}");
-    let answer = question.answered_by(MacAddr([2, 0, 0, 0, 0, 2]));
-    let sent = leat.take(0, vec![heard(&answer, [2, 0, 0, 0, 0, 2])], 1);
-    assert_eq!(sent.len(), 1);
-    assert_eq!(sent[0][..6], [2, 0, 0, 0, 0, 2]);
-    assert_eq!(told(&sent[0]).payload, b"question");
-}
-
-/// What leat has to say now to its neighbours.
-fn said(leat: &mut Balancer) -> Vec<ndp::Message> {
-    let mut output = Recorder::default();
-    let mut context = Context { snapshot: &leat.snapshot, now: leat.now, output: &mut output, tracer: &mut Silent };
-    leat.workers[0].upkeep(&mut context);
-    let frames = output.transmitted.into_iter().map(|(_, frame)| frame.into_bytes());
-    frames.filter_map(|frame| ndp::Message::parse(&frame[14..], 40)).collect()
-}
-
-#[test]
-fn an_address_is_asked_for_before_it_is_announced() {
-    let mut leat = Balancer::new(1, &service6("port = 80"));
-    let probe = ndp::Message::solicitation(address(VIP6), Ipv6Addr::UNSPECIFIED, LEAT, false);
-    let announcement = ndp::Message::announcement(address(VIP6), LEAT);
-    let mut heard = Vec::new();
-    for tenth in 0..100 {
-        heard.extend(said(&mut leat).into_iter().map(|message| (tenth / 10, message)));
-        leat.now = leat.now + Duration::from_millis(100);
-    }
-    assert_eq!(heard, [(0, probe), (1, announcement), (3, announcement)]);
-}
-
-#[test]
-fn routers_are_not_believed() {
-    let mut leat = Balancer::new(1, &service6("port = 80"));
-    for kind in [133, 134, 137] {
-        let mut frame = Vec::new();
-        builder("fe80::1", VIP6).icmpv6_raw(kind, 0, [0; 4]).write(&mut frame, &[0; 40]).unwrap();
-        assert_eq!(leat.one(frame), None);
-    }
-    assert_eq!(leat.dropped(DropReason::NdpConsumed), 3);
 }
 
 #[test]

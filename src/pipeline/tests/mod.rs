@@ -19,9 +19,11 @@ mod ipv6_fragments;
 mod limits;
 mod liveness;
 mod modes;
+mod ndp;
 mod one_packet;
 mod reload;
 mod steering;
+mod steering_ipv6;
 mod syn_proxy;
 
 use super::*;

@@ -83,7 +83,7 @@ fn fragments_of_one_question_stay_together() {
                 crate::wire::checksum::of(&cuttable[14..34])
             };
             cuttable[24..26].copy_from_slice(&sum.to_be_bytes());
-            crate::forward::fragment(&cuttable, 1500, |piece| pieces.push(piece.to_vec()));
+            crate::forward::fragment(&cuttable, 1500, 0, |piece| pieces.push(piece.to_vec()));
             let sent = leat.take(0, pieces, 8);
             assert_eq!(sent.len(), 2, "{mode}");
             assert_eq!(sent[0][5], sent[1][5], "{mode}: both go to the same backend");

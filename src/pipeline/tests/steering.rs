@@ -5,21 +5,23 @@ use crate::flow::{FlowKey, Protocol, known};
 use crate::steering::Rss;
 use crate::wire::ip::Octets as _;
 
-/// A card that hashes IPv4 addresses, and ports of TCP and UDP. It shares no code with leat: the hash is the loop of the
+/// A card that hashes addresses of both versions of IP, and ports of TCP and UDP. It shares no code with leat: the hash is the loop of the
 /// NDIS specification over the bytes of the frame.
-struct Card {
-    key: [u8; 40],
-    table: Vec<u16>,
+pub(super) struct Card {
+    pub(super) key: [u8; 40],
+    pub(super) table: Vec<u16>,
 }
 
 impl Card {
     /// The queue that `frame` goes to.
-    fn queue(&self, frame: &[u8]) -> usize {
-        const ADDRESSES: usize = 14 + 12;
-        let input = match frame[14 + 9] {
-            6 | 17 => &frame[ADDRESSES..ADDRESSES + 12],
-            _ => &frame[ADDRESSES..ADDRESSES + 8],
+    pub(super) fn queue(&self, frame: &[u8]) -> usize {
+        // Where the addresses are, and how long both; the ports follow them.
+        let (protocol, at, len) = match frame[14] >> 4 {
+            4 => (frame[14 + 9], 14 + 12, 8),
+            _ => (frame[14 + 6], 14 + 8, 32),
         };
+        let ports = if matches!(protocol, 6 | 17) { 4 } else { 0 };
+        let input = &frame[at..at + len + ports];
         let key_bit = |at: usize| u32::from(self.key[at / 8] >> (7 - at % 8) & 1);
         let mut leftmost = (0..32).fold(0, |bits, at| bits << 1 | key_bit(at));
         let mut result = 0_u32;
@@ -33,16 +35,16 @@ impl Card {
     }
 
     /// What leat makes of what such a card tells.
-    fn steering(&self, workers: u16) -> Steering {
+    pub(super) fn steering(&self, workers: u16) -> Steering {
         Steering::Rss(Arc::new(Rss::new(&self.key, &self.table, workers).unwrap()))
     }
 }
 
 /// Numbers that look random (Steele, Lea and Flood, 2014), the same at each run.
-struct SplitMix(u64);
+pub(super) struct SplitMix(pub(super) u64);
 
 impl SplitMix {
-    fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -172,7 +174,7 @@ fn serve(card: &Card, steering: &Steering, flows: &[FlowKey]) -> Outcome {
 }
 
 /// Workers, and redirection tables for them.
-fn tables() -> [(u16, Vec<u16>); 6] {
+pub(super) fn tables() -> [(u16, Vec<u16>); 6] {
     [(2, even(128, 2)), (3, even(128, 3)), (4, even(512, 4)), (7, even(64, 7)), (3, uneven(64, 3)), (7, uneven(512, 7))]
 }
 
