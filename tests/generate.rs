@@ -8,28 +8,14 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use support::{
     LIMIT, LONG, TempDir,
-    generator::{self, Memif, assert_whole, count, generate, generate_by, try_generate},
+    generator::{
+        self, GENERATOR, LEAT, Memif, assert_whole, count, generate, generate_by, leat_on_memif, try_generate, with,
+    },
     leat::{Leat, TAP},
     net::{Net, Role, Shape},
     process::{Finished, command, run},
     repository, unique,
 };
-
-/// leat's side: one lcore.
-const LEAT: &[&str] = &["-l", "0", "--no-pci"];
-/// leat-gen's side.
-const GENERATOR: &[&str] = &["-l", "1", "--no-pci"];
-
-fn with<'a>(eal: &[&'a str], devices: &[&'a str]) -> Vec<&'a str> {
-    eal.iter().chain(devices).copied().collect()
-}
-
-/// A leat and the EAL options of a generator, with shared memory between them.
-fn leat_on_memif(own: &[&str]) -> (Leat, Memif) {
-    let memif = Memif::new();
-    let leat = Leat::start(&with(LEAT, &[&memif.server("net_memif0")]), own);
-    (leat, memif)
-}
 
 const BACKENDS: [&str; 4] = ["--backend", "10.0.0.2", "--backend", "10.0.0.3"];
 
