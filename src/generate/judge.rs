@@ -66,11 +66,9 @@ pub struct Judge {
 
 /// What a packet's IP header says, as far as it matters here.
 struct Network<'a> {
-    /// Who of the two is the client, in the way that the packet went: the last bits of its address, if the others are those of
-    /// the clients.
+    /// Of the one that is the client, in the way that the packet went, the last bits of its address, if the others are those
+    /// of all clients.
     host: Option<u32>,
-    /// The client's whole address.
-    client: IpAddr,
     /// Whether the other one has the service's address.
     is_service: bool,
     /// What the header carries.
@@ -83,10 +81,15 @@ impl Judge {
     /// Judges a packet of the clients' version of IP: `packet` begins with its header, and may end with Ethernet's padding.
     #[inline]
     pub fn judge(&self, packet: &[u8], way: Way) -> Verdict {
-        let network = match self.address {
-            IpAddr::V4(service) => self.read_v4(packet, way, service),
-            IpAddr::V6(service) => self.read_v6(packet, way, service),
-        };
+        // Each version has its own way to the end: nothing is asked twice.
+        match self.address {
+            IpAddr::V4(service) => self.judge_network(self.read_v4(packet, way, service), way),
+            IpAddr::V6(service) => self.judge_network(self.read_v6(packet, way, service), way),
+        }
+    }
+
+    #[inline(always)]
+    fn judge_network(&self, network: Result<Network<'_>, Verdict>, way: Way) -> Verdict {
         let network = match network {
             Ok(network) => network,
             Err(verdict) => return verdict,
@@ -98,22 +101,21 @@ impl Judge {
         let (client_port, service_port) = way.order(transport.source_port, transport.destination_port);
         let is_service = network.is_service && service_port == self.port;
         let named = network.host.and_then(|host| self.flows.number(Client { host, port: client_port }));
-        self.identify(named, network.client, is_service, transport.payload)
+        self.identify(named, network.host, is_service, transport.payload)
     }
 
     #[inline(always)]
     fn read_v4<'a>(&self, packet: &'a [u8], way: Way, service: Ipv4Addr) -> Result<Network<'a>, Verdict> {
         let ip = ipv4::Header::new(packet).ok_or(Verdict::Other)?;
         let (header_len, total_len) = (ip.header_len(), usize::from(ip.total_len()));
-        if ip.version() != 4 || header_len < ipv4::HEADER_LEN {
-            return Err(Verdict::Corrupt);
-        }
-        let (Some(header), Some(transport)) = (packet.get(..header_len), packet.get(header_len..total_len)) else {
-            return Err(Verdict::Corrupt);
+        let is_whole = match header_len {
+            ipv4::HEADER_LEN => ip.checksum_is_right(),
+            _ => has_right_options(packet, header_len),
         };
-        if !ipv4::checksum_is_right(header) {
+        if ip.version() != 4 || !is_whole {
             return Err(Verdict::Corrupt);
         }
+        let transport = packet.get(header_len..total_len).ok_or(Verdict::Corrupt)?;
         if ip.protocol() != self.protocol.number() || ip.is_fragment() {
             return Err(Verdict::Other);
         }
@@ -121,7 +123,6 @@ impl Judge {
         let (client, other) = way.order(source, destination);
         Ok(Network {
             host: Some(client.to_bits()),
-            client: client.into(),
             is_service: other == service,
             transport,
             pseudo_header: checksum::pseudo_header(source, destination, ip.protocol(), transport.len() as u16),
@@ -145,7 +146,6 @@ impl Judge {
         let (client, other) = way.order(ip.source(), ip.destination());
         Ok(Network {
             host: self.flows.host_v6(client),
-            client: client.into(),
             is_service: other == service,
             transport,
             pseudo_header: checksum::pseudo_header_v6(ip.addresses(), upper.protocol, transport.len() as u32),
@@ -154,7 +154,7 @@ impl Judge {
 
     /// `named` is the flow that the addresses name, if they name one.
     #[inline(always)]
-    fn identify(&self, named: Option<u32>, client: IpAddr, is_service: bool, payload: &[u8]) -> Verdict {
+    fn identify(&self, named: Option<u32>, host: Option<u32>, is_service: bool, payload: &[u8]) -> Verdict {
         let (flow, sent, number) = match self.key.read(payload, named) {
             Reading::Long(stamp) => (stamp.flow, stamp.sent, Some(stamp.number)),
             Reading::Short(sent) => match named {
@@ -162,7 +162,7 @@ impl Judge {
                 None => return Verdict::Other,
             },
             Reading::None => return Verdict::Other,
-            Reading::Wrong => return self.suspect(named.is_some(), is_service, client, payload),
+            Reading::Wrong => return self.suspect(named.is_some(), is_service, host, payload),
         };
         if !frame::filler_is_whole(payload) {
             Verdict::Corrupt
@@ -176,14 +176,22 @@ impl Judge {
     /// A stamp that is wrong although the checksums are right. Between the service and one of the flows it is damage. The
     /// short stamp does not name its flow, so that there another flow's packet is as wrong as a damaged one, and the more
     /// likely of the two.
-    fn suspect(&self, is_flow: bool, is_service: bool, client: IpAddr, payload: &[u8]) -> Verdict {
+    #[cold]
+    fn suspect(&self, is_flow: bool, is_service: bool, host: Option<u32>, payload: &[u8]) -> Verdict {
         let is_short = payload.len() < super::stamp::LONG;
+        let is_client = || host.is_some_and(|host| self.flows.contains(self.flows.address(Client { host, port: 0 })));
         match (is_flow, is_service, is_short) {
             (true, true, false) => Verdict::Corrupt,
-            (_, true, true) if self.flows.contains(client) => Verdict::Misdirected,
+            (_, true, true) if is_client() => Verdict::Misdirected,
             _ => Verdict::Other,
         }
     }
+}
+
+/// Whether an IPv4 header with options, of `len` bytes with them, is there and has a right checksum.
+#[cold]
+fn has_right_options(packet: &[u8], len: usize) -> bool {
+    len > ipv4::HEADER_LEN && packet.get(..len).is_some_and(ipv4::checksum_is_right)
 }
 
 /// A segment or a datagram, its header's lengths checked.
@@ -369,15 +377,30 @@ mod tests {
     }
 
     #[test]
-    fn extension_headers_make_no_difference() {
-        for kind in KINDS.into_iter().filter(|kind| kind.0 == Ip::V6) {
+    fn options_and_extension_headers_make_no_difference() {
+        for kind in KINDS {
             let mut frame = sent(kind, 7);
-            let len = u16::from_be_bytes([frame[18], frame[19]]) + 8;
-            frame[18..20].copy_from_slice(&len.to_be_bytes());
-            let protocol = std::mem::replace(&mut frame[20], 60);
-            frame.splice(54..54, [protocol, 0, 1, 4, 0, 0, 0, 0]);
-            let verdict = verdict(kind, &frame);
-            assert!(matches!(verdict, Verdict::Right { flow: 7, .. }), "{verdict:?}");
+            if kind.0 == Ip::V4 {
+                let len = u16::from_be_bytes([frame[16], frame[17]]) + 4;
+                frame[14] += 1;
+                frame[16..18].copy_from_slice(&len.to_be_bytes());
+                frame.splice(34..34, [1, 1, 1, 0]);
+                frame[24..26].fill(0);
+                let sum = checksum::of(&frame[14..38]);
+                frame[24..26].copy_from_slice(&sum.to_be_bytes());
+            } else {
+                let len = u16::from_be_bytes([frame[18], frame[19]]) + 8;
+                frame[18..20].copy_from_slice(&len.to_be_bytes());
+                let protocol = std::mem::replace(&mut frame[20], 60);
+                frame.splice(54..54, [protocol, 0, 1, 4, 0, 0, 0, 0]);
+            }
+            let verdict = |frame: &[u8]| judge(kind).judge(&frame[ethernet::HEADER_LEN..], Way::ToService);
+            let found = verdict(&frame);
+            assert!(matches!(found, Verdict::Right { flow: 7, .. }), "{kind:?}: {found:?}");
+            if kind.0 == Ip::V4 {
+                frame[36] = 0;
+                assert_eq!(verdict(&frame), Verdict::Corrupt, "the checksum covers the options");
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 //! What a packet is follows from its destination, not from the port: to a backend it is a request, to anybody else an
 //! answer. So one port can play both sides.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::converse::{self, Next};
@@ -42,7 +42,12 @@ pub struct Receiver {
     neighbors: Neighbors,
     /// To the last question.
     answer_frame: Frame,
+    /// Where a packet is for a backend.
+    backends_v4: Vec<Ipv4Addr>,
+    backends_v6: Vec<Ipv6Addr>,
     judge: Option<Judge>,
+    /// That of the clients' version.
+    ether_type: EtherType,
     answer: Answer,
     holds_connections: bool,
     /// By sender.
@@ -65,10 +70,21 @@ impl Receiver {
         });
         let holds_connections =
             plan.clients.as_ref().is_some_and(|clients| matches!(clients.traffic, Traffic::Connections));
+        // A backend that is sent a packet as it is has the service's address, too.
+        let plays_backends = plan.answer == Answer::Direct || !plan.backends.is_empty();
+        let vip = plan.clients.as_ref().map(|clients| clients.vip);
+        let backends = || plan.backends.iter().copied().chain(vip.filter(|_| plays_backends));
         Self {
             neighbors,
             answer_frame: Frame::new(),
+            backends_v4: backends()
+                .filter_map(|address| if let IpAddr::V4(address) = address { Some(address) } else { None })
+                .collect(),
+            backends_v6: backends()
+                .filter_map(|address| if let IpAddr::V6(address) = address { Some(address) } else { None })
+                .collect(),
             judge,
+            ether_type: vip.map_or(EtherType::IPV4, EtherType::of),
             answer: plan.answer,
             holds_connections,
             windows: counters.iter().map(|_| Window::default()).collect(),
@@ -100,34 +116,31 @@ impl Receiver {
         let Some(header) = ethernet::Header::new(frame) else { return self.other() };
         let (ether_type, is_ours) = (header.ether_type(), header.destination() == mac);
         let packet = &frame[ethernet::HEADER_LEN..];
-        let destination = match ether_type {
-            EtherType::IPV4 if is_ours => ipv4::Header::new(packet).map(|ip| IpAddr::V4(ip.destination())),
+        let is_for_backend = match ether_type {
+            EtherType::IPV4 if is_ours => {
+                ipv4::Header::new(packet).map(|ip| self.backends_v4.contains(&ip.destination()))
+            }
             EtherType::IPV6 if is_about_neighbors(packet) => return self.hear(frame, mac),
-            EtherType::IPV6 if is_ours => ipv6::Header::new(packet).map(|ip| IpAddr::V6(ip.destination())),
+            EtherType::IPV6 if is_ours => {
+                ipv6::Header::new(packet).map(|ip| self.backends_v6.contains(&ip.destination()))
+            }
             EtherType::ARP => return self.hear(frame, mac),
             _ => None,
         };
-        let Some(destination) = destination else { return self.other() };
-        let Some(judge) = self.judge else { return self.echo(frame) };
-        let plays_backends = self.answer == Answer::Direct || !self.neighbors.backends.is_empty();
-        if self.neighbors.backends.contains(&destination) || plays_backends && destination == judge.address {
-            match self.answer {
-                Answer::Back => return self.echo(frame),
-                Answer::Direct => {
-                    let (ether_type, packet) = tunnel::inner(packet).unwrap_or((ether_type, packet));
-                    if ether_type != EtherType::of(judge.address) {
-                        return self.other();
-                    }
-                    let verdict = judge.judge(packet, Way::ToService);
-                    self.count(verdict, frame.len(), now);
-                    return Fate::Discard;
-                }
+        let Some(is_for_backend) = is_for_backend else { return self.other() };
+        let Some(judge) = &self.judge else { return self.echo(frame) };
+        let (ether_type, packet, way) = match (is_for_backend, self.answer) {
+            (true, Answer::Back) => return self.echo(frame),
+            (true, Answer::Direct) => {
+                let (ether_type, packet) = tunnel::inner(ether_type, packet).unwrap_or((ether_type, packet));
+                (ether_type, packet, Way::ToService)
             }
-        }
-        if ether_type != EtherType::of(judge.address) {
+            (false, _) => (ether_type, packet, Way::ToClient),
+        };
+        if ether_type != self.ether_type {
             return self.other();
         }
-        let verdict = judge.judge(packet, Way::ToClient);
+        let verdict = judge.judge(packet, way);
         if self.holds_connections { self.go_on(verdict, frame, now) } else { self.count(verdict, frame.len(), now) }
     }
 

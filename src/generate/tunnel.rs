@@ -13,12 +13,12 @@ const UDP: u8 = 17;
 /// IANA's port of GUE.
 const GUE_PORT: u16 = 6080;
 
-/// The packet inside of `packet`, which is of IPv4 or of IPv6, and its version; `None` when there is none.
-#[inline]
-pub fn inner(packet: &[u8]) -> Option<(EtherType, &[u8])> {
-    let (protocol, payload) = match packet.first()? >> 4 {
-        6 => carried_v6(packet)?,
-        _ => carried_v4(packet)?,
+/// The packet inside of `packet`, which is of IPv4 or of IPv6 as `ether_type` says, and its version; `None` when there is none.
+#[inline(always)]
+pub fn inner(ether_type: EtherType, packet: &[u8]) -> Option<(EtherType, &[u8])> {
+    let (protocol, payload) = match ether_type {
+        EtherType::IPV4 => carried_v4(packet)?,
+        _ => carried_v6(packet)?,
     };
     match protocol {
         IPV4_INSIDE => Some((EtherType::IPV4, payload)),
@@ -28,10 +28,13 @@ pub fn inner(packet: &[u8]) -> Option<(EtherType, &[u8])> {
     }
 }
 
-/// The protocol of what a packet carries, and its bytes.
+/// The protocol of what a packet carries, and its bytes, if it can be a tunnel's.
 #[inline(always)]
 fn carried_v4(packet: &[u8]) -> Option<(u8, &[u8])> {
     let ip = ipv4::Header::new(packet)?;
+    if !matches!(ip.protocol(), IPV4_INSIDE | IPV6_INSIDE | UDP) {
+        return None;
+    }
     Some((ip.protocol(), packet.get(ip.header_len()..usize::from(ip.total_len()))?))
 }
 
@@ -58,7 +61,7 @@ fn inside_gue(payload: &[u8]) -> Option<(EtherType, &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::EtherType;
 
     use etherparse::{IpNumber, PacketBuilder};
 
@@ -75,6 +78,12 @@ mod tests {
             None => builder.udp(40_000, port).write(&mut packet, inner).unwrap(),
         }
         packet
+    }
+
+    /// What is inside of a packet, by its first byte.
+    fn inner(packet: &[u8]) -> Option<(EtherType, &[u8])> {
+        let is_v6 = packet.first().is_some_and(|first| first >> 4 == 6);
+        super::inner(if is_v6 { EtherType::IPV6 } else { EtherType::IPV4 }, packet)
     }
 
     #[test]
