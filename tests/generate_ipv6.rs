@@ -8,7 +8,9 @@ use std::{fs, path::Path};
 
 use support::{
     LIMIT, LONG, TempDir,
-    generator::{self, GENERATOR, assert_whole, count, generate, generate_by, leat_on_memif, try_generate, with},
+    generator::{
+        self, GENERATOR, Memif, assert_whole, count, generate, generate_by, leat_on_memif, try_generate, with,
+    },
     leat::{Leat, TAP},
     net::{CLIENT, Net, Role, Shape},
     pcap,
@@ -159,6 +161,19 @@ fn whole_connections_are_opened_used_and_closed_in_ipv6_and_across_the_versions(
         let backends = leat.backends();
         assert_eq!(backends.iter().map(|(_, _, opened)| opened).sum::<u64>(), 500, "{backends:?}");
         assert_eq!(backends.iter().map(|(_, open, _)| open).sum::<u64>(), 0, "all are closed: {backends:?}");
+        leat.stop().success();
+    }
+}
+
+#[test]
+fn several_lcores_share_the_flows_on_both_sides() {
+    const THREE: &[&str] = &["--lcores", "0@0,1@1,2@0", "--no-pci"];
+    for (backends, more) in [(B6, &[][..]), (B4, &["--local-address", "10.0.0.11"])] {
+        let memif = Memif::new();
+        let own = [&["--vip", "[2001:db8::10]:80"][..], &backends].concat();
+        let leat = Leat::start(&with(THREE, &[&memif.server("net_memif0")]), &[&own[..], more].concat());
+        let few = ["--flows", "301", "--rate", "3k", "--count", "1001", "--order", "random"];
+        assert_whole(&generate(&with(THREE, &[&memif.client("net_memif0")]), &[&own[..], &few].concat()), 1001);
         leat.stop().success();
     }
 }

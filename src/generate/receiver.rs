@@ -36,15 +36,46 @@ pub enum Fate {
     NextHop(MacAddr),
 }
 
+/// Whom a packet is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum To {
+    Client,
+    /// Perhaps in a tunnel.
+    Backend,
+    /// A backend that has the service's address, and is sent packets as they are.
+    Service,
+}
+
+/// Where backends are, in one version of IP.
+#[derive(Debug)]
+struct Stations<A> {
+    service: Option<A>,
+    backends: Vec<A>,
+}
+
+impl<A: PartialEq> Stations<A> {
+    fn new(service: Option<IpAddr>, backends: &[IpAddr], own: impl Fn(IpAddr) -> Option<A>) -> Self {
+        Self { service: service.and_then(&own), backends: backends.iter().copied().filter_map(own).collect() }
+    }
+
+    #[inline(always)]
+    fn whose(&self, destination: A) -> To {
+        match &self.service {
+            Some(service) if *service == destination => To::Service,
+            _ if self.backends.contains(&destination) => To::Backend,
+            _ => To::Client,
+        }
+    }
+}
+
 /// One lcore's receiving half.
 #[derive(Debug)]
 pub struct Receiver {
     neighbors: Neighbors,
     /// To the last question.
     answer_frame: Frame,
-    /// Where a packet is for a backend.
-    backends_v4: Vec<Ipv4Addr>,
-    backends_v6: Vec<Ipv6Addr>,
+    v4: Stations<Ipv4Addr>,
+    v6: Stations<Ipv6Addr>,
     judge: Option<Judge>,
     /// That of the clients' version.
     ether_type: EtherType,
@@ -70,19 +101,20 @@ impl Receiver {
         });
         let holds_connections =
             plan.clients.as_ref().is_some_and(|clients| matches!(clients.traffic, Traffic::Connections));
-        // A backend that is sent a packet as it is has the service's address, too.
         let plays_backends = plan.answer == Answer::Direct || !plan.backends.is_empty();
         let vip = plan.clients.as_ref().map(|clients| clients.vip);
-        let backends = || plan.backends.iter().copied().chain(vip.filter(|_| plays_backends));
+        let service = vip.filter(|_| plays_backends);
         Self {
             neighbors,
             answer_frame: Frame::new(),
-            backends_v4: backends()
-                .filter_map(|address| if let IpAddr::V4(address) = address { Some(address) } else { None })
-                .collect(),
-            backends_v6: backends()
-                .filter_map(|address| if let IpAddr::V6(address) = address { Some(address) } else { None })
-                .collect(),
+            v4: Stations::new(service, &plan.backends, |address| match address {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            }),
+            v6: Stations::new(service, &plan.backends, |address| match address {
+                IpAddr::V4(_) => None,
+                IpAddr::V6(address) => Some(address),
+            }),
             judge,
             ether_type: vip.map_or(EtherType::IPV4, EtherType::of),
             answer: plan.answer,
@@ -116,26 +148,23 @@ impl Receiver {
         let Some(header) = ethernet::Header::new(frame) else { return self.other() };
         let (ether_type, is_ours) = (header.ether_type(), header.destination() == mac);
         let packet = &frame[ethernet::HEADER_LEN..];
-        let is_for_backend = match ether_type {
-            EtherType::IPV4 if is_ours => {
-                ipv4::Header::new(packet).map(|ip| self.backends_v4.contains(&ip.destination()))
-            }
+        let to = match ether_type {
+            EtherType::IPV4 if is_ours => ipv4::Header::new(packet).map(|ip| self.v4.whose(ip.destination())),
             EtherType::IPV6 if is_about_neighbors(packet) => return self.hear(frame, mac),
-            EtherType::IPV6 if is_ours => {
-                ipv6::Header::new(packet).map(|ip| self.backends_v6.contains(&ip.destination()))
-            }
+            EtherType::IPV6 if is_ours => ipv6::Header::new(packet).map(|ip| self.v6.whose(ip.destination())),
             EtherType::ARP => return self.hear(frame, mac),
             _ => None,
         };
-        let Some(is_for_backend) = is_for_backend else { return self.other() };
+        let Some(to) = to else { return self.other() };
         let Some(judge) = &self.judge else { return self.echo(frame) };
-        let (ether_type, packet, way) = match (is_for_backend, self.answer) {
-            (true, Answer::Back) => return self.echo(frame),
-            (true, Answer::Direct) => {
+        let (ether_type, packet, way) = match (to, self.answer) {
+            (To::Client, _) => (ether_type, packet, Way::ToClient),
+            (To::Backend | To::Service, Answer::Back) => return self.echo(frame),
+            (To::Service, Answer::Direct) => (ether_type, packet, Way::ToService),
+            (To::Backend, Answer::Direct) => {
                 let (ether_type, packet) = tunnel::inner(ether_type, packet).unwrap_or((ether_type, packet));
                 (ether_type, packet, Way::ToService)
             }
-            (false, _) => (ether_type, packet, Way::ToClient),
         };
         if ether_type != self.ether_type {
             return self.other();
