@@ -8,28 +8,14 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use support::{
     LIMIT, LONG, TempDir,
-    generator::{self, Memif, assert_whole, count, generate, generate_by, try_generate},
+    generator::{
+        self, GENERATOR, LEAT, Memif, assert_whole, count, generate, generate_by, leat_on_memif, try_generate, with,
+    },
     leat::{Leat, TAP},
     net::{Net, Role, Shape},
     process::{Finished, command, run},
     repository, unique,
 };
-
-/// leat's side: one lcore.
-const LEAT: &[&str] = &["-l", "0", "--no-pci"];
-/// leat-gen's side.
-const GENERATOR: &[&str] = &["-l", "1", "--no-pci"];
-
-fn with<'a>(eal: &[&'a str], devices: &[&'a str]) -> Vec<&'a str> {
-    eal.iter().chain(devices).copied().collect()
-}
-
-/// A leat and the EAL options of a generator, with shared memory between them.
-fn leat_on_memif(own: &[&str]) -> (Leat, Memif) {
-    let memif = Memif::new();
-    let leat = Leat::start(&with(LEAT, &[&memif.server("net_memif0")]), own);
-    (leat, memif)
-}
 
 const BACKENDS: [&str; 4] = ["--backend", "10.0.0.2", "--backend", "10.0.0.3"];
 
@@ -182,22 +168,26 @@ fn run_script(path: &str, arguments: &[&str]) -> Finished {
 
 #[test]
 fn the_script_measures_with_leat_gen_where_there_is_no_pktgen() {
-    let (clients, backends) = (Memif::new(), Memif::new());
-    let devices = [clients.server("net_memif0"), backends.server("net_memif1")];
-    let leat = Leat::start(
-        &with(LEAT, &[&devices[0], &devices[1]]),
-        &["--vip", "udp:10.0.0.10:53", "--backend", "10.0.0.2", "--mode", "dr"],
-    );
-    let prefix = unique("leat_gen");
-    let eal = [&clients.client("net_memif0"), &backends.client("net_memif1"), "--file-prefix", &prefix];
-    let own = ["--seconds", "1", "--flows", "100", "--"];
-    let report = run_script("/nowhere", &[&own[..], GENERATOR, &eal].concat()).success().stdout;
-    let packets = |line: &str| {
-        let found = report.lines().find_map(|text| text.trim().strip_prefix(line)?.split_whitespace().next());
-        found.and_then(|count| count.parse::<u64>().ok()).unwrap_or_else(|| panic!("no {line} in {report}"))
-    };
-    assert!(packets("received") > 0 && packets("misdirected") + packets("corrupt") == 0, "{report}");
-    leat.stop().success();
+    for (vip, backend, version) in
+        [("udp:10.0.0.10:53", "10.0.0.2", &[][..]), ("udp:[2001:db8::10]:53", "2001:db8::2", &["--ipv6"])]
+    {
+        let (clients, backends) = (Memif::new(), Memif::new());
+        let devices = [clients.server("net_memif0"), backends.server("net_memif1")];
+        let leat = Leat::start(
+            &with(LEAT, &[&devices[0], &devices[1]]),
+            &["--vip", vip, "--backend", backend, "--mode", "dr"],
+        );
+        let prefix = unique("leat_gen");
+        let eal = [&clients.client("net_memif0"), &backends.client("net_memif1"), "--file-prefix", &prefix];
+        let own = [version, &["--seconds", "1", "--flows", "100", "--"]].concat();
+        let report = run_script("/nowhere", &[&own[..], GENERATOR, &eal].concat()).success().stdout;
+        let packets = |line: &str| {
+            let found = report.lines().find_map(|text| text.trim().strip_prefix(line)?.split_whitespace().next());
+            found.and_then(|count| count.parse::<u64>().ok()).unwrap_or_else(|| panic!("no {line} in {report}"))
+        };
+        assert!(packets("received") > 0 && packets("misdirected") + packets("corrupt") == 0, "{report}");
+        leat.stop().success();
+    }
 }
 
 #[test]
@@ -221,6 +211,19 @@ fn the_script_prefers_pktgen_and_tells_it_what_to_send() {
         "LEAT_SECONDS=10",
     ] {
         assert!(printed.contains(part), "{part} in: {printed}");
+    }
+    let own = ["--ipv6", "--to-mac", "02:00:00:00:00:fe"];
+    let printed = run_script(path, &[&own[..], &["--", "-l", "1-3"]].concat()).success().stdout;
+    for part in ["LEAT_VIP=2001:db8::10\n", "LEAT_PORT=53\n", "LEAT_BACKEND=2001:db8::2\n", "LEAT_SIZE=84\n"] {
+        assert!(printed.contains(part), "{part} in: {printed}");
+    }
+    for (own, says) in [
+        (&["--vip", "[2001:db8::10]:53"][..], "write it as 10.0.0.10:53, or add --ipv6"),
+        (&["--ipv6", "--vip", "10.0.0.10:53"], "write it as [2001:db8::10]:53"),
+        (&["--ipv6", "--vip", "[2001:db8::10]"], "write it as [2001:db8::10]:53"),
+    ] {
+        let refused = run_script(path, &[own, &["--", "-l", "1-3"]].concat()).code_is(2);
+        assert!(refused.stderr.contains(says), "{refused}");
     }
     let refused = run_script(path, &["--", "-l", "1-3"]).code_is(2);
     assert!(refused.stderr.contains("Pktgen needs --to-mac"), "{refused}");

@@ -6,12 +6,14 @@
 
 mod support;
 
+use std::net::Ipv6Addr;
+
 use arrayvec::ArrayVec;
 use dpdk_wrapper::{Eal, Lcore, Mbuf, Mempool, MempoolConfig, PortConfig, Queues};
 use leat::generate::converse;
 use leat::io::Packet;
 use leat::wire::checksum::Delta;
-use leat::wire::{ipv4, udp};
+use leat::wire::{ipv4, ipv6, udp};
 use serde_json::Value;
 use support::{
     LONG,
@@ -19,9 +21,24 @@ use support::{
     unique,
 };
 
-/// Ethernet's and IPv4's headers, and UDP's.
-const TRANSPORT: usize = 14 + 20;
-const PAYLOAD: usize = TRANSPORT + 8;
+/// The services of both versions, and how long the frames to each are.
+const SERVICES: [(&str, &str); 2] = [("udp:10.0.0.10:53", "100"), ("udp:[2001:db8::10]:53", "120")];
+
+const ETHERNET: usize = 14;
+
+/// Whether a frame is of IPv6.
+fn is_v6(frame: &[u8]) -> bool {
+    frame[12..ETHERNET] == [0x86, 0xdd]
+}
+
+/// Where a frame's UDP header begins.
+fn transport(frame: &[u8]) -> usize {
+    ETHERNET + if is_v6(frame) { ipv6::HEADER_LEN } else { ipv4::HEADER_LEN }
+}
+
+fn payload(frame: &[u8]) -> usize {
+    transport(frame) + udp::HEADER_LEN
+}
 
 /// Packets that leat-gen sends to each.
 const SENT: u64 = 1000;
@@ -38,7 +55,7 @@ fn one(packet: Mbuf) -> ArrayVec<Mbuf, 2> {
 
 /// Adjusts UDP's checksum as if `old` had become `new`.
 fn patch(frame: &mut [u8], old: u16, new: u16) {
-    let at = TRANSPORT + 6;
+    let at = transport(frame) + 6;
     let checksum = Delta::NONE.replace(old, new).apply(u16::from_be_bytes([frame[at], frame[at + 1]]));
     frame[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
 }
@@ -48,12 +65,13 @@ fn is_chosen(n: u64) -> bool {
     n.is_multiple_of(10)
 }
 
-const BALANCERS: [(&str, Balancer, Expected); 8] = [
+const BALANCERS: [(&str, Balancer, Expected); 9] = [
     ("right", |_, answer, _| one(answer), &[("received", 1000)]),
     (
         "one bit of the payload flips",
         |n, mut answer, _| {
-            answer.data_mut()[PAYLOAD + 17] ^= u8::from(is_chosen(n));
+            let at = payload(answer.data_mut()) + 17;
+            answer.data_mut()[at] ^= u8::from(is_chosen(n));
             one(answer)
         },
         &[("received", 900), ("corrupt", 100)],
@@ -62,9 +80,10 @@ const BALANCERS: [(&str, Balancer, Expected); 8] = [
         "the payload changes, and the checksum with it",
         |n, mut answer, _| {
             let frame = answer.data_mut();
-            let old = u16::from_be_bytes([frame[PAYLOAD], frame[PAYLOAD + 1]]);
+            let at = payload(frame);
+            let old = u16::from_be_bytes([frame[at], frame[at + 1]]);
             if is_chosen(n) {
-                frame[PAYLOAD..PAYLOAD + 2].copy_from_slice(&(!old).to_be_bytes());
+                frame[at..at + 2].copy_from_slice(&(!old).to_be_bytes());
                 patch(frame, old, !old);
             }
             one(answer)
@@ -72,9 +91,23 @@ const BALANCERS: [(&str, Balancer, Expected); 8] = [
         &[("received", 900), ("corrupt", 100)],
     ),
     (
-        "the address changes, and the IPv4 checksum does not",
+        "the address changes, and no checksum does",
         |n, mut answer, _| {
-            answer.data_mut()[30] ^= u8::from(is_chosen(n));
+            let frame = answer.data_mut();
+            // The last byte before UDP is the address's.
+            frame[transport(frame) - 1] ^= u8::from(is_chosen(n));
+            one(answer)
+        },
+        &[("received", 900), ("corrupt", 100)],
+    ),
+    (
+        "the checksum is left out",
+        |n, mut answer, _| {
+            let frame = answer.data_mut();
+            let at = transport(frame) + 6;
+            if is_chosen(n) {
+                frame[at..at + 2].fill(0);
+            }
             one(answer)
         },
         &[("received", 900), ("corrupt", 100)],
@@ -82,7 +115,8 @@ const BALANCERS: [(&str, Balancer, Expected); 8] = [
     (
         "answers go to another port of the client",
         |n, mut answer, _| {
-            let transport = &mut answer.data_mut()[TRANSPORT..];
+            let at = transport(answer.data_mut());
+            let transport = &mut answer.data_mut()[at..];
             let mut ports = udp::Header::new(transport).expect("it was UDP").ports().to_ne_bytes();
             ports[3] ^= u8::from(is_chosen(n));
             let mut header = udp::HeaderMut::new(transport).expect("it was UDP");
@@ -94,12 +128,21 @@ const BALANCERS: [(&str, Balancer, Expected); 8] = [
     (
         "answers come from the backend and not from the service",
         |n, mut answer, _| {
-            let (ip, transport) = answer.data_mut()[14..].split_at_mut(20);
+            let at = transport(answer.data_mut()) - ETHERNET;
+            let is_v6 = is_v6(answer.data_mut());
+            let (ip, transport) = answer.data_mut()[ETHERNET..].split_at_mut(at);
             if is_chosen(n) {
-                let mut addresses = ipv4::Header::new(ip).expect("it was IPv4").addresses().to_ne_bytes();
-                addresses[..4].copy_from_slice(&[10, 0, 0, 2]);
-                let addresses = u64::from_ne_bytes(addresses);
-                let delta = ipv4::HeaderMut::new(ip).expect("it was IPv4").forward(addresses);
+                let delta = if is_v6 {
+                    let mut header = ipv6::HeaderMut::new(ip).expect("it was IPv6");
+                    let [_, _, to, rest] = header.as_header().addresses();
+                    let backend = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2).octets();
+                    let [front, back] = [0, 8].map(|at| u64::from_ne_bytes(std::array::from_fn(|i| backend[at + i])));
+                    header.forward([front, back, to, rest])
+                } else {
+                    let mut addresses = ipv4::Header::new(ip).expect("it was IPv4").addresses().to_ne_bytes();
+                    addresses[..4].copy_from_slice(&[10, 0, 0, 2]);
+                    ipv4::HeaderMut::new(ip).expect("it was IPv4").forward(u64::from_ne_bytes(addresses))
+                };
                 let ports = udp::Header::new(transport).expect("it was UDP").ports();
                 udp::HeaderMut::new(transport).expect("it was UDP").forward(ports, delta);
             }
@@ -122,19 +165,20 @@ const BALANCERS: [(&str, Balancer, Expected); 8] = [
 #[test]
 fn what_a_balancer_does_wrong_is_found_and_named() {
     support::require_root();
-    let memifs: Vec<Memif> = BALANCERS.iter().map(|_| Memif::new()).collect();
+    let runs = || SERVICES.iter().flat_map(|service| BALANCERS.iter().map(move |balancer| (service, balancer)));
+    let memifs: Vec<Memif> = runs().map(|_| Memif::new()).collect();
     let devices = memifs.iter().enumerate().map(|(at, memif)| memif.server(&format!("net_memif{at}")));
     let fixed = ["test", "-l", "0", "--no-pci", "--no-huge", "-m", "128", "--no-shconf", "--file-prefix"];
     let arguments = fixed.into_iter().map(str::to_owned).chain([unique("wrong")]).chain(devices);
     let eal = Eal::init(arguments).expect("EAL starts");
     let pool = Mempool::new(&eal, "wrong", &MempoolConfig::default()).expect("there is memory");
-    for (at, ((name, balancer, expected), memif)) in BALANCERS.iter().zip(&memifs).enumerate() {
+    for (at, ((service, (name, balancer, expected)), memif)) in runs().zip(&memifs).enumerate() {
         let mut port = eal.port_named(&format!("net_memif{at}")).expect("EAL has made the port");
         let mut queues = port.start(&PortConfig::default(), &[&pool]).expect("the port starts");
-        let report = measure(eal.main_lcore(), &mut queues, &pool, memif, *balancer);
+        let report = measure(eal.main_lcore(), &mut queues, &pool, memif, *service, *balancer);
         for figure in ["received", "lost", "misdirected", "corrupt", "duplicated", "reordered"] {
             let expected = expected.iter().find(|(name, _)| *name == figure).map_or(0, |(_, count)| *count);
-            assert_eq!(count(&report, figure), expected, "{figure}, {name}: {report:#}");
+            assert_eq!(count(&report, figure), expected, "{figure}, {name}, {service:?}: {report:#}");
         }
         assert_eq!(count(&report, "sent"), SENT, "{name}");
         drop(queues);
@@ -143,9 +187,16 @@ fn what_a_balancer_does_wrong_is_found_and_named() {
 }
 
 /// Runs leat-gen, and is its balancer until it ends.
-fn measure(lcore: Lcore, queues: &mut Queues, pool: &Mempool, memif: &Memif, balancer: Balancer) -> Value {
+fn measure(
+    lcore: Lcore,
+    queues: &mut Queues,
+    pool: &Mempool,
+    memif: &Memif,
+    (service, size): (&str, &str),
+    balancer: Balancer,
+) -> Value {
     let device = memif.client("net_memif0");
-    let own = ["--vip", "udp:10.0.0.10:53", "--to-mac", "02:00:00:00:00:fe", "--size", "100", "--flows", "64"];
+    let own = ["--vip", service, "--to-mac", "02:00:00:00:00:fe", "--size", size, "--flows", "64"];
     let much = ["--rate", "5k", "--count", &SENT.to_string()];
     let mut generator = generator::spawn(&["-l", "1", "--no-pci", &device], &[&own[..], &much].concat());
     let (mut received, mut n) = (ArrayVec::<Mbuf, 64>::new(), 0);

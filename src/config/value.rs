@@ -21,7 +21,6 @@ const LONGEST_NAME: usize = 64;
 const LONGEST_SOCKET_PATH: usize = 107;
 
 const DAY: u64 = 24 * 60 * 60;
-const NO_IPV6: &str = "IPv6 addresses are not in this version; IPv4 addresses are";
 
 /// An address that one host can have, and be reached at through routers: neither a group's, nor everybody's, nor this machine's
 /// inside.
@@ -38,14 +37,6 @@ pub(crate) fn host(field: &str, text: &str) -> Result<IpAddr, String> {
 /// The address of a router on the link.
 pub(crate) fn next_hop(field: &str, text: &str) -> Result<IpAddr, String> {
     one_host(field, address(field, text)?)
-}
-
-/// What [`host`] reads, where IPv4 alone will do.
-pub(crate) fn host_v4(field: &str, text: &str) -> Result<Ipv4Addr, String> {
-    match host(field, text)? {
-        IpAddr::V4(address) => Ok(address),
-        IpAddr::V6(_) => Err(format!("{field} {text:?}: {NO_IPV6}")),
-    }
 }
 
 fn one_host(field: &str, address: IpAddr) -> Result<IpAddr, String> {
@@ -118,14 +109,6 @@ pub(crate) fn network(field: &str, text: &str) -> Result<IpNet, String> {
         return Err(format!("{field} {prefix} has bits set beyond its prefix; write {}", prefix.trunc()));
     }
     Ok(prefix)
-}
-
-/// What [`network`] reads, where IPv4 alone will do.
-pub(crate) fn network_v4(field: &str, text: &str) -> Result<Ipv4Net, String> {
-    match network(field, text)? {
-        IpNet::V4(prefix) => Ok(prefix),
-        IpNet::V6(_) => Err(format!("{field} {text:?}: {NO_IPV6}")),
-    }
 }
 
 fn prefix(field: &str, address: IpAddr, length: &str) -> Result<IpNet, String> {

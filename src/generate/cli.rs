@@ -1,7 +1,7 @@
 //! The command line: EAL's options, `--`, leat-gen's own.
 
 use std::ffi::OsString;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
@@ -10,8 +10,8 @@ use super::flows::{Flows, MOST_FLOWS};
 use super::frame;
 use super::order::Order;
 use super::plan::{Answer, Clients, NextHop, Plan, Protocol, Traffic};
-use super::stamp;
-use super::values::{amount, decimal, given, order, ports, service, sizes, time, whole};
+use super::values::{amount, clients, decimal, default_clients, gateway, given, order, ports, service, time, whole};
+use super::{sizes, stamp, values};
 use crate::config::convention::{Arguments, Instead, Program};
 use crate::config::{Failure, value};
 use crate::io::BURST;
@@ -54,12 +54,12 @@ pub struct Run {
     max_term_width = 110
 )]
 struct Options {
-    /// The service to send to; PROTO is tcp (default) or udp
+    /// The service to send to; PROTO is tcp (default) or udp, and an IPv6 address stands in [brackets]
     #[arg(long, value_name = "[PROTO:]ADDR:PORT", help_heading = "Who")]
     vip: Option<String>,
 
-    /// An address to play as a backend, repeatable: answers ARP for it and returns its packets. The backends' port is the
-    /// second one, or the first where there is one only
+    /// An address to play as a backend, repeatable: answers ARP or neighbour solicitations for it and returns its packets. It may
+    /// be of the other version of IP than the service. The backends' port is the second one, or the first where there is one only
     #[arg(long, value_name = "ADDR", help_heading = "Who")]
     backend: Vec<String>,
 
@@ -71,7 +71,7 @@ struct Options {
     #[arg(long, help_heading = "Who")]
     direct: bool,
 
-    /// The clients' addresses (default 198.18.0.0/15)
+    /// The clients' addresses (default 198.18.0.0/15, or 2001:2::/48 if the service is of IPv6)
     #[arg(long, value_name = "ADDR/LEN", help_heading = "Who")]
     clients: Option<String>,
 
@@ -79,7 +79,7 @@ struct Options {
     #[arg(long, value_name = "FIRST-LAST", help_heading = "Who")]
     client_ports: Option<String>,
 
-    /// Ethernet address to send to (default: that of the gateway, found by ARP)
+    /// Ethernet address to send to (default: that of the gateway, found by ARP or neighbour discovery)
     #[arg(long, value_name = "MAC", help_heading = "Who")]
     to_mac: Option<String>,
 
@@ -87,7 +87,7 @@ struct Options {
     #[arg(long, value_name = "ADDR", help_heading = "Who")]
     gateway: Option<String>,
 
-    /// Ethernet address to send from and to answer ARP with (default: the port's)
+    /// Ethernet address to send from and to tell who asks (default: the port's)
     #[arg(long, value_name = "MAC", help_heading = "Who")]
     mac: Option<String>,
 
@@ -103,8 +103,8 @@ struct Options {
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "What")]
     seed: Option<String>,
 
-    /// Frame sizes with their check sequence, 64 to 1518 (default 64): one; several, each as often as its weight; or
-    /// imix, which is 64*7,594*4,1518
+    /// Frame sizes with their check sequence, 64 to 1518 (default 64), in IPv6 84 to 1518 (default 84): one; several, each as
+    /// often as its weight; or imix, which is 64*7,594*4,1518 and in IPv6 84*7,594*4,1518
     #[arg(long, value_name = "SIZE[*WEIGHT],...|imix", help_heading = "What")]
     size: Option<String>,
 
@@ -158,6 +158,8 @@ Examples:
       both on one port, which is a shared memory interface to a leat beside it
   leat-gen -l 1 --no-pci --vdev=net_null0,no-rx=1 -- --vip 10.0.0.10:80 --to-mac 02:00:00:00:00:fe --open-rate 0 --duration 5s
       how fast is it by itself?
+  leat-gen -l 1 -a 0000:01:00.0 -- --vip [2001:db8::10]:80 --backend 2001:db8::2 --backend 10.0.0.3
+      clients of IPv6, and backends of both versions, of which the balancer must make one
 
 The report is on standard output, all else on standard error. Exit status: 0 after an orderly end, whatever was lost; 1 when
 EAL or a device fails or the next hop does not answer; 2 for arguments that cannot be meant.";
@@ -226,11 +228,10 @@ impl Options {
         })
     }
 
-    fn backends(&self) -> Result<Vec<Ipv4Addr>, String> {
+    fn backends(&self) -> Result<Vec<IpAddr>, String> {
         let mut backends = Vec::new();
         for text in &self.backend {
-            let address =
-                value::host_v4("backend", text).map_err(|complaint| format!("--backend {text}: {complaint}"))?;
+            let address = value::host("backend", text).map_err(|complaint| format!("--backend {text}: {complaint}"))?;
             if backends.contains(&address) {
                 return Err(format!("--backend {text}: it is there twice; write it once"));
             }
@@ -269,20 +270,23 @@ impl Options {
             return Err(format!("there is no --vip to send to; {HOW_TO_START}"));
         };
         let (protocol, address, port) = service(vip).map_err(|complaint| format!("--vip {vip}: {complaint}"))?;
-        let flows = self.flows()?;
+        let (flows, backends) = (self.flows(address)?, self.backends()?);
         if flows.contains(address) {
             return Err(format!(
                 "--vip {vip}: it is one of the clients {}; write another prefix after --clients",
                 flows.prefix()
             ));
         }
-        if let Some(backend) = self.backends()?.into_iter().find(|backend| flows.contains(*backend)) {
+        if let Some(backend) = backends.iter().find(|backend| flows.contains(**backend)) {
             return Err(format!(
                 "--backend {backend}: it is one of the clients {}; write another prefix after --clients",
                 flows.prefix()
             ));
         }
         let count = given("--count", &self.count, |text| amount("count", text, 1.0, 1e15))?;
+        // In a tunnel they grow, too, but whether there is one only the balancer knows.
+        let grows = !self.direct && backends.iter().any(IpAddr::is_ipv6);
+        let range = sizes::range(address.is_ipv6(), grows);
         Ok(Clients {
             vip: address,
             port,
@@ -290,7 +294,10 @@ impl Options {
             flows,
             order: given("--order", &self.order, order)?.unwrap_or(Order::Sequential),
             seed: given("--seed", &self.seed, |text| whole("seed", text, 0, u64::MAX))?.unwrap_or(1),
-            sizes: given("--size", &self.size, sizes)?.map_or_else(|| sizes("64"), Ok)?,
+            sizes: match given("--size", &self.size, |text| values::sizes(text, &range))? {
+                Some(sizes) => sizes,
+                None => values::sizes(&range.start().to_string(), &range)?,
+            },
             traffic: self.traffic(protocol)?,
             rate: given("--rate", &self.rate, |text| amount("rate", text, 0.001, HIGHEST_RATE))?,
             count: count.map(|count| count as u64),
@@ -299,11 +306,12 @@ impl Options {
         })
     }
 
-    fn flows(&self) -> Result<Flows, String> {
+    /// The flows to the service at `vip`.
+    fn flows(&self, vip: IpAddr) -> Result<Flows, String> {
         let count = given("--flows", &self.flows, |text| amount("flows", text, 1.0, f64::from(MOST_FLOWS)))?;
         let count = count.map_or(DEFAULT_FLOWS, |count| count as u32);
-        let prefix = given("--clients", &self.clients, |text| value::network_v4("clients", text))?;
-        let prefix = prefix.unwrap_or_else(|| ipnet::Ipv4Net::new_assert([198, 18, 0, 0].into(), 15));
+        let prefix = given("--clients", &self.clients, |text| clients(text, vip))?;
+        let prefix = prefix.unwrap_or_else(|| default_clients(vip));
         let (first, last) = given("--client-ports", &self.client_ports, ports)?.unwrap_or((1024, u16::MAX));
         Flows::new(prefix, first, last, count).map_err(|error| format!("--flows {count}: {error}"))
     }
@@ -336,9 +344,9 @@ impl Options {
         })
     }
 
-    fn next_hop(&self, vip: Ipv4Addr) -> Result<NextHop, String> {
+    fn next_hop(&self, vip: IpAddr) -> Result<NextHop, String> {
         let mac = given("--to-mac", &self.to_mac, value::station)?;
-        let gateway = given("--gateway", &self.gateway, |text| value::host_v4("gateway", text))?;
+        let gateway = given("--gateway", &self.gateway, |text| gateway(text, vip))?;
         match (mac, gateway) {
             (Some(_), Some(_)) => Err("--to-mac and --gateway both say where to send to; leave one out".to_owned()),
             (Some(mac), None) => Ok(NextHop::Mac(mac)),
@@ -348,7 +356,15 @@ impl Options {
 }
 
 /// Every payload has room for a stamp, whatever the frame's size.
-const _: () = assert!(super::sizes::SHORTEST as usize - 4 - frame::headers_len(Protocol::Tcp) >= stamp::SHORT);
+const _: () = {
+    let shortest = [*sizes::range(false, false).start(), *sizes::range(true, false).start()];
+    let versions = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    let mut at = 0;
+    while at < 2 {
+        assert!(shortest[at] as usize - 4 - frame::headers_len(versions[at], Protocol::Tcp) >= stamp::SHORT);
+        at += 1;
+    }
+};
 
 #[cfg(test)]
 mod tests {
@@ -389,6 +405,34 @@ mod tests {
         assert_eq!(next_hop, NextHop::Address(vip));
         let Plan { backends, answer, mac, duration, burst, .. } = plan("-- --vip 10.0.0.10:80");
         assert_eq!((backends.len(), answer, mac, duration, burst), (0, Answer::Back, None, None, 32));
+    }
+
+    #[test]
+    fn a_service_of_ipv6_has_clients_sizes_and_gateways_of_ipv6() {
+        let said = |args: &str| plan(&format!("-- {args}")).clients.unwrap();
+        for (vip, protocol) in [
+            ("[2001:db8::10]:80", Protocol::Tcp),
+            ("tcp:[2001:db8::10]:80", Protocol::Tcp),
+            ("udp:[2001:db8::10]:80", Protocol::Udp),
+        ] {
+            let found = said(&format!("--vip {vip}"));
+            let address: IpAddr = "2001:db8::10".parse().unwrap();
+            assert_eq!((found.vip, found.port, found.protocol), (address, 80, protocol), "{vip}");
+            assert_eq!(found.flows.prefix().to_string(), "2001:2::/48");
+            assert_eq!((found.sizes.distinct(), found.next_hop), (&[80][..], NextHop::Address(address)));
+        }
+        let mix = said("--vip [2001:db8::10]:80 --clients fd00:7::/120 --gateway fe80::1 --size imix");
+        assert_eq!(mix.flows.prefix().to_string(), "fd00:7::/120");
+        assert_eq!(mix.sizes.distinct(), [80, 590, 1514]);
+        assert_eq!(mix.next_hop, NextHop::Address("fe80::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn frames_that_grow_on_their_way_are_no_longer_than_they_may_be_then() {
+        let sizes = |args: &str| clients(&format!("--size imix {args}")).sizes.distinct().to_vec();
+        assert_eq!(sizes("--backend 10.0.0.2 --backend 2001:db8::2"), [60, 590, 1494]);
+        assert_eq!(sizes("--backend 10.0.0.2"), [60, 590, 1514]);
+        assert_eq!(sizes("--backend 2001:db8::2 --direct"), [60, 590, 1514]);
     }
 
     #[test]

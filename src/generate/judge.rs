@@ -1,12 +1,13 @@
 //! What a packet that came back is: one's own and right, damaged, or somebody else's.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::flows::{Client, Flows};
 use super::frame;
 use super::plan::Protocol;
 use super::stamp::{Key, Reading, SentAt};
-use crate::wire::{checksum, ipv4, tcp, udp};
+use crate::wire::checksum::{self, Sum};
+use crate::wire::{ipv4, ipv6, tcp, udp};
 
 /// Which way a packet went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,17 @@ pub enum Way {
     ToService,
     /// From the service to a client.
     ToClient,
+}
+
+impl Way {
+    /// The client and the service of a packet's source and destination.
+    #[inline(always)]
+    fn order<A>(self, source: A, destination: A) -> (A, A) {
+        match self {
+            Self::ToService => (source, destination),
+            Self::ToClient => (destination, source),
+        }
+    }
 }
 
 /// What became of a packet.
@@ -42,8 +54,8 @@ pub enum Verdict {
 pub struct Judge {
     /// The clients.
     pub flows: Flows,
-    /// The service's address.
-    pub address: Ipv4Addr,
+    /// The service's address, of the clients' version.
+    pub address: IpAddr,
     /// The service's port.
     pub port: u16,
     /// TCP or UDP.
@@ -52,43 +64,97 @@ pub struct Judge {
     pub key: Key,
 }
 
+/// What a packet's IP header says, as far as it matters here.
+struct Network<'a> {
+    /// Of the one that is the client, in the way that the packet went, the last bits of its address, if the others are those
+    /// of all clients.
+    host: Option<u32>,
+    /// Whether the other one has the service's address.
+    is_service: bool,
+    /// What the header carries.
+    transport: &'a [u8],
+    /// Over the pseudo-header.
+    pseudo_header: Sum,
+}
+
 impl Judge {
-    /// Judges an IPv4 packet: `packet` begins with its header, and may end with Ethernet's padding.
+    /// Judges a packet of the clients' version of IP: `packet` begins with its header, and may end with Ethernet's padding.
     #[inline]
     pub fn judge(&self, packet: &[u8], way: Way) -> Verdict {
-        let Some(ip) = ipv4::Header::new(packet) else { return Verdict::Other };
-        let (header_len, total_len) = (ip.header_len(), usize::from(ip.total_len()));
-        if ip.version() != 4 || header_len < ipv4::HEADER_LEN {
-            return Verdict::Corrupt;
+        // Each version has its own way to the end: nothing is asked twice.
+        match self.address {
+            IpAddr::V4(service) => self.judge_network(self.read_v4(packet, way, service), way),
+            IpAddr::V6(service) => self.judge_network(self.read_v6(packet, way, service), way),
         }
-        let (Some(header), Some(transport)) = (packet.get(..header_len), packet.get(header_len..total_len)) else {
-            return Verdict::Corrupt;
-        };
-        if !ipv4::checksum_is_right(header) {
-            return Verdict::Corrupt;
-        }
-        if ip.protocol() != self.protocol.number() || ip.is_fragment() {
-            return Verdict::Other;
-        }
-        let Some(transport) = Transport::read(self.protocol, transport) else { return Verdict::Corrupt };
-        if !transport.checksum_is_right(&ip) {
-            return Verdict::Corrupt;
-        }
-        let (source, destination) = (
-            Client { address: ip.source(), port: transport.source_port },
-            Client { address: ip.destination(), port: transport.destination_port },
-        );
-        let (client, service) = match way {
-            Way::ToService => (source, destination),
-            Way::ToClient => (destination, source),
-        };
-        self.identify(client, service, transport.payload)
     }
 
     #[inline(always)]
-    fn identify(&self, client: Client, service: Client, payload: &[u8]) -> Verdict {
-        let is_service = service == Client { address: self.address, port: self.port };
-        let named = self.flows.number(client);
+    fn judge_network(&self, network: Result<Network<'_>, Verdict>, way: Way) -> Verdict {
+        let network = match network {
+            Ok(network) => network,
+            Err(verdict) => return verdict,
+        };
+        let Some(transport) = Transport::read(self.protocol, network.transport) else { return Verdict::Corrupt };
+        if !transport.checksum_is_right(network.pseudo_header) {
+            return Verdict::Corrupt;
+        }
+        let (client_port, service_port) = way.order(transport.source_port, transport.destination_port);
+        let is_service = network.is_service && service_port == self.port;
+        let named = network.host.and_then(|host| self.flows.number(Client { host, port: client_port }));
+        self.identify(named, network.host, is_service, transport.payload)
+    }
+
+    #[inline(always)]
+    fn read_v4<'a>(&self, packet: &'a [u8], way: Way, service: Ipv4Addr) -> Result<Network<'a>, Verdict> {
+        let ip = ipv4::Header::new(packet).ok_or(Verdict::Other)?;
+        let (header_len, total_len) = (ip.header_len(), usize::from(ip.total_len()));
+        let is_whole = match header_len {
+            ipv4::HEADER_LEN => ip.checksum_is_right(),
+            _ => has_right_options(packet, header_len),
+        };
+        if ip.version() != 4 || !is_whole {
+            return Err(Verdict::Corrupt);
+        }
+        let transport = packet.get(header_len..total_len).ok_or(Verdict::Corrupt)?;
+        if ip.protocol() != self.protocol.number() || ip.is_fragment() {
+            return Err(Verdict::Other);
+        }
+        let (source, destination) = (ip.source(), ip.destination());
+        let (client, other) = way.order(source, destination);
+        Ok(Network {
+            host: Some(client.to_bits()),
+            is_service: other == service,
+            transport,
+            pseudo_header: checksum::pseudo_header(source, destination, ip.protocol(), transport.len() as u16),
+        })
+    }
+
+    /// What its extension headers are does not matter. There is no checksum over an IPv6 header: when its protocol has changed,
+    /// it is something else.
+    #[inline(always)]
+    fn read_v6<'a>(&self, packet: &'a [u8], way: Way, service: Ipv6Addr) -> Result<Network<'a>, Verdict> {
+        let ip = ipv6::Header::new(packet).ok_or(Verdict::Other)?;
+        if ip.version() != 6 {
+            return Err(Verdict::Corrupt);
+        }
+        let whole = packet.get(..ipv6::HEADER_LEN + usize::from(ip.payload_len())).ok_or(Verdict::Corrupt)?;
+        let upper = ipv6::upper(whole).map_err(|_| Verdict::Other)?;
+        if upper.protocol != self.protocol.number() || upper.is_fragment() {
+            return Err(Verdict::Other);
+        }
+        let transport = whole.get(upper.at..).ok_or(Verdict::Corrupt)?;
+        let (client, other) = way.order(ip.source(), ip.destination());
+        Ok(Network {
+            host: self.flows.host_v6(client),
+            is_service: other == service,
+            transport,
+            pseudo_header: checksum::pseudo_header_v6(ip.addresses(), upper.protocol, transport.len() as u32),
+        })
+    }
+
+    /// `named` is the flow that the addresses name, if they name one.
+    #[inline(always)]
+    fn identify(&self, named: Option<u32>, host: Option<u32>, is_service: bool, payload: &[u8]) -> Verdict {
         let (flow, sent, number) = match self.key.read(payload, named) {
             Reading::Long(stamp) => (stamp.flow, stamp.sent, Some(stamp.number)),
             Reading::Short(sent) => match named {
@@ -96,7 +162,7 @@ impl Judge {
                 None => return Verdict::Other,
             },
             Reading::None => return Verdict::Other,
-            Reading::Wrong => return self.suspect(named.is_some(), is_service, client, payload),
+            Reading::Wrong => return self.suspect(named.is_some(), is_service, host, payload),
         };
         if !frame::filler_is_whole(payload) {
             Verdict::Corrupt
@@ -110,14 +176,22 @@ impl Judge {
     /// A stamp that is wrong although the checksums are right. Between the service and one of the flows it is damage. The
     /// short stamp does not name its flow, so that there another flow's packet is as wrong as a damaged one, and the more
     /// likely of the two.
-    fn suspect(&self, is_flow: bool, is_service: bool, client: Client, payload: &[u8]) -> Verdict {
+    #[cold]
+    fn suspect(&self, is_flow: bool, is_service: bool, host: Option<u32>, payload: &[u8]) -> Verdict {
         let is_short = payload.len() < super::stamp::LONG;
+        let is_client = || host.is_some_and(|host| self.flows.contains(self.flows.address(Client { host, port: 0 })));
         match (is_flow, is_service, is_short) {
             (true, true, false) => Verdict::Corrupt,
-            (_, true, true) if self.flows.contains(client.address) => Verdict::Misdirected,
+            (_, true, true) if is_client() => Verdict::Misdirected,
             _ => Verdict::Other,
         }
     }
+}
+
+/// Whether an IPv4 header with options, of `len` bytes with them, is there and has a right checksum.
+#[cold]
+fn has_right_options(packet: &[u8], len: usize) -> bool {
+    len > ipv4::HEADER_LEN && packet.get(..len).is_some_and(ipv4::checksum_is_right)
 }
 
 /// A segment or a datagram, its header's lengths checked.
@@ -153,15 +227,11 @@ impl<'a> Transport<'a> {
 
     /// Every packet is sent with a checksum, so a UDP checksum of 0 is wrong.
     #[inline(always)]
-    fn checksum_is_right(&self, ip: &ipv4::Header<'_>) -> bool {
+    fn checksum_is_right(&self, pseudo_header: Sum) -> bool {
         if self.protocol == Protocol::Udp && self.whole[6..8] == [0, 0] {
             return false;
         }
-        let length = self.whole.len() as u16;
-        checksum::pseudo_header(ip.source(), ip.destination(), self.protocol.number(), length)
-            .and_bytes(self.whole)
-            .complement()
-            == 0
+        pseudo_header.and_bytes(self.whole).complement() == 0
     }
 }
 
@@ -170,126 +240,194 @@ mod tests {
     use super::*;
     use crate::flow::FlowKey;
     use crate::forward::translate;
-    use crate::generate::frame::tests::{KEY, destination, frame};
+    use crate::generate::frame::tests::{BOTH, Ip, KEY, destination, frame};
     use crate::wire::ethernet;
     use crate::wire::tcp::Flags;
 
-    fn judge(protocol: Protocol) -> Judge {
-        let to = destination(protocol);
-        let flows = Flows::new("198.18.0.0/24".parse().unwrap(), 1024, 2047, 1000).unwrap();
-        Judge { flows, address: to.address, port: to.port, protocol, key: KEY }
+    fn judge((ip, protocol, _): Kind) -> Judge {
+        let to = destination(ip, protocol);
+        Judge { flows: ip.flows(1000), address: to.address, port: to.port, protocol, key: KEY }
     }
 
-    /// Frames of each protocol, with a long stamp and a short one where there is one.
-    const KINDS: [(Protocol, u16); 4] =
-        [(Protocol::Tcp, 60), (Protocol::Tcp, 590), (Protocol::Udp, 60), (Protocol::Udp, 1514)];
+    /// Frames of each version and protocol, with a long stamp and a short one where there is one.
+    type Kind = (Ip, Protocol, u16);
 
-    fn sent(protocol: Protocol, len: u16, flow: u32) -> Vec<u8> {
-        frame(protocol, len, judge(protocol).flows.client(flow), flow, Flags::PSH.or(Flags::ACK))
+    const KINDS: [Kind; 8] = [
+        (Ip::V4, Protocol::Tcp, 60),
+        (Ip::V4, Protocol::Tcp, 590),
+        (Ip::V4, Protocol::Udp, 60),
+        (Ip::V4, Protocol::Udp, 1514),
+        (Ip::V6, Protocol::Tcp, 80),
+        (Ip::V6, Protocol::Tcp, 590),
+        (Ip::V6, Protocol::Udp, 80),
+        (Ip::V6, Protocol::Udp, 1513),
+    ];
+
+    fn is_short((ip, protocol, len): Kind) -> bool {
+        protocol == Protocol::Tcp && len == ip.shortest()
     }
 
-    fn verdict(protocol: Protocol, frame: &[u8]) -> Verdict {
-        judge(protocol).judge(&frame[ethernet::HEADER_LEN..], Way::ToService)
+    fn sent((ip, protocol, len): Kind, flow: u32) -> Vec<u8> {
+        frame(ip, protocol, len, flow, Flags::PSH.or(Flags::ACK))
+    }
+
+    fn verdict(kind: Kind, frame: &[u8]) -> Verdict {
+        judge(kind).judge(&frame[ethernet::HEADER_LEN..], Way::ToService)
     }
 
     /// Gives a packet other addresses and ports, with every checksum right, as a balancer does.
-    fn rewritten(protocol: Protocol, len: u16, client: Client, service: Client) -> Vec<u8> {
-        let mut frame = sent(protocol, len, 7);
+    fn rewritten(kind: Kind, client: (IpAddr, u16), service: (IpAddr, u16)) -> Vec<u8> {
+        let (mut frame, (ip, protocol, _)) = (sent(kind, 7), kind);
         let to = FlowKey {
-            src: client.address.into(),
-            dst: service.address.into(),
-            src_port: client.port,
-            dst_port: service.port,
+            src: client.0,
+            dst: service.0,
+            src_port: client.1,
+            dst_port: service.1,
             protocol: protocol.into(),
         };
-        translate(&mut frame, ethernet::HEADER_LEN + ipv4::HEADER_LEN, &to.pack());
+        translate(&mut frame, ip.transport(), &to.pack());
         frame
     }
 
     #[test]
     fn what_was_sent_is_right() {
-        for (protocol, len) in KINDS {
-            let verdict = verdict(protocol, &sent(protocol, len, 7));
-            let Verdict::Right { flow: 7, sent: SentAt(100), number } = verdict else { panic!("{verdict:?}") };
-            assert_eq!(number, if (protocol, len) == (Protocol::Tcp, 60) { None } else { Some(5) });
+        for kind in KINDS {
+            let verdict = verdict(kind, &sent(kind, 7));
+            let Verdict::Right { flow: 7, sent: SentAt(100), number } = verdict else {
+                panic!("{kind:?}: {verdict:?}")
+            };
+            assert_eq!(number, if is_short(kind) { None } else { Some(5) });
         }
     }
 
     #[test]
     fn no_byte_can_change_unnoticed() {
-        for (protocol, len) in KINDS {
-            for at in ethernet::HEADER_LEN..usize::from(len) {
-                let mut frame = sent(protocol, len, 7);
+        for kind in KINDS {
+            for at in ethernet::HEADER_LEN..usize::from(kind.2) {
+                let mut frame = sent(kind, 7);
                 frame[at] ^= 0x10;
-                let verdict = verdict(protocol, &frame);
-                assert!(matches!(verdict, Verdict::Corrupt), "{protocol:?} {len}, byte {at}: {verdict:?}");
+                let expected = match (kind.0, at - ethernet::HEADER_LEN) {
+                    // No checksum covers these, and routers change some.
+                    (Ip::V6, 1..=3 | 7) => Verdict::Right { flow: 7, sent: SentAt(100), number: Some(5) },
+                    // It is another protocol's packet then.
+                    (Ip::V6, 6) => Verdict::Other,
+                    _ => Verdict::Corrupt,
+                };
+                let is_right = |verdict| matches!(verdict, Verdict::Right { flow: 7, .. });
+                let verdict = verdict(kind, &frame);
+                assert!(
+                    verdict == expected || is_right(verdict) && is_right(expected),
+                    "{kind:?}, byte {at}: {verdict:?}"
+                );
             }
         }
     }
 
     #[test]
     fn a_payload_that_was_changed_together_with_its_checksum_is_noticed() {
-        for (protocol, len) in KINDS {
-            let start = frame::headers_len(protocol);
+        for kind @ (ip, protocol, len) in KINDS {
+            let start = frame::headers_len(ip.vip(), protocol);
             for at in (start..usize::from(len) - 1).step_by(2) {
-                let mut frame = sent(protocol, len, 7);
+                let mut frame = sent(kind, 7);
                 // What one word gains the checksum loses.
-                let field = ethernet::HEADER_LEN + ipv4::HEADER_LEN + if protocol == Protocol::Tcp { 16 } else { 6 };
+                let field = ip.transport() + if protocol == Protocol::Tcp { 16 } else { 6 };
                 let word = u16::from_be_bytes([frame[at], frame[at + 1]]);
                 let sum = u16::from_be_bytes([frame[field], frame[field + 1]]);
                 let fixed = checksum::Delta::NONE.replace(word, !word).apply(sum);
                 frame[at..at + 2].copy_from_slice(&(!word).to_be_bytes());
                 frame[field..field + 2].copy_from_slice(&fixed.to_be_bytes());
-                let verdict = verdict(protocol, &frame);
-                let expected =
-                    if len == 60 && protocol == Protocol::Tcp { Verdict::Misdirected } else { Verdict::Corrupt };
-                assert_eq!(verdict, expected, "{protocol:?} {len}, byte {at}");
+                let expected = if is_short(kind) { Verdict::Misdirected } else { Verdict::Corrupt };
+                assert_eq!(verdict(kind, &frame), expected, "{kind:?}, byte {at}");
             }
         }
     }
 
     #[test]
     fn a_packet_of_another_flow_or_service_is_misdirected() {
-        for (protocol, len) in KINDS {
-            let judge = judge(protocol);
-            let service = Client { address: judge.address, port: judge.port };
-            let own = judge.flows.client(7);
-            let whole = verdict(protocol, &rewritten(protocol, len, own, service));
+        for kind in KINDS {
+            let judge = judge(kind);
+            let service = (judge.address, judge.port);
+            let client = |number| {
+                let client = judge.flows.client(number);
+                (judge.flows.address(client), client.port)
+            };
+            let own = client(7);
+            let whole = verdict(kind, &rewritten(kind, own, service));
             assert!(matches!(whole, Verdict::Right { flow: 7, .. }), "{whole:?}");
-            for other in [judge.flows.client(8), Client { port: 60_000, ..own }] {
-                assert_eq!(
-                    verdict(protocol, &rewritten(protocol, len, other, service)),
-                    Verdict::Misdirected,
-                    "{other:?}"
-                );
+            for other in [client(8), (own.0, 60_000)] {
+                assert_eq!(verdict(kind, &rewritten(kind, other, service)), Verdict::Misdirected, "{other:?}");
             }
-            let elsewhere = [Client { port: 8081, ..service }, Client { address: [10, 0, 0, 2].into(), ..service }];
-            for elsewhere in elsewhere {
-                assert_eq!(verdict(protocol, &rewritten(protocol, len, own, elsewhere)), Verdict::Misdirected);
+            for elsewhere in [(service.0, 8081), (kind.0.backend(), service.1)] {
+                assert_eq!(verdict(kind, &rewritten(kind, own, elsewhere)), Verdict::Misdirected);
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_that_ends_like_a_clients_is_not_a_clients() {
+        let kind = (Ip::V6, Protocol::Udp, 80);
+        let judge = judge(kind);
+        let own = judge.flows.client(7);
+        let IpAddr::V6(address) = judge.flows.address(own) else { panic!("it is of IPv6") };
+        for bit in 32..128 {
+            let other = Ipv6Addr::from_bits(address.to_bits() ^ 1 << bit);
+            let frame = rewritten(kind, (other.into(), own.port), (judge.address, judge.port));
+            assert_eq!(verdict(kind, &frame), Verdict::Misdirected, "{other}");
+        }
+    }
+
+    #[test]
+    fn options_and_extension_headers_make_no_difference() {
+        for kind in KINDS {
+            let mut frame = sent(kind, 7);
+            if kind.0 == Ip::V4 {
+                let len = u16::from_be_bytes([frame[16], frame[17]]) + 4;
+                frame[14] += 1;
+                frame[16..18].copy_from_slice(&len.to_be_bytes());
+                frame.splice(34..34, [1, 1, 1, 0]);
+                frame[24..26].fill(0);
+                let sum = checksum::of(&frame[14..38]);
+                frame[24..26].copy_from_slice(&sum.to_be_bytes());
+            } else {
+                let len = u16::from_be_bytes([frame[18], frame[19]]) + 8;
+                frame[18..20].copy_from_slice(&len.to_be_bytes());
+                let protocol = std::mem::replace(&mut frame[20], 60);
+                frame.splice(54..54, [protocol, 0, 1, 4, 0, 0, 0, 0]);
+            }
+            let verdict = |frame: &[u8]| judge(kind).judge(&frame[ethernet::HEADER_LEN..], Way::ToService);
+            let found = verdict(&frame);
+            assert!(matches!(found, Verdict::Right { flow: 7, .. }), "{kind:?}: {found:?}");
+            if kind.0 == Ip::V4 {
+                frame[36] = 0;
+                assert_eq!(verdict(&frame), Verdict::Corrupt, "the checksum covers the options");
             }
         }
     }
 
     #[test]
     fn strangers_packets_are_neither_right_nor_wrong() {
-        let other_run = Judge { key: Key(1), ..judge(Protocol::Udp) };
-        let stranger = Client { address: [192, 0, 2, 1].into(), port: 53 };
-        let frame = rewritten(Protocol::Udp, 60, stranger, stranger);
-        assert_eq!(other_run.judge(&frame[14..], Way::ToClient), Verdict::Other);
-        // A real server's RST has no payload.
-        let mut reset = sent(Protocol::Tcp, 60, 7);
-        reset.truncate(54);
-        crate::generate::converse::tests::fix(&mut reset);
-        assert_eq!(verdict(Protocol::Tcp, &reset), Verdict::Other);
-        assert_eq!(verdict(Protocol::Udp, &sent(Protocol::Tcp, 60, 7)), Verdict::Other);
-        assert_eq!(verdict(Protocol::Udp, &[0; 20]), Verdict::Other);
+        for ip in BOTH {
+            let udp = (ip, Protocol::Udp, ip.shortest());
+            let other_run = Judge { key: Key(1), ..judge(udp) };
+            let stranger = (ip.stranger(), 53);
+            let frame = rewritten(udp, stranger, stranger);
+            assert_eq!(other_run.judge(&frame[14..], Way::ToClient), Verdict::Other);
+            // A real server's RST has no payload.
+            let tcp = (ip, Protocol::Tcp, ip.shortest());
+            let mut reset = sent(tcp, 7);
+            reset.truncate(ip.transport() + 20);
+            crate::generate::converse::tests::fix(ip, &mut reset);
+            assert_eq!(verdict(tcp, &reset), Verdict::Other);
+            assert_eq!(verdict(udp, &sent(tcp, 7)), Verdict::Other);
+            assert_eq!(verdict(udp, &[0; 20]), Verdict::Other);
+        }
     }
 
     #[test]
     fn a_packet_that_was_cut_short_is_corrupt() {
-        for (protocol, len) in KINDS {
-            let frame = sent(protocol, len, 7);
-            assert_eq!(verdict(protocol, &frame[..frame.len() - 1]), Verdict::Corrupt);
+        for kind in KINDS {
+            let frame = sent(kind, 7);
+            assert_eq!(verdict(kind, &frame[..frame.len() - 1]), Verdict::Corrupt);
         }
     }
 }

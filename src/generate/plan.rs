@@ -1,6 +1,6 @@
 //! What a run does: the command line, understood and checked.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::flows::Flows;
@@ -14,7 +14,7 @@ pub struct Plan {
     /// What the clients do; `None` when only backends are played.
     pub clients: Option<Clients>,
     /// The addresses that are played as backends, which may be none.
-    pub backends: Vec<Ipv4Addr>,
+    pub backends: Vec<IpAddr>,
     /// What a backend does with a packet that reaches it.
     pub answer: Answer,
     /// Ethernet address to send from; `None` for the port's.
@@ -38,7 +38,7 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clients {
     /// The service's address.
-    pub vip: Ipv4Addr,
+    pub vip: IpAddr,
     /// The service's port.
     pub port: u16,
     /// TCP or UDP.
@@ -73,7 +73,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// IANA's number, as in the IPv4 header.
+    /// IANA's number, as in the header of IPv4 or IPv6.
     #[inline(always)]
     pub const fn number(self) -> u8 {
         match self {
@@ -112,6 +112,6 @@ pub enum Traffic {
 pub enum NextHop {
     /// This one.
     Mac(MacAddr),
-    /// That of the host with this address, found by ARP.
-    Address(Ipv4Addr),
+    /// That of the host with this address, found by ARP or by neighbour discovery.
+    Address(IpAddr),
 }

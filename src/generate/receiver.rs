@@ -3,19 +3,20 @@
 //! What a packet is follows from its destination, not from the port: to a backend it is a request, to anybody else an
 //! answer. So one port can play both sides.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::converse::{self, Next};
 use super::judge::{Judge, Verdict, Way};
 use super::measure::{Counters, Latency};
-use super::neighbors::{Heard, Neighbors};
+use super::neighbors::{Frame, Heard, Neighbors};
 use super::plan::{Answer, Plan, Traffic};
 use super::stamp::{Key, SentAt};
 use super::track::{LastOfFlows, Window};
 use super::tunnel;
 use crate::counters::PerWorker;
 use crate::wire::ethernet::{self, EtherType, MacAddr};
-use crate::wire::{arp, ipv4};
+use crate::wire::{icmpv6, ipv4, ipv6, ndp};
 
 /// What is to be done with a frame that came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,15 +30,55 @@ pub enum Fate {
         /// Whether it is a client's, and expected to come back.
         is_sent: bool,
     },
+    /// It asked for an address: [`Receiver::answer`] is to be sent in its place.
+    Answer,
     /// It tells the next hop's address, and is done with.
     NextHop(MacAddr),
+}
+
+/// Whom a packet is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum To {
+    Client,
+    /// Perhaps in a tunnel.
+    Backend,
+    /// A backend that has the service's address, and is sent packets as they are.
+    Service,
+}
+
+/// Where backends are, in one version of IP.
+#[derive(Debug)]
+struct Stations<A> {
+    service: Option<A>,
+    backends: Vec<A>,
+}
+
+impl<A: PartialEq> Stations<A> {
+    fn new(service: Option<IpAddr>, backends: &[IpAddr], own: impl Fn(IpAddr) -> Option<A>) -> Self {
+        Self { service: service.and_then(&own), backends: backends.iter().copied().filter_map(own).collect() }
+    }
+
+    #[inline(always)]
+    fn whose(&self, destination: A) -> To {
+        match &self.service {
+            Some(service) if *service == destination => To::Service,
+            _ if self.backends.contains(&destination) => To::Backend,
+            _ => To::Client,
+        }
+    }
 }
 
 /// One lcore's receiving half.
 #[derive(Debug)]
 pub struct Receiver {
     neighbors: Neighbors,
+    /// To the last question.
+    answer_frame: Frame,
+    v4: Stations<Ipv4Addr>,
+    v6: Stations<Ipv6Addr>,
     judge: Option<Judge>,
+    /// That of the clients' version.
+    ether_type: EtherType,
     answer: Answer,
     holds_connections: bool,
     /// By sender.
@@ -60,9 +101,22 @@ impl Receiver {
         });
         let holds_connections =
             plan.clients.as_ref().is_some_and(|clients| matches!(clients.traffic, Traffic::Connections));
+        let plays_backends = plan.answer == Answer::Direct || !plan.backends.is_empty();
+        let vip = plan.clients.as_ref().map(|clients| clients.vip);
+        let service = vip.filter(|_| plays_backends);
         Self {
             neighbors,
+            answer_frame: Frame::new(),
+            v4: Stations::new(service, &plan.backends, |address| match address {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            }),
+            v6: Stations::new(service, &plan.backends, |address| match address {
+                IpAddr::V4(_) => None,
+                IpAddr::V6(address) => Some(address),
+            }),
             judge,
+            ether_type: vip.map_or(EtherType::IPV4, EtherType::of),
             answer: plan.answer,
             holds_connections,
             windows: counters.iter().map(|_| Window::default()).collect(),
@@ -83,37 +137,49 @@ impl Receiver {
         self.latency
     }
 
+    /// What is to be said after [`Fate::Answer`].
+    pub fn answer(&self) -> &[u8] {
+        &self.answer_frame
+    }
+
     /// Handles a frame that came in at `now` on a port whose address is `mac`. The frame may change.
     #[inline]
     pub fn receive(&mut self, frame: &mut [u8], mac: MacAddr, now: SentAt) -> Fate {
         let Some(header) = ethernet::Header::new(frame) else { return self.other() };
-        match header.ether_type() {
-            EtherType::IPV4 if header.destination() == mac => {}
+        let (ether_type, is_ours) = (header.ether_type(), header.destination() == mac);
+        let packet = &frame[ethernet::HEADER_LEN..];
+        let to = match ether_type {
+            EtherType::IPV4 if is_ours => ipv4::Header::new(packet).map(|ip| self.v4.whose(ip.destination())),
+            EtherType::IPV6 if is_about_neighbors(packet) => return self.hear(frame, mac),
+            EtherType::IPV6 if is_ours => ipv6::Header::new(packet).map(|ip| self.v6.whose(ip.destination())),
             EtherType::ARP => return self.hear(frame, mac),
-            _ => return self.other(),
-        }
-        let Some(ip) = ipv4::Header::new(&frame[ethernet::HEADER_LEN..]) else { return self.other() };
-        let Some(judge) = self.judge else { return self.echo(frame) };
-        let destination = ip.destination();
-        let plays_backends = self.answer == Answer::Direct || !self.neighbors.backends.is_empty();
-        if self.neighbors.backends.contains(&destination) || plays_backends && destination == judge.address {
-            match self.answer {
-                Answer::Back => return self.echo(frame),
-                Answer::Direct => {
-                    let packet = &frame[ethernet::HEADER_LEN..];
-                    let verdict = judge.judge(tunnel::inner(packet).unwrap_or(packet), Way::ToService);
-                    self.count(verdict, frame.len(), now);
-                    return Fate::Discard;
-                }
+            _ => None,
+        };
+        let Some(to) = to else { return self.other() };
+        let Some(judge) = &self.judge else { return self.echo(frame) };
+        let (ether_type, packet, way) = match (to, self.answer) {
+            (To::Client, _) => (ether_type, packet, Way::ToClient),
+            (To::Backend | To::Service, Answer::Back) => return self.echo(frame),
+            (To::Service, Answer::Direct) => (ether_type, packet, Way::ToService),
+            (To::Backend, Answer::Direct) => {
+                let (ether_type, packet) = tunnel::inner(ether_type, packet).unwrap_or((ether_type, packet));
+                (ether_type, packet, Way::ToService)
             }
+        };
+        if ether_type != self.ether_type {
+            return self.other();
         }
-        let verdict = judge.judge(&frame[ethernet::HEADER_LEN..], Way::ToClient);
+        let verdict = judge.judge(packet, way);
         if self.holds_connections { self.go_on(verdict, frame, now) } else { self.count(verdict, frame.len(), now) }
     }
 
-    fn hear(&self, frame: &mut [u8], mac: MacAddr) -> Fate {
+    #[cold]
+    fn hear(&mut self, frame: &[u8], mac: MacAddr) -> Fate {
         match self.neighbors.hear(frame, mac) {
-            Heard::Answered => Fate::Transmit { len: arp::FRAME_LEN, is_sent: false },
+            Heard::Question(answer) => {
+                self.answer_frame = answer;
+                Fate::Answer
+            }
             Heard::NextHop(mac) => Fate::NextHop(mac),
             Heard::Nothing => Fate::Discard,
         }
@@ -175,6 +241,13 @@ impl Receiver {
         self.counters[self.index].other.add(1);
         Fate::Discard
     }
+}
+
+/// Whether an IPv6 packet is a message of neighbour discovery, which goes to a group as often as to one station.
+#[inline(always)]
+fn is_about_neighbors(packet: &[u8]) -> bool {
+    let is_icmp = ipv6::Header::new(packet).is_some_and(|ip| ip.next_header() == icmpv6::PROTOCOL);
+    is_icmp && packet.get(ipv6::HEADER_LEN).is_some_and(|kind| ndp::is_about_neighbors(*kind))
 }
 
 /// Nanoseconds from `sent` to `now`. Counters of different CPUs may differ a little: no time is less than none.

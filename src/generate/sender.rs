@@ -52,7 +52,12 @@ impl Sender {
             flows: clients.flows,
             picker: Picker::new(clients.order, own, random.bits()),
             sizes: clients.sizes.clone(),
-            templates: clients.sizes.distinct().iter().map(|&len| Template::new(to, len)).collect(),
+            templates: clients
+                .sizes
+                .distinct()
+                .iter()
+                .map(|&len| Template::new(to, clients.flows.network(), len))
+                .collect(),
             traffic: clients.traffic,
             random,
             key,
@@ -124,23 +129,24 @@ fn segment(first: u32) -> Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::frame::tests::{KEY, destination};
+    use crate::generate::frame::tests::{BOTH, Ip, KEY, destination};
     use crate::generate::judge::{Judge, Verdict, Way};
     use crate::generate::order::Order;
     use crate::generate::plan::NextHop;
     use crate::generate::plan::Protocol;
+    use crate::generate::sizes;
     use crate::wire::tcp::Header;
 
-    fn clients(protocol: Protocol, traffic: Traffic, flows: u32) -> Clients {
-        let to = destination(protocol);
+    fn clients(ip: Ip, protocol: Protocol, traffic: Traffic, flows: u32) -> Clients {
+        let (to, range) = (destination(ip, protocol), sizes::range(ip == Ip::V6, false));
         Clients {
             vip: to.address,
             port: to.port,
             protocol,
-            flows: Flows::new("198.18.0.0/24".parse().unwrap(), 1024, 2047, flows).unwrap(),
+            flows: ip.flows(flows),
             order: Order::Sequential,
             seed: 1,
-            sizes: Sizes::new(&Sizes::IMIX).unwrap(),
+            sizes: Sizes::new(&Sizes::imix(&range), &range).unwrap(),
             traffic,
             rate: None,
             count: None,
@@ -166,12 +172,13 @@ mod tests {
 
     #[test]
     fn senders_share_the_flows_and_none_has_anothers() {
-        for protocol in [Protocol::Tcp, Protocol::Udp] {
-            let clients = clients(protocol, packets(0), 10);
+        let kinds = BOTH.into_iter().flat_map(|ip| [(ip, Protocol::Tcp), (ip, Protocol::Udp)]);
+        for (ip, protocol) in kinds {
+            let clients = clients(ip, protocol, packets(0), 10);
             let mut flows = Vec::new();
             for index in 0..3 {
                 let share = Share { index, of: 3 };
-                let mut sender = Sender::new(&clients, &destination(protocol), KEY, share).unwrap();
+                let mut sender = Sender::new(&clients, &destination(ip, protocol), KEY, share).unwrap();
                 for _ in 0..sender.flows() {
                     match judge(&clients, &next(&mut sender)) {
                         Verdict::Right { flow, .. } => flows.push(flow),
@@ -181,36 +188,39 @@ mod tests {
             }
             assert_eq!(flows, [0, 3, 6, 9, 1, 4, 7, 2, 5, 8]);
         }
-        let one = clients(Protocol::Udp, packets(0), 1);
-        assert!(Sender::new(&one, &destination(Protocol::Udp), KEY, Share { index: 1, of: 2 }).is_none());
+        let one = clients(Ip::V4, Protocol::Udp, packets(0), 1);
+        assert!(Sender::new(&one, &destination(Ip::V4, Protocol::Udp), KEY, Share { index: 1, of: 2 }).is_none());
     }
 
     #[test]
     fn every_flow_is_opened_once_and_then_used() {
-        let clients = clients(Protocol::Tcp, packets(0), 4);
-        let mut sender = Sender::new(&clients, &destination(Protocol::Tcp), KEY, Share { index: 0, of: 1 }).unwrap();
-        let mut expected = Vec::new();
-        for number in 0..4 {
-            let mut frame = vec![0; sender.next_len()];
-            sender.write_opening(&mut frame, SentAt(1));
-            assert!(matches!(judge(&clients, &frame), Verdict::Right { flow, .. } if flow == number));
-            let header = Header::new(&frame[34..]).unwrap();
-            assert!(header.flags().opens());
-            expected.push(header.sequence().wrapping_add(1));
-        }
-        for sequence in expected {
-            let frame = next(&mut sender);
-            let header = Header::new(&frame[34..]).unwrap();
-            assert_eq!((header.sequence(), header.flags()), (sequence, Flags::PSH.or(Flags::ACK)));
+        for ip in BOTH {
+            let clients = clients(ip, Protocol::Tcp, packets(0), 4);
+            let (to, share) = (destination(ip, Protocol::Tcp), Share { index: 0, of: 1 });
+            let mut sender = Sender::new(&clients, &to, KEY, share).unwrap();
+            let mut expected = Vec::new();
+            for number in 0..4 {
+                let mut frame = vec![0; sender.next_len()];
+                sender.write_opening(&mut frame, SentAt(1));
+                assert!(matches!(judge(&clients, &frame), Verdict::Right { flow, .. } if flow == number));
+                let header = Header::new(&frame[ip.transport()..]).unwrap();
+                assert!(header.flags().opens());
+                expected.push(header.sequence().wrapping_add(1));
+            }
+            for sequence in expected {
+                let frame = next(&mut sender);
+                let header = Header::new(&frame[ip.transport()..]).unwrap();
+                assert_eq!((header.sequence(), header.flags()), (sequence, Flags::PSH.or(Flags::ACK)));
+            }
         }
     }
 
     #[test]
     fn as_many_segments_are_syns_as_were_asked_for() {
         for (syns, expected) in [(0, 0..=0), (1 << 31, 900..=1100), (1 << 32, 2000..=2000)] {
-            let clients = clients(Protocol::Tcp, packets(syns), 100);
+            let clients = clients(Ip::V4, Protocol::Tcp, packets(syns), 100);
             let share = Share { index: 0, of: 1 };
-            let mut sender = Sender::new(&clients, &destination(Protocol::Tcp), KEY, share).unwrap();
+            let mut sender = Sender::new(&clients, &destination(Ip::V4, Protocol::Tcp), KEY, share).unwrap();
             let syns = (0..2000).filter(|_| Header::new(&next(&mut sender)[34..]).unwrap().flags().opens()).count();
             assert!(expected.contains(&syns), "{syns} of 2000");
         }
@@ -218,8 +228,9 @@ mod tests {
 
     #[test]
     fn sizes_follow_the_mix() {
-        let clients = clients(Protocol::Tcp, packets(0), 4);
-        let mut sender = Sender::new(&clients, &destination(Protocol::Tcp), KEY, Share { index: 0, of: 1 }).unwrap();
+        let clients = clients(Ip::V4, Protocol::Tcp, packets(0), 4);
+        let mut sender =
+            Sender::new(&clients, &destination(Ip::V4, Protocol::Tcp), KEY, Share { index: 0, of: 1 }).unwrap();
         let sizes: Vec<_> = (0..12).map(|_| next(&mut sender).len()).collect();
         assert_eq!(sizes.iter().filter(|size| **size == 590).count(), 4, "{sizes:?}");
     }

@@ -1,12 +1,16 @@
 //! Single values of the command line: text in, a value that cannot be wrong out, or a sentence that says what would be right.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::order::Order;
 use super::plan::Protocol;
 use super::sizes::Sizes;
 use crate::config::value;
+use crate::flow::Endpoint;
 
 /// A time that is more than none.
 pub(super) fn time(name: &str, text: &Option<String>) -> Result<Option<Duration>, String> {
@@ -27,18 +31,63 @@ pub(super) fn given<T>(
 }
 
 /// `[PROTO:]ADDR:PORT`.
-pub(super) fn service(text: &str) -> Result<(Protocol, Ipv4Addr, u16), String> {
+pub(super) fn service(text: &str) -> Result<(Protocol, IpAddr, u16), String> {
     let (protocol, rest) = match text.split_once(':') {
-        Some((word, rest)) if word.starts_with(|first: char| first.is_ascii_alphabetic()) && rest.contains('.') => {
+        Some((word, rest))
+            if word.starts_with(|first: char| first.is_ascii_alphabetic())
+                && word.bytes().all(|byte| byte.is_ascii_alphanumeric())
+                && (rest.contains('.') || rest.starts_with('[')) =>
+        {
             let known = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
             (value::choice("protocol", word, &known, &[])?, rest)
         }
         _ => (Protocol::Tcp, text),
     };
     let (address, port) = value::endpoint(rest)?;
-    let address = value::host_v4("vip", address)?;
-    let port = port.ok_or_else(|| format!("the port is missing; write {address}:8080"))?;
+    let address = value::host("vip", address)?;
+    let port = port.ok_or_else(|| format!("the port is missing; write {}", Endpoint(address, 8080)))?;
     Ok((protocol, address, value::port(port)?))
+}
+
+/// The clients that are there when nothing is said: the addresses that are set aside for measurements (RFC 2544 §C.2.2,
+/// RFC 5180 §8).
+pub(super) fn default_clients(vip: IpAddr) -> IpNet {
+    match vip {
+        IpAddr::V4(_) => Ipv4Net::new_assert([198, 18, 0, 0].into(), 15).into(),
+        IpAddr::V6(_) => Ipv6Net::new_assert([0x2001, 2, 0, 0, 0, 0, 0, 0].into(), 48).into(),
+    }
+}
+
+/// The prefix of clients of a service at `vip`.
+pub(super) fn clients(text: &str, vip: IpAddr) -> Result<IpNet, String> {
+    let prefix = value::network("clients", text)?;
+    of_family("clients", prefix.addr(), vip, &default_clients(vip).to_string())?;
+    // Its first host shows whether there can be any.
+    if let IpNet::V6(prefix) = prefix {
+        let first = prefix.addr().to_bits() | u128::from(prefix.prefix_len() < 127);
+        value::host("clients", &Ipv6Addr::from_bits(first).to_string())?;
+    }
+    Ok(prefix)
+}
+
+/// The next hop towards `vip`.
+pub(super) fn gateway(text: &str, vip: IpAddr) -> Result<IpAddr, String> {
+    let address = value::next_hop("gateway", text)?;
+    of_family("gateway", address, vip, if vip.is_ipv6() { "fe80::1" } else { "10.0.0.1" })?;
+    Ok(address)
+}
+
+/// Refuses an address that is of the other version than the service's.
+fn of_family(field: &str, address: IpAddr, vip: IpAddr, example: &str) -> Result<(), String> {
+    if address.is_ipv6() == vip.is_ipv6() {
+        return Ok(());
+    }
+    let name = |address: IpAddr| if address.is_ipv6() { "IPv6" } else { "IPv4" };
+    Err(format!(
+        "{field} {address} is of {}, and the service {vip} is of {}; write one of that, such as {example}",
+        name(address),
+        name(vip)
+    ))
 }
 
 /// `FIRST-LAST`.
@@ -61,16 +110,16 @@ pub(super) fn order(text: &str) -> Result<Order, String> {
     value::choice("order", text, &known, &[])
 }
 
-/// `imix`, or sizes with weights.
-pub(super) fn sizes(text: &str) -> Result<Sizes, String> {
+/// `imix`, or sizes in `range` with weights.
+pub(super) fn sizes(text: &str, range: &RangeInclusive<u16>) -> Result<Sizes, String> {
     if text == "imix" {
-        return Sizes::new(&Sizes::IMIX).map_err(|error| error.to_string());
+        return Sizes::new(&Sizes::imix(range), range).map_err(|error| error.to_string());
     }
     let mix = text.split(',').map(|part| {
         let (size, weight) = part.split_once('*').unwrap_or((part, "1"));
         Ok((whole("size", size, 0, u64::MAX)?, whole("weight", weight, 0, u64::MAX)?))
     });
-    Sizes::new(&mix.collect::<Result<Vec<_>, String>>()?).map_err(|error| error.to_string())
+    Sizes::new(&mix.collect::<Result<Vec<_>, String>>()?, range).map_err(|error| error.to_string())
 }
 
 /// A whole number in digits.

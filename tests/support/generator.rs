@@ -6,9 +6,27 @@ use serde_json::Value;
 
 use super::{
     LONG, TempDir,
+    leat::Leat,
     process::{Finished, Process, command, run},
     unique,
 };
+
+/// leat's side: one lcore.
+pub const LEAT: &[&str] = &["-l", "0", "--no-pci"];
+/// leat-gen's side.
+pub const GENERATOR: &[&str] = &["-l", "1", "--no-pci"];
+
+/// EAL's options with those for devices.
+pub fn with<'a>(eal: &[&'a str], devices: &[&'a str]) -> Vec<&'a str> {
+    eal.iter().chain(devices).copied().collect()
+}
+
+/// A leat and the EAL options of a generator, with shared memory between them.
+pub fn leat_on_memif(own: &[&str]) -> (Leat, Memif) {
+    let memif = Memif::new();
+    let leat = Leat::start(&with(LEAT, &[&memif.server("net_memif0")]), own);
+    (leat, memif)
+}
 
 /// The program itself.
 pub fn binary() -> &'static str {

@@ -41,12 +41,13 @@ pub enum EngineError {
     },
     /// The next hop is unknown.
     #[error(
-        "{address} has not answered ARP for {}; give its Ethernet address with --to-mac, or another --gateway",
+        "{address} has not answered {} for {}; give its Ethernet address with --to-mac, or another --gateway",
+        if address.is_ipv6() { "neighbour solicitations" } else { "ARP" },
         show_duration(*wait)
     )]
     NoNextHop {
         /// Who was asked for.
-        address: std::net::Ipv4Addr,
+        address: std::net::IpAddr,
         /// How long.
         wait: Duration,
     },

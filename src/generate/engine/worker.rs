@@ -1,6 +1,6 @@
 //! The loop of one lcore.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
 
@@ -219,6 +219,10 @@ impl Worker {
             for mut packet in burst.drain(..) {
                 match self.receiver.receive(packet.data_mut(), side.mac, now) {
                     Fate::Discard => garbage.push(packet),
+                    Fate::Answer => {
+                        side.waiting.extend(self.pool.copy(lcore, self.receiver.answer()));
+                        garbage.push(packet);
+                    }
                     Fate::NextHop(mac) => {
                         // A balancer tells its service's address on all its ports, and each has another one.
                         if at == CLIENTS {
@@ -269,7 +273,7 @@ impl Worker {
     }
 
     /// Tells where a backend is, on the backends' port.
-    fn announce(&mut self, lcore: Lcore, address: Ipv4Addr) {
+    fn announce(&mut self, lcore: Lcore, address: IpAddr) {
         let Some(side) = self.sides.last_mut() else { return };
         if let Some(packet) = self.pool.copy(lcore, &Neighbors::announcement(address, side.mac)) {
             side.waiting.push(packet);
