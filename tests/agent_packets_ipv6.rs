@@ -393,7 +393,10 @@ fn what_comes_out_of_every_tunnel_is_what_scapy_takes_out() {
     const COUNT: usize = 600;
     let net = up("agent6_scapy");
     let mut agent = Agent::start(&net, B1, &["--vip", VIP, "--vip", VIP_6]);
-    let device = Capture::start(&net, B1, "leat0");
+    // With room for all of them, however late tcpdump comes to look: it takes as much for each packet as it might show.
+    let mut tcpdump = net.command(B1, "tcpdump");
+    tcpdump.args(["--snapshot-length=2048", "--buffer-size=16384"]);
+    let device = Capture::start_by(tcpdump, "leat0");
     let directory = TempDir::new("agent6_scapy");
     let file = directory.join("expected.pcap");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/differential/scapy_tunnels.py");
