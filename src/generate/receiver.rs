@@ -13,7 +13,7 @@ use super::neighbors::{Frame, Heard, Neighbors};
 use super::plan::{Answer, Plan, Traffic};
 use super::stamp::{Key, SentAt};
 use super::track::{LastOfFlows, Window};
-use super::tunnel;
+use super::tunnel::{self, Opened};
 use crate::counters::PerWorker;
 use crate::wire::ethernet::{self, EtherType, MacAddr};
 use crate::wire::{icmpv6, ipv4, ipv6, ndp};
@@ -161,10 +161,11 @@ impl Receiver {
             (To::Client, _) => (ether_type, packet, Way::ToClient),
             (To::Backend | To::Service, Answer::Back) => return self.echo(frame),
             (To::Service, Answer::Direct) => (ether_type, packet, Way::ToService),
-            (To::Backend, Answer::Direct) => {
-                let (ether_type, packet) = tunnel::inner(ether_type, packet).unwrap_or((ether_type, packet));
-                (ether_type, packet, Way::ToService)
-            }
+            (To::Backend, Answer::Direct) => match tunnel::open(ether_type, packet) {
+                Opened::Inside(ether_type, packet) => (ether_type, packet, Way::ToService),
+                Opened::Damaged => return self.count(Verdict::Corrupt, frame.len(), now),
+                Opened::Nothing => (ether_type, packet, Way::ToService),
+            },
         };
         if ether_type != self.ether_type {
             return self.other();

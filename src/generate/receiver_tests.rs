@@ -226,6 +226,22 @@ fn what_reaches_a_backend_that_answers_directly_has_come_back() {
 }
 
 #[test]
+fn a_tunnel_that_no_backend_would_take_is_corrupt() {
+    let mut bench = Bench::new((Ip::V6, Ip::V4, Protocol::Udp), PACKETS, Answer::Direct);
+    let mut frame = bench.sent(Flags(0));
+    let (source, destination) = (Ip::V4.stranger(), Ip::V4.backend());
+    let payload_len = frame.len() as u16 - 14;
+    let mut header = [0; 20];
+    ip::Fields { traffic_class: 0, payload_len, protocol: 41, hops: 64, source, destination }.write(&mut header);
+    header[8] -= 1;
+    frame.splice(14..14, header);
+    ethernet::HeaderMut::new(&mut frame).unwrap().set_ether_type(EtherType::IPV4);
+    ethernet::HeaderMut::new(&mut frame).unwrap().set_addresses(OWN, BALANCER);
+    bench.receive(&mut frame);
+    assert_eq!(bench.figures(), Figures { corrupt: 1, ..Figures::default() });
+}
+
+#[test]
 fn a_packet_of_the_version_that_no_client_has_is_a_strangers() {
     for (ip, other) in [(Ip::V4, Ip::V6), (Ip::V6, Ip::V4)] {
         for answer in [Answer::Back, Answer::Direct] {

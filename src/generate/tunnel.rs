@@ -2,6 +2,7 @@
 //! whichever version of IP is in which.
 
 use crate::agent::{Version, gue};
+use crate::wire::checksum::{self, Sum};
 use crate::wire::ethernet::EtherType;
 use crate::wire::{ipv4, ipv6, udp};
 
@@ -13,37 +14,81 @@ const UDP: u8 = 17;
 /// IANA's port of GUE.
 const GUE_PORT: u16 = 6080;
 
-/// The packet inside of `packet`, which is of IPv4 or of IPv6 as `ether_type` says, and its version; `None` when there is none.
-#[inline(always)]
-pub fn inner(ether_type: EtherType, packet: &[u8]) -> Option<(EtherType, &[u8])> {
-    let (protocol, payload) = match ether_type {
-        EtherType::IPV4 => carried_v4(packet)?,
-        _ => carried_v6(packet)?,
-    };
-    match protocol {
-        IPV4_INSIDE => Some((EtherType::IPV4, payload)),
-        IPV6_INSIDE => Some((EtherType::IPV6, payload)),
-        UDP if udp::Header::new(payload)?.destination_port() == GUE_PORT => inside_gue(payload.get(udp::HEADER_LEN..)?),
-        _ => None,
-    }
+/// What a packet turns out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened<'a> {
+    /// A tunnel's, with this packet of this version inside.
+    Inside(EtherType, &'a [u8]),
+    /// A tunnel's, and a checksum of the headers that the balancer has written is wrong: no backend would take it.
+    Damaged,
+    /// No tunnel's.
+    Nothing,
 }
 
-/// The protocol of what a packet carries, and its bytes, if it can be a tunnel's.
+/// Opens `packet`, which is of IPv4 or of IPv6 as `ether_type` says.
 #[inline(always)]
-fn carried_v4(packet: &[u8]) -> Option<(u8, &[u8])> {
+pub fn open(ether_type: EtherType, packet: &[u8]) -> Opened<'_> {
+    let outer = match ether_type {
+        EtherType::IPV4 => outer_v4(packet),
+        _ => outer_v6(packet),
+    };
+    outer.and_then(inside).unwrap_or(Opened::Nothing)
+}
+
+/// What the header of a packet that may be a tunnel's says.
+struct Outer<'a> {
+    protocol: u8,
+    payload: &'a [u8],
+    is_right: bool,
+    /// For a datagram.
+    pseudo_header: Sum,
+}
+
+#[inline(always)]
+fn outer_v4(packet: &[u8]) -> Option<Outer<'_>> {
     let ip = ipv4::Header::new(packet)?;
-    if !matches!(ip.protocol(), IPV4_INSIDE | IPV6_INSIDE | UDP) {
+    let protocol = ip.protocol();
+    if !matches!(protocol, IPV4_INSIDE | IPV6_INSIDE | UDP) {
         return None;
     }
-    Some((ip.protocol(), packet.get(ip.header_len()..usize::from(ip.total_len()))?))
+    let (header, payload) =
+        packet.get(..usize::from(ip.total_len()))?.split_at_checked(ip.header_len().max(ipv4::HEADER_LEN))?;
+    Some(Outer {
+        protocol,
+        payload,
+        is_right: ipv4::checksum_is_right(header),
+        pseudo_header: checksum::pseudo_header(ip.source(), ip.destination(), protocol, payload.len() as u16),
+    })
 }
 
-/// See [`carried_v4`].
 #[inline(always)]
-fn carried_v6(packet: &[u8]) -> Option<(u8, &[u8])> {
-    let end = ipv6::HEADER_LEN + usize::from(ipv6::Header::new(packet)?.payload_len());
+fn outer_v6(packet: &[u8]) -> Option<Outer<'_>> {
+    let ip = ipv6::Header::new(packet)?;
     let upper = ipv6::upper(packet).ok().filter(|upper| !upper.is_fragment())?;
-    Some((upper.protocol, packet.get(upper.at..end)?))
+    let payload = packet.get(upper.at..ipv6::HEADER_LEN + usize::from(ip.payload_len()))?;
+    Some(Outer {
+        protocol: upper.protocol,
+        payload,
+        is_right: true,
+        pseudo_header: checksum::pseudo_header_v6(ip.addresses(), upper.protocol, payload.len() as u32),
+    })
+}
+
+#[inline(always)]
+fn inside(outer: Outer<'_>) -> Option<Opened<'_>> {
+    let (ether_type, packet) = match outer.protocol {
+        IPV4_INSIDE => (EtherType::IPV4, outer.payload),
+        IPV6_INSIDE => (EtherType::IPV6, outer.payload),
+        UDP if udp::Header::new(outer.payload)?.destination_port() == GUE_PORT => {
+            // A tunnel may leave its checksum out, in IPv6 as well (RFC 6935 §5).
+            if outer.payload[6..8] != [0, 0] && outer.pseudo_header.and_bytes(outer.payload).complement() != 0 {
+                return Some(Opened::Damaged);
+            }
+            inside_gue(&outer.payload[udp::HEADER_LEN..])?
+        }
+        _ => return None,
+    };
+    Some(if outer.is_right { Opened::Inside(ether_type, packet) } else { Opened::Damaged })
 }
 
 /// The packet in the payload of a UDP datagram.
@@ -59,7 +104,8 @@ fn inside_gue(payload: &[u8]) -> Option<(EtherType, &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use super::EtherType;
+    use super::Opened::{Damaged, Inside, Nothing};
+    use super::{EtherType, Opened, open};
 
     use etherparse::{IpNumber, PacketBuilder};
 
@@ -78,10 +124,10 @@ mod tests {
         packet
     }
 
-    /// What is inside of a packet, by its first byte.
-    fn inner(packet: &[u8]) -> Option<(EtherType, &[u8])> {
+    /// What a packet is, whose version is in its first byte.
+    fn opened(packet: &[u8]) -> Opened<'_> {
         let is_v6 = packet.first().is_some_and(|first| first >> 4 == 6);
-        super::inner(if is_v6 { EtherType::IPV6 } else { EtherType::IPV4 }, packet)
+        open(if is_v6 { EtherType::IPV6 } else { EtherType::IPV4 }, packet)
     }
 
     #[test]
@@ -89,13 +135,13 @@ mod tests {
         for (outside, inside) in [(false, false), (false, true), (true, false), (true, true)] {
             let (number, ether_type) = if inside { (41, EtherType::IPV6) } else { (4, EtherType::IPV4) };
             let whole = packet(inside, b"hello", None, 53);
-            let found = Some((ether_type, &whole[..]));
+            let found = Inside(ether_type, &whole);
             let version_0 = [&[0, number, 0, 0][..], &whole].concat();
             let private = [&[1, number, 0, 0, 9, 9, 9, 9][..], &whole].concat();
-            assert_eq!(inner(&packet(outside, &whole, Some(number), 0)), found);
-            assert_eq!(inner(&packet(outside, &version_0, None, 6080)), found);
-            assert_eq!(inner(&packet(outside, &private, None, 6080)), found);
-            assert_eq!(inner(&packet(outside, &whole, None, 6080)), found);
+            assert_eq!(opened(&packet(outside, &whole, Some(number), 0)), found);
+            assert_eq!(opened(&packet(outside, &version_0, None, 6080)), found);
+            assert_eq!(opened(&packet(outside, &private, None, 6080)), found);
+            assert_eq!(opened(&packet(outside, &whole, None, 6080)), found);
         }
     }
 
@@ -103,15 +149,37 @@ mod tests {
     fn what_is_no_tunnel_has_nothing_inside() {
         for is_v6 in [false, true] {
             let whole = packet(is_v6, b"hello", None, 53);
-            assert_eq!(inner(&whole), None);
-            assert_eq!(inner(&packet(is_v6, &whole, Some(47), 0)), None);
-            assert_eq!(inner(&packet(is_v6, &[0x20, 4, 0, 0], None, 6080)), None, "a control message");
-            assert_eq!(inner(&packet(is_v6, &[0x20, 41, 0, 0], None, 6080)), None, "a control message");
-            assert_eq!(inner(&packet(is_v6, &[0, 41, 0, 1], None, 6080)), None, "a flag");
+            assert_eq!(opened(&whole), Nothing);
+            assert_eq!(opened(&packet(is_v6, &whole, Some(47), 0)), Nothing);
+            assert_eq!(opened(&packet(is_v6, &[0x20, 4, 0, 0], None, 6080)), Nothing, "a control message");
+            assert_eq!(opened(&packet(is_v6, &[0x20, 41, 0, 0], None, 6080)), Nothing, "a control message");
+            assert_eq!(opened(&packet(is_v6, &[0, 41, 0, 1], None, 6080)), Nothing, "a flag");
             let tunnel = packet(is_v6, &whole, Some(41), 0);
             for len in 0..tunnel.len() {
-                assert_eq!(inner(&tunnel[..len]), None, "{len} bytes");
+                assert_eq!(opened(&tunnel[..len]), Nothing, "{len} bytes");
             }
+        }
+    }
+
+    #[test]
+    fn a_tunnel_with_a_wrong_checksum_is_damaged_and_one_without_is_not() {
+        for is_v6 in [false, true] {
+            let (udp, whole) = (if is_v6 { 40 } else { 20 }, packet(is_v6, b"hello", None, 53));
+            let gue = packet(is_v6, &whole, None, 6080);
+            for at in [udp + 1, udp + 7, gue.len() - 1] {
+                let mut damaged = gue.clone();
+                damaged[at] ^= 1;
+                assert_eq!(opened(&damaged), Damaged, "byte {at}");
+            }
+            let mut without = gue.clone();
+            without[udp + 6..udp + 8].fill(0);
+            assert!(matches!(opened(&without), Inside(..)));
+        }
+        let whole = packet(false, b"hello", None, 53);
+        for mut tunnel in [packet(false, &whole, Some(4), 0), packet(false, &whole, None, 6080)] {
+            // The time to live.
+            tunnel[8] ^= 1;
+            assert_eq!(opened(&tunnel), Damaged);
         }
     }
 }
