@@ -218,6 +218,7 @@ impl Publisher {
                 bell: Arc::clone(before.bell()),
                 silent: self.silent.clone(),
                 given_up: self.given_up.clone(),
+                is_one_of_pair: config.standby,
                 clients: Arc::clone(&config.clients),
                 ..Parts::default()
             },

@@ -250,3 +250,20 @@ fn what_another_station_has_is_in_no_use_until_it_was_out_of_the_configuration()
     let snapshot = leat.running.current().load();
     assert!(owns(&snapshot, "2001:db8::11") && !owns(&snapshot, "2001:db8::fe"));
 }
+
+#[test]
+fn local_addresses_of_one_of_a_pair_are_kept_as_vips_are_and_own_addresses_are_not() {
+    for (keys, kept) in [("", false), ("standby = true\n", true)] {
+        let leat = Leat::start(&format!(
+            "{keys}[[interface]]\nport = \"one\"\naddresses = [\"2001:db8::fe/64\"]\n[[service]]\nvip = \"2001:db8::10\"\n\
+             port = 80\nlocal_addresses = [\"2001:db8::11\"]\n[[service.backend]]\naddress = \"2001:db8::2\"\n"
+        ));
+        let mut parts = leat.running.current().load().parts().clone();
+        // As when the VIP is announced.
+        parts.silent.clear();
+        let snapshot = Snapshot::from(parts);
+        let gives_way =
+            |address: &str| snapshot.announced_at(address.parse().unwrap()).unwrap().announcement().gives_way;
+        assert_eq!(["2001:db8::fe", "2001:db8::11", "2001:db8::10"].map(gives_way), [true, !kept, false]);
+    }
+}

@@ -89,6 +89,8 @@ pub struct Parts {
     pub probe_sources: Vec<IpAddr>,
     /// Addresses that leat keeps silent about: it answers no ARP for them and announces none.
     pub silent: HashSet<IpAddr>,
+    /// Whether local addresses go to another instance with the VIPs, and so are kept where somebody has them, as those are.
+    pub is_one_of_pair: bool,
     /// Own and local addresses that somebody else has, with where that one is: leat does not use them, and they are in nothing else
     /// here.
     pub given_up: BTreeMap<IpAddr, Hop>,
@@ -289,8 +291,10 @@ fn listeners(parts: &Parts) -> (HashMap<(IpAddr, Protocol, u16), ServiceId>, Has
 fn announced(parts: &Parts, addresses: &HashMap<IpAddr, Option<PortId>>) -> Vec<Arc<Announced>> {
     let before: HashMap<_, _> = parts.announced.iter().map(|before| (before.announcement(), before)).collect();
     let spoken_of = addresses.iter().filter(|(address, _)| !parts.silent.contains(*address));
-    let is_vip = |address| parts.services.iter().flatten().any(|service| service.vip == address);
-    let announcement = |(&address, &port)| Announcement { address, port, gives_way: !is_vip(address) };
+    let vips: HashSet<_> = parts.services.iter().flatten().map(|service| service.vip).collect();
+    let own: HashSet<_> = parts.own.iter().map(|own| own.address).collect();
+    let gives_way = |address| !vips.contains(&address) && (own.contains(&address) || !parts.is_one_of_pair);
+    let announcement = |(&address, &port)| Announcement { address, port, gives_way: gives_way(address) };
     let mut all: Vec<_> = spoken_of.map(announcement).collect();
     all.sort_by_key(|announcement| announcement.address);
     let announced = |announcement: Announcement| match before.get(&announcement) {
