@@ -146,7 +146,7 @@ pub(crate) const BAD: &[Row] = &[
     toml(
         "[[interface]]\nport = 0\naddresses = [\"2001:db8::fe/64\"]\n\
          routes = [{ to = \"::ffff:0.0.0.0/96\", via = \"2001:db8::1\" }]",
-        &["leat.toml:4:17", "write 0.0.0.0/0"],
+        &["leat.toml:4:18", "write 0.0.0.0/0"],
     ),
     toml("[clients]\nallow = [\"2001:db8::%eth0/64\"]", &["leat.toml:2:10", "has a zone"]),
     toml(
