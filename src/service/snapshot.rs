@@ -89,6 +89,8 @@ pub struct Parts {
     pub probe_sources: Vec<IpAddr>,
     /// Addresses that leat keeps silent about: it answers no ARP for them and announces none.
     pub silent: HashSet<IpAddr>,
+    /// The same in the snapshot before.
+    pub silent_before: HashSet<IpAddr>,
     /// Own and local addresses that somebody else has, with where that one is: leat does not use them, and they are in nothing else
     /// here.
     pub given_up: BTreeMap<IpAddr, Hop>,
@@ -295,6 +297,7 @@ fn announced(parts: &Parts, addresses: &HashMap<IpAddr, Option<PortId>>) -> Vec<
     all.sort_by_key(|announcement| announcement.address);
     let announced = |announcement: Announcement| match before.get(&announcement) {
         Some(before) => Arc::clone(before),
+        None if parts.silent_before.contains(&announcement.address) => Arc::new(Announced::taken_over(announcement)),
         None => Arc::new(Announced::new(announcement)),
     };
     all.into_iter().map(announced).collect()
