@@ -140,3 +140,32 @@ fn in_nat_on_one_network_leat_answers_the_backends_in_the_clients_name() {
     assert_eq!((leat.dropped("ndp_past_leat"), leat.dropped("stray_reply")), (0, 0));
     leat.stop();
 }
+
+/// Where backends hold the VIP and leat has no own address, it asks for them in nobody's name.
+#[test]
+fn a_backend_that_starts_while_leat_asks_for_it_keeps_its_address() {
+    let net = Net::up_as("v6_start", Shape { ipv6: true, ..Shape::default() });
+    let backend = format!("{}/64", net.address_v6(B1));
+    for setting in ["net.ipv6.conf.all.accept_dad=1", "net.ipv6.conf.eth0.accept_dad=1"] {
+        net.exec(B1, &["sysctl", "-qw", setting]).success();
+    }
+    ip6(&net, B1, &["address", "delete", &backend, "dev", "eth0"]);
+    let directory = TempDir::new("v6_start");
+    let file = directory.join("leat.toml");
+    let text = format!(
+        "[[service]]\nvip = \"{VIP}\"\nport = 80\nmode = \"dr\"\nhealth = {{ type = \"arp\", interval = \"1s\", timeout = \"1s\" }}\n\
+         backend = [{{ address = \"{}\" }}]\n",
+        net.address_v6(B1)
+    );
+    fs::write(&file, text).expect("a temporary directory can be written");
+    let leat = Leat::start_in(&net, TAP, &["-c", file.to_str().expect("a temporary path is text")]);
+    let state = || leat.status()["services"][0]["backends"][0]["health"]["state"].as_str().map(str::to_owned);
+    support::wait_for("the backend to be missed", LIMIT, || (state()? == "down").then_some(()));
+    ip6(&net, B1, &["address", "add", &backend, "dev", "eth0"]);
+    support::wait_for("the backend to be found", LIMIT, || {
+        let shown = ip6(&net, B1, &["address", "show", "dev", "eth0"]);
+        assert!(!shown.contains("dadfailed"), "{shown}");
+        (state()? == "up").then_some(())
+    });
+    leat.stop();
+}

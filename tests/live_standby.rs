@@ -7,8 +7,9 @@ use std::{fs, time::Duration};
 
 use support::{
     LIMIT, TempDir,
+    capture::Capture,
     leat::{Leat, TAP},
-    net::{B1, B2, CLIENT, Net, Role},
+    net::{B1, B2, CLIENT, Net, Role, Shape},
     process::{Finished, command, run},
     servers::Nginx,
     wait_for,
@@ -132,4 +133,41 @@ fn a_link_that_goes_and_comes_back_is_told_of_and_the_vips_are_announced_again()
     });
     curl(&net).success();
     assert_eq!(leat.stderr().matches("its link is").count(), 2, "one line for each: {}", leat.stderr());
+}
+
+/// Both have the same local addresses, and for a moment both use them: the one that takes over must not take that for a conflict, and
+/// give them up.
+#[test]
+fn a_standby_takes_over_in_ipv6_at_once_and_with_its_local_addresses() {
+    let net = Net::up_as("pair6", Shape { ipv6: true, ..Shape::default() });
+    let _server = Nginx::start_v6(&net, B1, 8080, 0);
+    let lb = |words: &[&str]| net.exec(Role::Lb, words).success();
+    lb(&["ip", "tuntap", "add", "dev", "tapdpdk2", "mode", "tap", "multi_queue"]);
+    lb(&["ip", "link", "set", "tapdpdk2", "master", "br0", "up"]);
+    let directories = [TempDir::new("first6"), TempDir::new("second6")];
+    let service = format!(
+        "[[service]]\nname = \"web\"\nvip = \"2001:db8::10\"\nport = 8080\nlocal_addresses = [\"2001:db8::13\"]\n\
+         backend = [{{ address = \"{}\" }}]\n",
+        net.address_v6(B1)
+    );
+    let start = |eal, directory: &TempDir, head: &str, mac: &str| {
+        let file = directory.join("leat.toml");
+        fs::write(&file, format!("mac = \"{mac}\"\n{head}{service}")).expect("a temporary directory can be written");
+        Leat::start_in(&net, eal, &["-c", file.to_str().expect("the path is text")])
+    };
+    let first = start(TAP, &directories[0], "", FIRST);
+    let second = start(SECOND_TAP, &directories[1], "standby = true\n", SECOND);
+    let curl = || net.exec(CLIENT, &["curl", "-6", "-sS", "--fail", "-m", "10", "http://[2001:db8::10]:8080/"]);
+    wait_for("an answer by the first", LIMIT, || (curl().status.success()).then_some(()));
+
+    let capture = Capture::start(&net, CLIENT, "eth0");
+    ctl(&second, "vip announce").success();
+    let told = format!("icmp6 and ether src {SECOND}");
+    let said = capture.wait_for(4, &told, &["-e"]);
+    assert!(said.iter().all(|line| line.contains("neighbor advertisement")), "whoever has it is not asked: {said:?}");
+    ctl(&first, "vip withdraw").success();
+    let before = opened(&second);
+    curl().success();
+    assert_eq!(opened(&second), before + 1);
+    assert_eq!(second.status()["given_up"], serde_json::json!([]));
 }

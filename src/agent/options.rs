@@ -4,19 +4,17 @@ use std::net::IpAddr;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use super::mss;
 use crate::config::value;
+use crate::wire::ip;
 
 /// IANA's port of GUE.
 const GUE_PORT: u16 = 6080;
 
 /// The smallest MSS that Linux works with, and the largest that an IPv4 packet has room for.
 const MSS: std::ops::RangeInclusive<i64> = mss::LEAST as i64..=65_495;
-
-/// The length of the prefix that makes an IPv6 address of one of IPv4 (RFC 4291 §2.5.5.2).
-const MAPPED: u8 = 96;
 
 /// The longest name of an interface (IFNAMSIZ, without the closing NUL).
 const LONGEST_NAME: usize = 15;
@@ -129,16 +127,10 @@ fn network(text: &str) -> Result<IpNet, String> {
         return value::host(FIELD, text).map(Into::into);
     }
     let network = value::network(FIELD, text)?;
-    let IpNet::V6(v6) = network else { return Ok(network) };
-    if v6.network().is_unicast_link_local() {
+    if ip::is_link_local(network.network()) {
         return Err(format!(
             "{FIELD} {network} has link-local addresses, which mean other hosts on each link; write global ones"
         ));
-    }
-    if let Some(v4) = v6.network().to_ipv4_mapped()
-        && let Some(net) = v6.prefix_len().checked_sub(MAPPED).and_then(|length| Ipv4Net::new(v4, length).ok())
-    {
-        return Err(format!("{FIELD} {network} has IPv4 addresses written in IPv6's way; write {net}"));
     }
     Ok(network)
 }

@@ -20,6 +20,9 @@ const LONGEST_NAME: usize = 64;
 /// The longest path that fits in `sockaddr_un` with its closing NUL (unix(7)).
 const LONGEST_SOCKET_PATH: usize = 107;
 
+/// The length of the prefix that makes an IPv6 address of one of IPv4 (RFC 4291 §2.5.5.2).
+const MAPPED: u8 = 96;
+
 const DAY: u64 = 24 * 60 * 60;
 
 /// An address that one host can have, and be reached at through routers: neither a group's, nor everybody's, nor this machine's
@@ -107,6 +110,12 @@ pub(crate) fn network(field: &str, text: &str) -> Result<IpNet, String> {
     let prefix = prefix(field, address(field, network)?, length)?;
     if prefix.trunc() != prefix {
         return Err(format!("{field} {prefix} has bits set beyond its prefix; write {}", prefix.trunc()));
+    }
+    if let IpNet::V6(v6) = prefix
+        && let Some(v4) = v6.network().to_ipv4_mapped()
+        && let Some(net) = v6.prefix_len().checked_sub(MAPPED).and_then(|length| Ipv4Net::new(v4, length).ok())
+    {
+        return Err(format!("{field} {prefix} has IPv4 addresses written in IPv6's way; write {net}"));
     }
     Ok(prefix)
 }

@@ -217,6 +217,7 @@ impl Publisher {
                 reserved: Arc::clone(before.reserved_ports()),
                 bell: Arc::clone(before.bell()),
                 silent: self.silent.clone(),
+                silent_before: before.parts().silent.clone(),
                 given_up: self.given_up.clone(),
                 is_one_of_pair: config.standby,
                 clients: Arc::clone(&config.clients),

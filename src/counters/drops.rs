@@ -99,6 +99,7 @@ drop_reasons! {
     TcpFlags = "tcp_flags": "a combination of TCP flags that no TCP sends",
     UdpTruncated = "udp_truncated": "shorter than a UDP header",
     UdpLength = "udp_length": "a UDP length below 8 or beyond the packet",
+    UdpChecksum = "udp_checksum": "a UDP datagram of IPv6 without a checksum, on its way to IPv4",
     IcmpTruncated = "icmp_truncated": "shorter than an ICMP header",
     IcmpChecksum = "icmp_checksum": "an echo request to leat itself, or an ICMP error, with a wrong ICMP checksum",
     IcmpError = "icmp_error": "an ICMP error about nothing that leat has passed on",

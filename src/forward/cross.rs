@@ -28,6 +28,8 @@ pub enum NoCrossing {
     Fragment,
     /// It has no checksum and is in more than one piece, or a header is not where it should be.
     Split,
+    /// It is a datagram of IPv6 without a checksum, which nobody could tell from a right one in IPv4.
+    NoChecksum,
 }
 
 /// How long the frame of a packet with `transport_len` bytes behind its headers, which may be a fragment, is in the version of
@@ -105,9 +107,10 @@ pub fn cross<P: Packet>(
     let whole = packet.data().get(transport..transport + usize::from(transport_len));
     // The sum of a datagram that has none.
     let sum_of_all = match (to, to.protocol()) {
-        (PackedKey::V6(_), Protocol::Udp)
-            if is_beginning && packet.data().get(transport + 6..transport + 8) == Some(&[0; 2]) =>
-        {
+        (_, Protocol::Udp) if !is_beginning || packet.data().get(transport + 6..transport + 8) != Some(&[0; 2]) => None,
+        // Its receiver would have to discard it (RFC 8200 §8.1), and could not.
+        (PackedKey::V4(_), Protocol::Udp) => return Err(NoCrossing::NoChecksum),
+        (PackedKey::V6(_), Protocol::Udp) => {
             // What lies behind the datagram itself is not covered (RFC 9868).
             let whole = whole.ok_or(NoCrossing::Split)?;
             let len = whole.get(4..6).map_or(0, |len| usize::from(u16::from_be_bytes([len[0], len[1]])));
@@ -378,7 +381,7 @@ fn to_v4(message: &[u8]) -> Option<[u8; icmp::HEADER_LEN]> {
         (icmpv6::UNREACHABLE, 4) => simple(3, 3),
         (icmpv6::UNREACHABLE, 0 | 2 | 3) => simple(3, 1),
         (icmpv6::TOO_BIG, _) => {
-            let mtu = header.next_hop_mtu().saturating_sub((ipv6::HEADER_LEN - ipv4::HEADER_LEN) as u16);
+            let mtu = header.next_hop_mtu_v6().saturating_sub((ipv6::HEADER_LEN - ipv4::HEADER_LEN) as u16);
             let [high, low] = mtu.to_be_bytes();
             Some([3, 4, 0, 0, 0, 0, high, low])
         }

@@ -235,6 +235,37 @@ fn a_datagram_without_a_checksum_gets_one_in_ipv6() {
     assert_eq!((key.dst_port, &payload[..]), (77, &b"an answer"[..]));
 }
 
+/// In IPv6 its receiver has to discard it (RFC 8200 §8.1); in IPv4 it would look as if its sender had wanted no checksum.
+#[test]
+fn a_datagram_of_ipv6_without_a_checksum_does_not_become_a_right_one_of_ipv4() {
+    let (v4, v6) = udp_keys();
+    let mut datagram = frame(&v6, b"an answer");
+    datagram[60..62].fill(0);
+    let mut packet = Frame::new(datagram.clone(), PortId(0));
+    assert_eq!(cross(&mut packet, 54, &v4.pack(), 1), Err(NoCrossing::NoChecksum));
+    assert_eq!(packet.data(), datagram);
+}
+
+/// The field has 32 bits in ICMPv6 and 16 in ICMP, where 0 would say that the router does not tell.
+#[test]
+fn an_mtu_that_no_packet_reaches_or_no_link_of_ipv6_has_is_not_passed_on() {
+    let (v4, v6) = udp_keys();
+    let quoted = &frame(&v6, b"hello")[14..];
+    for (mtu, expected) in
+        [(0, 1260), (100, 1260), (1280, 1260), (1500, 1480), (0x1_0000, 65_515), (0x1_0500, 65_515), (u32::MAX, 65_515)]
+    {
+        let mut error = Vec::new();
+        PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv6([0x20; 16], [0x21; 16], 64)
+            .icmpv6(Icmpv6Type::PacketTooBig { mtu })
+            .write(&mut error, quoted)
+            .unwrap();
+        let mut into = [0; crate::forward::LONGEST_COMPLAINT];
+        cross_error(&error, 54, v4.dst, &v4.pack(), |number| number, &mut into).unwrap();
+        assert_eq!((&into[34..36], &into[38..42]), (&[3, 4][..], &u32::to_be_bytes(expected)[..]), "{mtu}");
+    }
+}
+
 #[test]
 fn what_lies_behind_a_datagram_without_a_checksum_does_not_count() {
     let (v4, v6) = udp_keys();

@@ -60,13 +60,26 @@ impl FromStr for Side {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "write ADDR, ADDR:PORT or ADDR/LEN".to_owned();
+        let wrong = || {
+            let so = "write ADDR, ADDR:PORT or ADDR/LEN";
+            // Without brackets a port would be a part of the address.
+            if text.bytes().filter(|byte| *byte == b':').count() > 1 {
+                format!("{so}, IPv6 without a zone, and in [brackets] before a port")
+            } else {
+                so.to_owned()
+            }
+        };
         let (address, port) = split_endpoint(text).ok_or_else(wrong)?;
         let prefix = match address.parse::<IpAddr>() {
             Ok(address) => IpNet::from(address),
             Err(_) => address.parse().map_err(|_| wrong())?,
         };
-        Ok(Self { prefix, port })
+        match prefix.network() {
+            IpAddr::V6(v6) if prefix.prefix_len() >= 96 && v6.to_ipv4_mapped().is_some() => {
+                Err("no packet has an IPv4 address in IPv6's way; write it as 10.0.0.1".to_owned())
+            }
+            _ => Ok(Self { prefix, port }),
+        }
     }
 }
 
@@ -204,6 +217,11 @@ mod tests {
             (&[("client", "10.0.0.1:70000")], "write ADDR, ADDR:PORT"),
             (&[("client", "10.0.0.0/33")], "write ADDR, ADDR:PORT"),
             (&[("client", "")], "write ADDR, ADDR:PORT"),
+            (&[("client", "2001:db8::1%eth0")], "IPv6 without a zone, and in [brackets] before a port"),
+            (&[("client", "[2001:db8::1]80")], "in [brackets] before a port"),
+            (&[("client", "2001:db8::/129")], "write ADDR, ADDR:PORT"),
+            (&[("host", "::ffff:10.0.0.1")], "host=::ffff:10.0.0.1: no packet has an IPv4 address in IPv6's way"),
+            (&[("vip", "[::ffff:10.0.0.1]:80")], "write it as 10.0.0.1"),
             (&[("vip", "10.0.0.1"), ("vip", "10.0.0.1")], "vip is given twice"),
             (&[("protocol", "sctp")], "protocol=sctp: there are tcp, udp and icmp"),
             (&[("state", "asleep")], "state=asleep: there are syn_sent, syn_received, established, "),
@@ -215,7 +233,16 @@ mod tests {
 
     #[test]
     fn a_side_reads_as_it_was_written() {
-        for text in ["10.0.0.1", "10.0.0.1:80", "10.0.0.0/24", "10.0.0.0/24:80"] {
+        for text in [
+            "10.0.0.1",
+            "10.0.0.1:80",
+            "10.0.0.0/24",
+            "10.0.0.0/24:80",
+            "2001:db8::1",
+            "[2001:db8::1]:80",
+            "2001:db8::/32",
+            "[2001:db8::/32]:80",
+        ] {
             assert_eq!(text.parse::<Side>().unwrap().to_string(), text);
         }
     }

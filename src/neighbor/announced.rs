@@ -36,6 +36,8 @@ pub struct Announcement {
 #[derive(Debug)]
 pub struct Announced {
     announcement: Announcement,
+    /// How often somebody who has it already is asked for before.
+    probes: u64,
     /// Written by the first worker alone, as the next two.
     sent: Counter,
     /// When the next is due, in nanoseconds since the start.
@@ -50,7 +52,14 @@ impl Announced {
     /// To be announced as soon as somebody looks.
     pub fn new(announcement: Announcement) -> Self {
         let [sent, due, again] = [(); 3].map(|()| Counter::default());
-        Self { announcement, sent, due, holder: AtomicU64::new(0), again }
+        let probes = if announcement.address.is_ipv6() { PROBES } else { 0 };
+        Self { announcement, probes, sent, due, holder: AtomicU64::new(0), again }
+    }
+
+    /// The same for one that leat has kept silent about because another instance has it, and that is to be leat's now: whoever has
+    /// it is told at once, and not asked.
+    pub fn taken_over(announcement: Announcement) -> Self {
+        Self { probes: 0, ..Self::new(announcement) }
     }
 
     /// What is announced.
@@ -65,7 +74,7 @@ impl Announced {
 
     /// Whether somebody else may turn out to have it, and it would be given up then.
     pub fn is_tentative(&self) -> bool {
-        self.announcement.gives_way && self.sent.value() <= self.probes() && self.probes() > 0
+        self.announcement.gives_way && self.sent.value() <= self.probes && self.probes > 0
     }
 
     /// Takes in that `holder` claims the address, or asks whether it may have it. Whether leat gives it up. Only the first worker may
@@ -85,13 +94,13 @@ impl Announced {
 
     /// When it is due next; nothing when it was announced often enough, or is given up.
     pub(super) fn next(&self) -> Option<Instant> {
-        let most = self.probes() + ANNOUNCEMENTS * (1 + self.again.value());
+        let most = self.probes + ANNOUNCEMENTS * (1 + self.again.value());
         (self.sent.value() < most && self.holder().is_none()).then(|| Instant::from_nanos(self.due.value()))
     }
 
     /// Whether it is not to be announced yet, but asked for.
     pub(super) fn is_probed_first(&self) -> bool {
-        self.sent.value() < self.probes()
+        self.sent.value() < self.probes
     }
 
     /// It is announced, or asked for, now.
@@ -99,10 +108,6 @@ impl Announced {
         let interval = if self.is_probed_first() { PROBE_INTERVAL } else { ANNOUNCE_INTERVAL };
         self.sent.add(1);
         self.due.set((now + interval).as_nanos());
-    }
-
-    const fn probes(&self) -> u64 {
-        if self.announcement.address.is_ipv6() { PROBES } else { 0 }
     }
 }
 
@@ -129,6 +134,17 @@ mod tests {
             assert_eq!(announced.claimed_by(holder), is_given_up, "{row:?}");
             assert_eq!(announced.holder(), is_given_up.then_some(holder), "{row:?}");
             assert_eq!(announced.next().is_none(), is_given_up, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn what_another_instance_leaves_to_this_one_is_announced_at_once_and_never_given_up() {
+        let holder = Hop { mac: MacAddr([2, 0, 0, 0, 0, 9]), port: PortId(1) };
+        for address in ["2001:db8::13", "10.0.0.13"] {
+            let address = address.parse().unwrap();
+            let announced = Announced::taken_over(Announcement { address, port: None, gives_way: true });
+            assert!(!announced.is_probed_first() && !announced.claimed_by(holder));
+            assert_eq!((announced.next(), announced.holder()), (Some(Instant::ZERO), None));
         }
     }
 }

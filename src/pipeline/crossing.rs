@@ -71,6 +71,7 @@ impl<P: Packet> Pipeline<P> {
             Ok(()) => self.send_onward(packet, to, onward, context),
             Err(NoCrossing::NoRoom) => self.drop(packet, DropReason::NoBuffer, context),
             Err(NoCrossing::Fragment) => self.drop(packet, DropReason::FragmentCrossing, context),
+            Err(NoCrossing::NoChecksum) => self.drop(packet, DropReason::UdpChecksum, context),
             Err(NoCrossing::Split) => self.drop(packet, DropReason::HeadersSplit, context),
         }
     }

@@ -15,7 +15,7 @@ use crate::id::{PortId, WorkerId};
 use crate::io::{Output, Packet};
 use crate::neighbor::{Advertised, Announced, Hop};
 use crate::service::Snapshot;
-use crate::wire::{MacAddr, arp, checksum, ethernet, icmp, icmpv6, ipv4, ipv6, ndp};
+use crate::wire::{MacAddr, arp, checksum, ethernet, icmp, icmpv6, ip, ipv4, ipv6, ndp};
 
 /// The time to live of what leat itself says (RFC 1700).
 const TTL: u8 = 64;
@@ -91,7 +91,9 @@ impl<P: Packet> Pipeline<P> {
             return self.hand_over(packet, WorkerId::FIRST, context);
         }
         let is_given_up = || snapshot.announced_at(target).is_some_and(|announced| announced.holder().is_some());
-        let is_ours = snapshot.owns(target, ingress) && !snapshot.is_silent(target) && !is_given_up();
+        let is_own = snapshot.owns(target, ingress) && !snapshot.is_silent(target) && !is_given_up();
+        // In that name leat asks where it has no other: who answers may ask back.
+        let is_ours = is_own || message.target == ipv6::link_local(mac(snapshot, ingress));
         if message.link == Some(mac(snapshot, ingress)) {
             return self.drop(packet, DropReason::NdpConsumed, context);
         }
@@ -322,9 +324,12 @@ fn answer_echo_v6(frame: &mut [u8], message: Range<usize>) -> bool {
 }
 
 /// Whether a request can be a `nat` backend's for one of its clients: not a host's own probe, and not for a backend or
-/// for leat.
+/// for leat. A link-local address is no client's: who has one is on the backend's own link, often its router.
 fn asks_for_a_client(snapshot: &Snapshot, sender: IpAddr, target: IpAddr, ingress: PortId) -> bool {
-    snapshot.is_nat_backend(sender) && !snapshot.is_backend(target) && !snapshot.owns(target, ingress)
+    snapshot.is_nat_backend(sender)
+        && !snapshot.is_backend(target)
+        && !snapshot.owns(target, ingress)
+        && !ip::is_link_local(target)
 }
 
 /// Whether a frame is addressed to leat, or to all.

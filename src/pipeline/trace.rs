@@ -303,7 +303,8 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Transmitted(Hop { mac, port }) => write!(f, "sent on port {} to {mac}", port.0),
-            Self::Held(next_hop) => write!(f, "held until {next_hop} answers ARP"),
+            Self::Held(next_hop @ IpAddr::V4(_)) => write!(f, "held until {next_hop} answers ARP"),
+            Self::Held(next_hop) => write!(f, "held until {next_hop} answers neighbour discovery"),
             Self::Gathered => f.write_str("held until all fragments of its packet are here"),
             Self::HandedOver(worker) => write!(f, "handed over to worker {}, which owns the flow", worker.0),
             Self::Dropped(reason) => write!(f, "dropped: {} ({})", reason.description(), reason.name()),

@@ -165,11 +165,11 @@ fn report(message: &[u8]) -> Option<Report> {
     }
 }
 
-/// What the ICMPv6 error `message` about a tunnel says. An MTU that no link may have is read as the least (RFC 8201 §4).
+/// What the ICMPv6 error `message` about a tunnel says.
 fn report_v6(message: &[u8]) -> Option<Report> {
     let header = icmp::Header::new(message)?;
     match (header.kind(), header.code()) {
-        (icmpv6::TOO_BIG, _) => Some(Report::TooBig(header.next_hop_mtu().max(ipv6::LEAST_MTU))),
+        (icmpv6::TOO_BIG, _) => Some(Report::TooBig(header.next_hop_mtu_v6())),
         PORT_UNREACHABLE_V6 | HEADER_UNKNOWN_V6 => Some(Report::Refused),
         _ => None,
     }

@@ -91,6 +91,8 @@ pub struct Parts {
     pub silent: HashSet<IpAddr>,
     /// Whether local addresses go to another instance with the VIPs, and so are kept where somebody has them, as those are.
     pub is_one_of_pair: bool,
+    /// The same in the snapshot before.
+    pub silent_before: HashSet<IpAddr>,
     /// Own and local addresses that somebody else has, with where that one is: leat does not use them, and they are in nothing else
     /// here.
     pub given_up: BTreeMap<IpAddr, Hop>,
@@ -299,6 +301,7 @@ fn announced(parts: &Parts, addresses: &HashMap<IpAddr, Option<PortId>>) -> Vec<
     all.sort_by_key(|announcement| announcement.address);
     let announced = |announcement: Announcement| match before.get(&announcement) {
         Some(before) => Arc::clone(before),
+        None if parts.silent_before.contains(&announcement.address) => Arc::new(Announced::taken_over(announcement)),
         None => Arc::new(Announced::new(announcement)),
     };
     all.into_iter().map(announced).collect()

@@ -11,7 +11,7 @@
 //! ```
 
 use super::checksum::Delta;
-use super::{read_u16, write_u16};
+use super::{read_u16, read_u32, write_u16};
 
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 8;
@@ -48,6 +48,16 @@ impl Header<'_> {
     #[inline(always)]
     pub const fn next_hop_mtu(self) -> u16 {
         read_u16(self.0, 6)
+    }
+
+    /// The MTU in ICMPv6's "packet too big" (RFC 4443 §3.2), which has 32 bits: more than any packet has is the most. Less than
+    /// every link carries is believed of nobody (RFC 8201 §4).
+    pub const fn next_hop_mtu_v6(self) -> u16 {
+        match read_u32(self.0, 4) {
+            ..1280 => 1280,
+            mtu @ 1280..=0xffff => mtu as u16,
+            _ => u16::MAX,
+        }
     }
 
     /// Whether it reports an error about another packet (RFC 1122 §3.2.2).

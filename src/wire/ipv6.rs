@@ -23,7 +23,7 @@ use std::net::Ipv6Addr;
 
 use super::checksum::Delta;
 use super::ip::{Fragment, Upper};
-use super::{read_memory_u64, read_u16, read_u32, write_u16};
+use super::{MacAddr, read_memory_u64, read_u16, read_u32, write_u16};
 
 /// Source and destination of a packet, as they lie in memory: two words each.
 pub type Addresses6 = [u64; 4];
@@ -296,6 +296,18 @@ pub fn upper(packet: &[u8]) -> Result<Upper, WrongExtension> {
     Err(WrongExtension::TooMany)
 }
 
+/// Whether there is a fragment header, be it that of an atomic fragment, among the extension headers of `packet` before `end`,
+/// where [`upper`] has found their end.
+pub fn has_fragment_header(packet: &[u8], end: usize) -> bool {
+    let Some(header) = Header::new(packet) else { return false };
+    let (mut kind, mut at) = (header.next_header(), HEADER_LEN);
+    while at < end && kind != FRAGMENT {
+        let Some(&[next, len, ..]) = packet.get(at..) else { return false };
+        (kind, at) = (next, at + 8 + 8 * usize::from(len));
+    }
+    at < end
+}
+
 /// Whether one station may have `address`, and be reached there through routers (RFC 4291 §2): not unspecified, loopback,
 /// multicast, of one link alone, or an IPv4 address in disguise.
 pub const fn is_station(address: Ipv6Addr) -> bool {
@@ -304,6 +316,11 @@ pub const fn is_station(address: Ipv6Addr) -> bool {
         && !address.is_multicast()
         && !address.is_unicast_link_local()
         && address.to_ipv4_mapped().is_none()
+}
+
+/// The address that a port with this Ethernet address has on its own link (RFC 4291 §2.5.6, appendix A).
+pub fn link_local(MacAddr([a, b, c, d, e, f]): MacAddr) -> Ipv6Addr {
+    [0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f].into()
 }
 
 /// The group in which `address` is asked for (RFC 4291 §2.7.1).

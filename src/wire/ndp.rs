@@ -83,11 +83,15 @@ pub const fn is_about_neighbors(kind: u8) -> bool {
 
 impl Message {
     /// The message in `packet`, an IPv6 packet from its first byte on, of which ICMPv6 starts at `at`. None if it is malformed
-    /// as RFC 4861 §7.1 has it: all of its checks are made. Messages of other types are malformed, too.
+    /// as RFC 4861 §7.1 has it: all of its checks are made; or behind a fragment header (RFC 6980 §5). Messages of other types
+    /// are malformed, too.
     pub fn parse(packet: &[u8], at: usize) -> Option<Self> {
         let header = ipv6::Header::new(packet)?;
         let message = packet.get(at..ipv6::HEADER_LEN + usize::from(header.payload_len()))?;
         if header.hop_limit() != HOP_LIMIT || message.len() < FIXED_LEN || message[1] != 0 {
+            return None;
+        }
+        if ipv6::has_fragment_header(packet, at) {
             return None;
         }
         if icmpv6::checksum(header, message) != 0 {

@@ -138,6 +138,17 @@ pub(crate) const BAD: &[Row] = &[
         &["there is a route to everywhere (::/0, a gateway) already"],
     ),
     toml("[clients]\ndeny = [\"2001:db8::1/48\"]", &["has bits set beyond its prefix; write 2001:db8::/48"]),
+    // Nobody has such an address, and so nobody would be denied.
+    toml(
+        "[clients]\ndeny = [\"::ffff:192.0.2.0/120\"]",
+        &["leat.toml:2:9", "has IPv4 addresses written in IPv6's way; write 192.0.2.0/24"],
+    ),
+    toml(
+        "[[interface]]\nport = 0\naddresses = [\"2001:db8::fe/64\"]\n\
+         routes = [{ to = \"::ffff:0.0.0.0/96\", via = \"2001:db8::1\" }]",
+        &["leat.toml:4:18", "write 0.0.0.0/0"],
+    ),
+    toml("[clients]\nallow = [\"2001:db8::%eth0/64\"]", &["leat.toml:2:10", "has a zone"]),
     toml(
         "[[service]]\nvip = \"10.0.0.10\"\nport = 80\nmode = \"gre\"",
         &["leat.toml:4:8", "mode \"gre\" is unknown", "did you mean gue?"],

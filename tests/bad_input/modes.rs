@@ -116,6 +116,8 @@ pub(crate) const BAD: &[Row] = &[
         service!("mode = \"nat\"\nproxy_arp = [\"fd00::/64\"]"),
         &["proxy_arp fd00::/64 is of IPv6, and the VIP's clients are of IPv4"],
     ),
+    toml(service!("mode = \"nat\"\nproxy_arp = [\"fe80::/64\"]"), &["proxy_arp fe80::/64 has link-local addresses"]),
+    toml(service!("mode = \"nat\"\nproxy_arp = [\"::ffff:10.0.0.0/120\"]"), &["write 10.0.0.0/24"]),
     toml(service!("mode = \"nat\"\nproxy_arp = [\"224.0.0.0/4\"]"), &["224.0.0.0/4 is no range of hosts"]),
     toml(service!("mode = \"nat\"\nproxy_arp = [\"127.0.0.0/8\"]"), &["127.0.0.0/8 is no range of hosts"]),
     toml(

@@ -12,6 +12,7 @@ use super::super::{Config, Service, value};
 use super::interface::{self, prefixes};
 use super::{checked, in_words, own_addresses};
 use crate::service::{Gue, GueVersion, Mode, ServiceProtocol, Tunnel};
+use crate::wire::ip;
 
 /// The least segment size that every host must take (RFC 9293 §3.7.1), and the largest that fits behind two headers of
 /// 20 bytes in the largest packet.
@@ -111,6 +112,11 @@ pub(super) fn proxy_arp(draft: &DraftService, mode: Mode, problems: &Problems) -
         let range = value::network("proxy_arp", &given.value).and_then(|range| {
             if range.network().is_loopback() || range.network().is_multicast() {
                 return Err(format!("proxy_arp {range} is no range of hosts; write the addresses of clients"));
+            }
+            if ip::is_link_local(range.network()) {
+                return Err(format!(
+                    "proxy_arp {range} has link-local addresses, whose hosts the backends hear themselves; write the addresses of clients"
+                ));
             }
             if !seen.insert(range) {
                 return Err(format!("proxy_arp {range} is there twice; write it once"));

@@ -209,12 +209,18 @@ fn flow(terms: &[(String, String)]) -> Result<FlowKey, String> {
     }
     let missing = || "say which flow: ?client=ADDR:PORT&vip=ADDR:PORT, and protocol=udp if it is not TCP".to_owned();
     let ((src, src_port), (dst, dst_port)) = client.zip(vip).ok_or_else(missing)?;
+    if src.is_ipv4() != dst.is_ipv4() {
+        return Err(format!("client {src} and vip {dst} are of two versions of IP, and a flow is of one"));
+    }
     Ok(FlowKey { src, dst, src_port, dst_port, protocol })
 }
 
 fn endpoint(term: &str, value: &str) -> Result<(IpAddr, u16), String> {
     let read = value.parse::<std::net::SocketAddr>().ok().filter(|it| it.port() != 0);
-    read.map(|it| (it.ip(), it.port())).ok_or_else(|| format!("{term}={value}: write ADDR:PORT"))
+    let read = read
+        .map(|it| (it.ip(), it.port()))
+        .filter(|(address, _)| address.to_canonical() == *address && !value.contains('%'));
+    read.ok_or_else(|| format!("{term}={value}: write ADDR:PORT, such as 10.0.0.1:80 or [2001:db8::1]:80"))
 }
 
 /// What is needed to speak of connections.

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use super::ipv6::{BACKEND, CLIENT, VIP6, address, builder, service6, tcp6, told, udp6};
 use super::*;
-use crate::wire::{ethernet, ndp};
+use crate::wire::{ethernet, ipv6, ndp};
 
 /// A message of neighbour discovery as a frame.
 fn heard(message: &ndp::Message, from: [u8; 6]) -> Vec<u8> {
@@ -54,6 +54,42 @@ fn a_backend_is_asked_for_by_neighbour_discovery_and_what_waits_for_it_leaves_wh
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0][..6], [2, 0, 0, 0, 0, 2]);
     assert_eq!(told(&sent[0]).payload, b"question");
+}
+
+/// Without an own address, and with backends that hold the VIP, leat asks in the name of its port: a question from :: would have a
+/// backend that has just started give up its address (RFC 4862 §5.4.3).
+#[test]
+fn a_backend_that_starts_while_it_is_asked_for_keeps_its_address_and_may_ask_back() {
+    const BACKEND_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+    let toml = format!(
+        "[[service]]\nvip = \"{VIP6}\"\nport = 80\nmode = \"dr\"\n[[service.backend]]\naddress = \"{BACKEND}\"\n"
+    );
+    let mut leat = Balancer::new(1, &toml);
+    assert_eq!(leat.one(tcp6((CLIENT, 40000), (VIP6, 80), SYN, (100, 0), b"")), None);
+    let questions: Vec<_> = said(&mut leat).into_iter().filter(|message| message.target == address(BACKEND)).collect();
+    let question = ndp::Message::solicitation(address(BACKEND), ipv6::link_local(LEAT), LEAT, false);
+    assert_eq!(questions, [question]);
+    let back = ndp::Message::solicitation(question.source, address(BACKEND), MacAddr(BACKEND_MAC), true);
+    let sent = leat.take(0, vec![heard(&question.answered_by(MacAddr(BACKEND_MAC)), BACKEND_MAC)], 1);
+    assert_eq!(sent.len(), 1, "the client's SYN");
+    let answer = leat.one(heard(&back, BACKEND_MAC)).unwrap();
+    assert_eq!(ndp::Message::parse(&answer[14..], 40), Some(back.answered_by(LEAT)));
+}
+
+/// RFC 6980 §5: also where the header says that there is no other fragment.
+#[test]
+fn neighbour_discovery_behind_a_fragment_header_is_not_listened_to() {
+    let mut leat = Balancer::new(1, &service6("port = 80"));
+    let question = ndp::Message::solicitation(address(VIP6), address(CLIENT), MacAddr(CLIENT_MAC), false);
+    let with_extension = |number: u8, extension: [u8; 8]| {
+        let mut frame = heard(&question, CLIENT_MAC);
+        frame.splice(54..54, extension);
+        frame[18..21].copy_from_slice(&[0, 40, number]);
+        frame
+    };
+    assert!(leat.one(with_extension(60, [58, 0, 1, 4, 0, 0, 0, 0])).is_some(), "destination options do no harm");
+    assert_eq!(leat.one(with_extension(44, [58, 0, 0, 0, 0, 0, 0, 7])), None);
+    assert_eq!(leat.dropped(DropReason::NdpMalformed), 1);
 }
 
 /// What leat has to say now to its neighbours.
@@ -144,8 +180,10 @@ fn nat_stands_in_for_clients_of_ipv6_when_backends_ask_and_for_nobody_else() {
         ("a host's own probe", "::", CLIENT, false),
     ];
     for workers in [1, 4] {
-        let mut leat =
-            Balancer::new(workers, &service6("port = 80\nmode = \"nat\"\nproxy_arp = [\"2001:db8:5::/64\"]"));
+        let mut leat = Balancer::new(
+            workers,
+            &service6("port = 80\nmode = \"nat\"\nproxy_arp = [\"2001:db8:5::/64\", \"fe00::/7\"]"),
+        );
         leat.take(0, vec![tcp6((CLIENT, 40000), (VIP6, 80), SYN, (100, 0), b"")], 1);
         for (name, source, target, is_answered) in rows {
             let question = ask(source, target);
