@@ -245,12 +245,10 @@ sum() {
 }
 
 what_next() {
-    cat <<END
-    scripts/labs/ecmp.sh exec c2 curl $url/ a client
-    scripts/labs/ecmp.sh exec h3 tcpdump -nvi eth0            tunnels, and what comes out of them
-    scripts/labs/ecmp.sh exec r2 ${ip[*]} route show $vip  who carries
-    scripts/labs/ecmp.sh status                               who is where
-END
+    hint "scripts/labs/ecmp.sh exec c2 curl $url/" "a client"
+    hint "scripts/labs/ecmp.sh exec h3 tcpdump -nvi eth0" "tunnels, and what comes out of them"
+    hint "scripts/labs/ecmp.sh exec r2 ${ip[*]} route show $vip" "who carries"
+    hint "scripts/labs/ecmp.sh status" "who is where"
 }
 
 lab_main "$@"

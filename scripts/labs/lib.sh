@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # What the labs share: their command line, their networks, and how programs are started in them. Sourced, never run.
 #
-# A lab sets `name` and `vip`, defines `build` (makes its network), `demonstrate`, `what_next` (what to do when it was kept), and
-# `action_WORD HOST...` for each WORD of its own on the command line; then it calls `lab_main "$@"`. A lab writes its addresses
-# as those of IPv4; `at` gives the one that stands for it in the version of the network.
+# A lab sets `name` and `vip`, defines `build` (makes its network), `demonstrate`, `what_next` (what to do when it was
+# kept), and `action_WORD HOST...` for each WORD of its own on the command line; then it calls `lab_main "$@"`. A lab
+# writes its addresses as those of IPv4; `at` gives the one that stands for it in the version of the network.
 
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../namespaces.sh"
@@ -102,8 +102,13 @@ action_demonstration() {
     if [[ -n $keep ]]; then
         step "It goes on running. Look around:"
         what_next
-        printf '    %-57s %s\n' "$0 --name $name down" "the end of it"
+        hint "$0 --name $name down" "the end of it"
     fi
+}
+
+# hint COMMAND TEXT: something to try.
+hint() {
+    printf '    %-63s %s\n' "$@"
 }
 
 clean_up() {
@@ -153,9 +158,9 @@ need_host() {
     exists "$(namespace "$1")" || die "there is no '$1' in '$name': say up first, or status"
 }
 
-# Everything that was made is there still. What came later, such as a TUN device, does not count.
+# Everything that was made is there still, in the version that is asked for. What came later, such as a TUN device, does not count.
 whole() {
-    [[ -s $record && -z $(comm -23 "$record" <(picture)) ]]
+    [[ -s $record && $(recorded_version) == "$ipv6" && -z $(comm -23 "$record" <(picture)) ]]
 }
 
 # The version of IP, all interfaces, and all addresses that were given out, sorted.

@@ -122,11 +122,9 @@ requests() {
 }
 
 what_next() {
-    cat <<END
-    scripts/labs/liveness.sh plug h2                          a server that comes back
-    scripts/labs/liveness.sh exec h3 curl $url/ a client
-    tail -f target/labs/$name/leat-lb.log                    what leat notices
-END
+    hint "scripts/labs/liveness.sh plug h2" "a server that comes back"
+    hint "scripts/labs/liveness.sh exec h3 curl $url/" "a client"
+    hint "tail -f target/labs/$name/leat-lb.log" "what leat notices"
 }
 
 lab_main "$@"

@@ -100,12 +100,10 @@ home() {
 }
 
 what_next() {
-    cat <<END
-    scripts/labs/roundrobin.sh exec h1 ping $vip       a client
-    scripts/labs/roundrobin.sh exec h5 tcpdump -nei eth0      what a server sees
-    scripts/labs/roundrobin.sh exec h1 ip neighbor            who a client believes to talk to
-    curl -s --unix-socket /run/leat/$name-lb.sock http://leat/api/v1/status | jq
-END
+    hint "scripts/labs/roundrobin.sh exec h1 ping $vip" "a client"
+    hint "scripts/labs/roundrobin.sh exec h5 tcpdump -nei eth0" "what a server sees"
+    hint "scripts/labs/roundrobin.sh exec h1 ip neighbor" "who a client believes to talk to"
+    hint "curl -s --unix-socket /run/leat/$name-lb.sock http://leat/api/v1/status | jq" "all that leat knows"
 }
 
 lab_main "$@"
