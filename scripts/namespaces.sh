@@ -31,6 +31,12 @@ add_namespace() {
     ip -n "$1" link set lo up
 }
 
+# enable_ipv6 NAMESPACE LINK: with a link-local address, and without waiting for or listening to anybody.
+enable_ipv6() {
+    ip netns exec "$1" sysctl -qw "net.ipv6.conf.$2.accept_dad=0" "net.ipv6.conf.$2.accept_ra=0" \
+        "net.ipv6.conf.$2.router_solicitations=0" "net.ipv6.conf.$2.disable_ipv6=0" net.ipv6.conf.lo.disable_ipv6=0
+}
+
 # add_bridge NAMESPACE: br0. It gets a fixed address: by itself it would change whenever a port's does.
 add_bridge() {
     ip -n "$1" link add br0 address 02:00:00:00:01:00 type bridge stp_state 0 forward_delay 0 mcast_snooping 0

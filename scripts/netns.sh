@@ -120,8 +120,8 @@ status() {
     for ns in $(namespaces); do
         role=${ns##*-}
         found=yes
-        printf '%-9s %-20s %-12s %-18s processes: %s\n' "$role" "$ns" "$(address_in "$ns")" "$(mac_in "$ns")" \
-            "$(processes_in "$ns" | paste -sd ' ')"
+        printf '%-9s %-20s %-12s %-14s %-18s processes: %s\n' "$role" "$ns" "$(address_in "$ns")" \
+            "$(address_v6_in "$ns")" "$(mac_in "$ns")" "$(processes_in "$ns" | paste -sd ' ')"
     done
     [[ -n $found ]] || { echo "'$name' is down"; return 1; }
     # What was made is read back, so that status needs no options.
@@ -167,15 +167,9 @@ add_host() {
     ip -n "$ns" address add "$(address "$role")/24" dev eth0
     ip -n "$lb" link set "$role" master br0 up
     [[ $isolated == no ]] || bridge -n "$lb" link set dev "$role" isolated on
-    [[ $ipv6 == no ]] || enable_ipv6 "$ns"
+    [[ $ipv6 == no ]] || enable_ipv6 "$ns" eth0
     ip -n "$ns" link set eth0 up
     [[ $ipv6 == no ]] || ip -n "$ns" address add "$(address_v6 "$role")/64" dev eth0 nodad
-}
-
-# IPv6 on a host's interface, with a link-local address, and without waiting for or listening to anybody.
-enable_ipv6() {
-    ip netns exec "$1" sysctl -qw net.ipv6.conf.eth0.accept_dad=0 net.ipv6.conf.eth0.accept_ra=0 \
-        net.ipv6.conf.eth0.router_solicitations=0 net.ipv6.conf.eth0.disable_ipv6=0 net.ipv6.conf.lo.disable_ipv6=0
 }
 
 # --- Checking ---------------------------------------------------------------------------------------------------
@@ -194,6 +188,7 @@ whole() {
     for role in $(hosts); do
         bridged "$lb" "$role" up && linked "$(namespace "$role")" eth0 || return 1
         [[ $(address_in "$(namespace "$role")") == "$(address "$role")" ]] || return 1
+        [[ $ipv6 == no || $(address_v6_in "$(namespace "$role")") == "$(address_v6 "$role")" ]] || return 1
         [[ $(isolation "$lb" "$role") == "$isolated" ]] || return 1
     done
 }
@@ -264,6 +259,10 @@ orphaned() {
 
 address_in() {
     ip -n "$1" -4 -o address show dev eth0 2>/dev/null | sed -nE 's/.* inet ([0-9.]+)\/.*/\1/p'
+}
+
+address_v6_in() {
+    ip -n "$1" -6 -o address show dev eth0 scope global 2>/dev/null | sed -nE 's/.* inet6 ([0-9a-f:]+)\/.*/\1/p'
 }
 
 mac_in() {

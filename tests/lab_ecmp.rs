@@ -12,7 +12,7 @@ use std::{
 use support::{
     LIMIT, LONG, TempDir, agent,
     capture::Capture,
-    lab::Lab,
+    lab::{Lab, Version},
     leat::Leat,
     process::{Process, command, run},
     servers::Nginx,
@@ -22,6 +22,7 @@ use support::{
 const LAB: &str = "ecmp";
 const BALANCERS: [&str; 2] = ["h1", "h2"];
 const SERVERS: [(&str, &str); 2] = [("h3", "10.1.3.2"), ("h4", "10.1.4.2")];
+const VIP: &str = "20.0.0.1";
 const URL: &str = "http://20.0.0.1/";
 
 /// All that runs in the lab. The network goes last.
@@ -47,15 +48,21 @@ impl Drop for Agent {
 
 /// Two agents, two servers and two leats, which know their router.
 fn start(big: usize) -> Running {
-    let lab = Lab::up(LAB);
+    start_in(Version::V4, big)
+}
+
+fn start_in(version: Version, big: usize) -> Running {
+    let lab = Lab::up_in(LAB, version);
+    let [vip, h1, h2] = [VIP, "10.1.1.2", "10.1.2.2"].map(|address| version.at(address));
     let agents = SERVERS.map(|(host, _)| {
-        let words = ["--vip", "20.0.0.1", "--ipip", "--from", "10.1.1.2", "--from", "10.1.2.2"];
+        let words = ["--vip", &vip, "--ipip", "--from", &h1, "--from", &h2];
         let mut agent = Process::spawn(lab.command(host, agent::binary()).args(words));
         agent.wait_for_output("agent", LIMIT, |stdout, _| stdout.lines().any(|line| line == "leat-agent: ready"));
         Agent(agent)
     });
-    let servers = SERVERS.map(|(host, address)| lab.nginx(host, address, 80, big));
-    let leats = BALANCERS.map(|host| Some(lab.leat(host, &format!("ecmp-{host}.toml"), &[])));
+    let servers = SERVERS.map(|(host, address)| lab.nginx(host, &version.at(address), 80, big));
+    let file = |host| format!("ecmp-{host}{}.toml", version.either("", "-ipv6"));
+    let leats = BALANCERS.map(|host| Some(lab.leat(host, &file(host), &[])));
     for leat in leats.iter().flatten() {
         wait_for("the router's address", LIMIT, || leat.status()["neighbors"][0]["mac"].is_string().then_some(()));
     }
@@ -64,40 +71,59 @@ fn start(big: usize) -> Running {
 
 #[test]
 fn every_client_is_served_by_both_leats_and_no_answer_passes_them() {
-    let running = start(0);
+    clients_are_served_by_both_leats(Version::V4);
+}
+
+#[test]
+fn every_client_is_served_by_both_leats_and_no_answer_passes_them_in_ipv6() {
+    clients_are_served_by_both_leats(Version::V6);
+}
+
+#[track_caller]
+fn clients_are_served_by_both_leats(version: Version) {
+    let running = start_in(version, 0);
     let lab = &running.lab;
     let cables = BALANCERS.map(|host| lab.capture(host, "eth0"));
     let client = lab.capture("c1", "eth0");
+    let vip = version.at(VIP);
 
     let mut answers = String::new();
     for host in ["c1", "c2"] {
-        answers += &lab.curl(host, &format!("{URL}who?[1-30]"), &[]);
+        answers += &lab.curl(host, &format!("{}/who?[1-30]", version.url(VIP)), &[]);
     }
-    let words: Vec<Vec<&str>> = answers.lines().map(|line| line.split([' ', ':']).collect()).collect();
+    let words: Vec<Vec<&str>> = answers.lines().map(|line| line.split(' ').collect()).collect();
     assert_eq!(words.len(), 60, "{answers}");
     let servers = tally(words.iter().map(|words| words[0]));
-    assert_eq!(servers.keys().collect::<Vec<_>>(), ["10.1.3.2", "10.1.4.2"], "both servers serve");
-    let clients = tally(words.iter().map(|words| words[1]));
-    assert_eq!((clients["10.0.1.2"], clients["10.0.2.2"]), (30, 30), "servers see the clients' own addresses");
+    let both = SERVERS.map(|(_, address)| version.at(address));
+    assert_eq!(servers.keys().collect::<Vec<_>>(), both.each_ref(), "both servers serve");
+    let clients = tally(words.iter().map(|words| words[1].rsplit_once(':').expect("an address and a port").0));
+    let [c1, c2] = ["10.0.1.2", "10.0.2.2"].map(|address| version.at(address));
+    assert_eq!((clients[&*c1], clients[&*c2]), (30, 30), "servers see the clients' own addresses");
 
     let mut connections = Vec::new();
+    let (flags, shown) = (version.tcp_flags(), version.shown());
     for (host, cable) in BALANCERS.into_iter().zip(cables) {
         let cable = cable.stop();
-        let syns = cable.render(&["tcp[tcpflags] & tcp-syn != 0 and dst host 20.0.0.1"]).len();
+        let syns = cable.render(&[&format!("{flags} & tcp-syn != 0 and dst host {vip}")]).len();
         assert!(syns > 0, "{host} carries as well");
         connections.push(syns);
-        assert_eq!(cable.render(&["ip and src host 20.0.0.1"]), [""; 0], "no answer passes {host}");
-        assert_eq!(cable.render(&["tcp and not dst host 20.0.0.1"]), [""; 0], "what comes in is for the VIP");
-        let outer = format!("10.1.{}.2 > ", &host[1..]);
-        let tunnels = cable.render(&["-t", "ip proto 4"]);
-        assert!(tunnels.iter().all(|tunnel| tunnel.starts_with(&format!("IP {outer}"))), "{tunnels:?}");
-        assert_eq!(tunnels.len(), cable.render(&["tcp and dst host 20.0.0.1"]).len(), "each packet goes on, once");
+        // leat announces the VIP to all nodes, as it does by ARP.
+        let answers = format!("{} and src host {vip} and not multicast", version.either("ip", "ip6"));
+        assert_eq!(cable.render(&[&answers]), [""; 0], "no answer passes {host}");
+        let strangers = format!("tcp and not dst host {vip}");
+        assert_eq!(cable.render(&[&strangers]), [""; 0], "what comes in is for the VIP");
+        let outer = format!("{shown} {} > ", version.at(&format!("10.1.{}.2", &host[1..])));
+        let tunnels = cable.render(&["-t", version.either("ip proto 4", "ip6 proto 41")]);
+        assert!(tunnels.iter().all(|tunnel| tunnel.starts_with(&outer)), "{tunnels:?}");
+        let requests = cable.render(&[&format!("tcp and dst host {vip}")]);
+        assert_eq!(tunnels.len(), requests.len(), "each packet goes on, once");
     }
     assert_eq!(connections.iter().sum::<usize>(), 60, "{connections:?}");
 
     let client = client.stop();
-    assert_eq!(client.render(&["tcp[tcpflags] == tcp-syn|tcp-ack and src host 20.0.0.1"]).len(), 30);
-    assert_eq!(client.render(&["tcp and not host 20.0.0.1"]), [""; 0], "a client knows the VIP alone");
+    // 0x12: SYN and ACK.
+    assert_eq!(client.render(&[&format!("{flags} == 0x12 and src host {vip}")]).len(), 30);
+    assert_eq!(client.render(&[&format!("tcp and not host {vip}")]), [""; 0], "a client knows the VIP alone");
     for leat in running.leats.into_iter().flatten() {
         assert!(leat.backends().iter().any(|(_, _, opened)| *opened > 0));
         leat.stop().success();
@@ -131,22 +157,36 @@ fn both_leats_choose_the_same_server_for_the_same_flow() {
 
 #[test]
 fn a_large_upload_arrives_because_the_client_is_told_what_fits_into_the_tunnel() {
-    let running = start(0);
+    let (told, route) = upload(Version::V4, "icmp[0] == 3 and icmp[1] == 4");
+    assert!(told.starts_with("IP 20.0.0.1 > 10.0.2.2: ICMP"), "{told}");
+    assert!(told.contains("need to frag (mtu 1480)"), "{told}");
+    assert!(route.contains("mtu 1480"), "{route}");
+}
+
+#[test]
+fn a_large_upload_arrives_in_ipv6_because_the_client_is_told_that_its_packets_are_too_big() {
+    let (told, route) = upload(Version::V6, "icmp6[0] == 2");
+    assert!(told.starts_with("IP6 2001:db8:20::1 > 2001:db8:0:2::2: ICMP6, packet too big, mtu 1460"), "{told}");
+    assert!(route.contains("mtu 1460"), "{route}");
+}
+
+/// Has c2 send much; returns the first error of ICMP that it got, and its route to the VIP afterwards.
+#[track_caller]
+fn upload(version: Version, errors: &str) -> (String, String) {
+    let running = start_in(version, 0);
     let lab = &running.lab;
     let before = lab.capture("c2", "eth0");
     let folder = TempDir::new("upload");
     let file = folder.join("sent");
     fs::write(&file, (0..5_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect::<Vec<_>>())
         .expect("a temporary directory can be written");
-    lab.curl("c2", &format!("{URL}upload/sent"), &["-T", file.to_str().expect("UTF-8")]);
+    let url = format!("{}/upload/sent", version.url(VIP));
+    lab.curl("c2", &url, &["-T", file.to_str().expect("UTF-8")]);
     let arrived = running.servers.iter().find_map(|server| server.uploaded("sent")).expect("one server has it");
     assert!(fs::read(arrived).expect("it can be read") == fs::read(&file).expect("it can be read"));
 
-    let told = before.stop().render(&["-t", "icmp[0] == 3 and icmp[1] == 4"]);
-    assert!(told[0].starts_with("IP 20.0.0.1 > 10.0.2.2: ICMP"), "{told:?}");
-    assert!(told[0].contains("need to frag (mtu 1480)"), "{told:?}");
-    let route = lab.exec("c2", &["ip", "route", "get", "20.0.0.1"]).success().stdout;
-    assert!(route.contains("mtu 1480"), "{route}");
+    let told = before.stop().render(&["-t", errors]).swap_remove(0);
+    (told, lab.exec("c2", &["ip", "route", "get", &version.at(VIP)]).success().stdout)
 }
 
 #[test]
@@ -189,8 +229,19 @@ fn carried(cable: &Capture) -> usize {
 
 #[test]
 fn the_demonstration_shows_all_of_it_and_leaves_nothing() {
-    let shown = Lab::down(LAB).demonstrate();
-    assert_eq!(shown.matches("packets with the source 20.0.0.1 on its link: 0").count(), 2, "{shown}");
+    demonstration_shows_all_of_it(Version::V4, 1480);
+}
+
+#[test]
+fn the_demonstration_shows_all_of_it_in_ipv6() {
+    demonstration_shows_all_of_it(Version::V6, 1460);
+}
+
+#[track_caller]
+fn demonstration_shows_all_of_it(version: Version, mtu: u16) {
+    let shown = Lab::down(LAB).demonstrate(version);
+    let none = format!("packets with the source {} on its link: 0", version.at(VIP));
+    assert_eq!(shown.matches(&none).count(), 2, "{shown}");
     assert!(shown.contains("all 100000000 bytes came, with the right SHA-256"), "{shown}");
-    assert!(shown.contains("mtu 1480"), "{shown}");
+    assert!(shown.contains(&format!("mtu {mtu}")), "{shown}");
 }

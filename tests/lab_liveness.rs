@@ -5,7 +5,13 @@ mod support;
 
 use std::{collections::BTreeSet, fs};
 
-use support::{LIMIT, LONG, TempDir, lab::Lab, leat::Leat, servers::Nginx, wait_for};
+use support::{
+    LIMIT, LONG, TempDir,
+    lab::{Lab, Version},
+    leat::Leat,
+    servers::Nginx,
+    wait_for,
+};
 
 const LAB: &str = "liveness";
 const CONFIGURATION: &str = "liveness.toml";
@@ -168,8 +174,22 @@ fn target(line: &str) -> &str {
 
 #[test]
 fn the_demonstration_shows_all_of_it_and_leaves_nothing() {
-    let shown = Lab::down(LAB).demonstrate();
+    demonstration_shows_all_of_it(Version::V4);
+}
+
+#[test]
+fn the_demonstration_shows_all_of_it_in_ipv6() {
+    let shown = demonstration_shows_all_of_it(Version::V6);
+    assert!(shown.contains("2001:db8:0:1::1 > ff02::1:ff00:2: ICMP6, neighbor solicitation, who has 2001:db8::2"));
+}
+
+#[track_caller]
+fn demonstration_shows_all_of_it(version: Version) -> String {
+    let shown = Lab::down(LAB).demonstrate(version);
     assert!(shown.contains("no_backend"), "{shown}");
     assert_eq!(shown.matches("server down").count(), 3, "{shown}");
     assert_eq!(shown.matches("server up").count(), 1, "{shown}");
+    let down = format!("server down: service web, backend {}", version.place("10.0.0.1", 80));
+    assert_eq!(shown.matches(&down).count(), 2, "{shown}");
+    shown
 }

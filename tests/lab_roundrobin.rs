@@ -3,7 +3,13 @@
 
 mod support;
 
-use support::{LIMIT, LONG, capture::Capture, lab::Lab, leat::Leat, wait_for};
+use support::{
+    LIMIT, LONG,
+    capture::Capture,
+    lab::{Lab, Version},
+    leat::Leat,
+    wait_for,
+};
 
 const LAB: &str = "roundrobin";
 const CONFIGURATION: &str = "roundrobin.toml";
@@ -129,11 +135,28 @@ fn a_server_learns_where_its_client_is_from_leat_and_is_no_client_itself() {
 
 #[test]
 fn the_demonstration_shows_all_of_it_and_leaves_nothing() {
-    let shown = Lab::down(LAB).demonstrate();
-    for pair in ["h1 (10.0.0.1) -> h5", "h2 (10.0.0.2) -> h6", "h3 (10.0.0.3) -> h7", "h4 (10.0.0.4) -> h5"] {
-        assert_eq!(shown.matches(pair).count(), 3, "{shown}");
+    demonstration_shows_all_of_it(Version::V4);
+}
+
+#[test]
+fn the_demonstration_shows_all_of_it_in_ipv6() {
+    let shown = demonstration_shows_all_of_it(Version::V6);
+    for server in SERVERS {
+        let question = format!("2001:db8::254 > ff02::1:ff00:{server}: ICMP6, neighbor solicitation, who has");
+        assert_eq!(shown.matches(&question).count(), SERVERS.len(), "{shown}");
+    }
+}
+
+#[track_caller]
+fn demonstration_shows_all_of_it(version: Version) -> String {
+    let shown = Lab::down(LAB).demonstrate(version);
+    for (client, server) in [(1, 5), (2, 6), (3, 7), (4, 5)] {
+        let place = |number| format!("h{number} ({})", version.at(&format!("10.0.0.{number}")));
+        let pair = format!("{} -> {}", place(client), place(server));
+        assert_eq!(shown.matches(&pair).count(), 3, "{shown}");
     }
     assert!(shown.contains("backend_as_client 1"), "{shown}");
+    shown
 }
 
 #[test]
@@ -165,6 +188,27 @@ fn up_again_changes_nothing_that_is_whole_and_rebuilds_what_is_broken() {
     lab.act(&["status"]).success();
     lab.act(&["sideways"]).code_is(2);
     lab.act(&["exec", "h9", "true"]).code_is(1);
+}
+
+#[test]
+fn a_network_asked_for_in_the_other_version_is_rebuilt_and_speaks_that_alone() {
+    let lab = Lab::up(LAB);
+    for (version, option) in [(Version::V6, &["up", "--ipv6"][..]), (Version::V4, &["up"])] {
+        lab.act(option).success();
+        let status = lab.act(&["status"]).success().stdout;
+        let (own, other) = version.either(("10.0.0.", "2001:db8::"), ("2001:db8::", "10.0.0."));
+        assert_eq!((status.matches(own).count(), status.matches(other).count()), (7, 0), "{status}");
+
+        // A mark that lives as long as the namespace.
+        lab.exec("h3", &["ip", "link", "set", "lo", "alias", "the-same"]).success();
+        let is_the_same = || lab.exec("h3", &["ip", "link", "show", "lo"]).success().stdout.contains("the-same");
+        lab.act(option).success();
+        assert!(is_the_same());
+        lab.exec("h3", &["ip", "address", "flush", "dev", "eth0"]).success();
+        lab.act(&["status"]).code_is(1);
+        lab.act(option).success();
+        assert!(!is_the_same(), "an address is missed in either version");
+    }
 }
 
 fn host(number: u8) -> String {

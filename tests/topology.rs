@@ -229,6 +229,17 @@ fn up_mends_what_is_broken() {
 }
 
 #[test]
+fn status_shows_addresses_of_ipv6_and_up_puts_back_one_that_is_gone() {
+    let net = Net::up_as("broken6", Shape { ipv6: true, ..Shape::default() });
+    let status = || run(script(net.name()).arg("status"), LIMIT);
+    assert!(status().success().stdout.contains(&format!(" {} ", net.address_v6(B1))));
+    net.exec(B1, &["ip", "-6", "address", "flush", "dev", "eth0", "scope", "global"]).success();
+    status().code_is(1);
+    net.up_again();
+    assert!(status().success().stdout.contains(&format!(" {} ", net.address_v6(B1))));
+}
+
+#[test]
 fn down_ends_all_processes_and_leaves_no_namespace() {
     let net = Net::up("down");
     let name = net.name().to_owned();

@@ -2,12 +2,13 @@
 # ecmp.sh: two leats behind equal-cost routes send packets in tunnels to servers that answer past them. Explained in
 # docs/labs/ecmp.md.
 #
-#   ecmp.sh [--name NAME] [--binaries DIR] [--keep]   shows the whole lab
-#   ecmp.sh [--name NAME] up | down | status          its network alone
-#   ecmp.sh [--name NAME] exec HOST COMMAND...        a command on a host: c1, c2, r1, r2, h1 to h4
-#   ecmp.sh [--name NAME] withdraw HOST               takes h1 or h2 out of the route to the VIP
-#   ecmp.sh [--name NAME] announce HOST               puts it back
+#   ecmp.sh [--name NAME] [--binaries DIR] [--keep] [--ipv6]   shows the whole lab
+#   ecmp.sh [--name NAME] up [--ipv6] | down | status          its network alone
+#   ecmp.sh [--name NAME] exec HOST COMMAND...                 a command on a host: c1, c2, r1, r2, h1 to h4
+#   ecmp.sh [--name NAME] withdraw HOST                        takes h1 or h2 out of the route to the VIP
+#   ecmp.sh [--name NAME] announce HOST                        puts it back
 #
+#   --ipv6      speaks IPv6, in the tunnels as well
 #   --keep      leaves it running at the end
 #   --binaries  where leat and leat-agent are, in place of building them
 #
@@ -46,18 +47,29 @@ build() {
         ip -n "$(namespace "$host")" link set eth0 master br0
     done
     for host in "${servers[@]}"; do
-        ip -n "$(namespace "$host")" address add "10.1.${host#h}.2/24" dev eth0
-        ip -n "$(namespace "$host")" route add default via "10.1.${host#h}.1"
+        add_address "$(namespace "$host")" eth0 "$(end_of "$host")/24"
+        route "$host" add default via "$(at "10.1.${host#h}.1")"
     done
-    ip -n "$(namespace c1)" route add default via 10.0.1.1
-    ip -n "$(namespace c2)" route add default via 10.0.2.1
-    ip -n "$(namespace r1)" route add default via 10.0.9.2
-    ip -n "$(namespace r2)" route add 10.0.0.0/16 via 10.0.9.1
+    route c1 add default via "$(at 10.0.1.1)"
+    route c2 add default via "$(at 10.0.2.1)"
+    route r1 add default via "$(at 10.0.9.2)"
+    route r2 add "$([[ $ipv6 == yes ]] && echo 2001:db8::/48 || echo 10.0.0.0/16)" via "$(at 10.0.9.1)"
     # 1: a flow's ports count too, so one client's connections are spread as well.
-    on r2 sysctl -qw net.ipv4.fib_multipath_hash_policy=1
-    on r1 sysctl -qw net.ipv4.ip_forward=1
-    on r2 sysctl -qw net.ipv4.ip_forward=1
+    on r2 sysctl -qw net.ipv4.fib_multipath_hash_policy=1 net.ipv6.fib_multipath_hash_policy=1
+    for host in r1 r2; do
+        on "$host" sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+    done
     lead_to "${balancers[@]}"
+}
+
+# end_of HOST: the address of leat, or of the server, on the cable to r2, in IPv4.
+end_of() {
+    echo "10.1.${1#h}.2"
+}
+
+# route HOST ACTION...
+route() {
+    on "$1" "${ip[@]}" route "${@:2}"
 }
 
 # --- The route to the VIP -------------------------------------------------------------------------------------------
@@ -83,19 +95,22 @@ need_balancer() {
 lead_to() {
     local host hops=()
     for host in "$@"; do
-        hops+=(nexthop via "10.1.${host#h}.2")
+        hops+=(nexthop via "$(at "$(end_of "$host")")")
     done
     if [[ $# -gt 0 ]]; then
-        ip -n "$(namespace r2)" route replace "$vip" proto static "${hops[@]}"
+        route r2 replace "$vip" proto static "${hops[@]}"
     else
-        ip -n "$(namespace r2)" route delete "$vip" 2>/dev/null || true
+        route r2 delete "$vip" 2>/dev/null || true
     fi
 }
 
 # The balancers that the route leads to.
 carriers() {
-    ip -n "$(namespace r2)" -j route show "$vip" | jq -r '.[0] // empty | (.nexthops // [.])[].gateway' |
-        sed -E 's/10\.1\.([0-9])\.2/h\1/'
+    local host gateways
+    gateways=$(on r2 "${ip[@]}" -j route show "$vip" | jq -r '.[] | (.nexthops // [.])[].gateway')
+    for host in "${balancers[@]}"; do
+        if grep -qxF "$(at "$(end_of "$host")")" <<<"$gateways"; then echo "$host"; fi
+    done
 }
 
 # --- The demonstration ----------------------------------------------------------------------------------------------
@@ -107,11 +122,11 @@ demonstrate() {
         start_server "$host"
     done
     for host in "${balancers[@]}"; do
-        start_leat "$host" --config "$repository/docs/labs/ecmp-$host.toml" --trace
+        start_leat "$host" --config "$repository/docs/labs/ecmp-$host$suffix.toml" --trace
         leat_of[$host]=$leat_pid
         patiently "the router's address" gateway_known "$host"
     done
-    shown r2 ip route show "$vip" | indent
+    shown r2 "${ip[@]}" route show "$vip" | indent
 
     step "Every client gets its page, and both leats carry"
     follow_the_requests
@@ -130,7 +145,7 @@ gateway_known() {
 
 start_server() {
     local log=$work/agent-$1.log
-    local command=(leat-agent --vip "$vip" --ipip --from 10.1.1.2 --from 10.1.2.2)
+    local command=(leat-agent --vip "$vip" --ipip --from "$(at 10.1.1.2)" --from "$(at 10.1.2.2)")
     say "$bold\$ ${command[*]}$plain   (on $1)"
     background "$log" "$1" "$binaries/${command[0]}" "${command[@]:1}"
     until_true "leat-agent on $1" "$log" "$!" grep -qx 'leat-agent: ready' "$log"
@@ -140,17 +155,17 @@ start_server() {
 follow_the_requests() {
     local host client count
     for host in "${balancers[@]}" c1; do
-        capture "$host" eth0 "requests-$host.pcap" not arp
+        capture "$host" eth0 "requests-$host.pcap" not arp and not icmp6 and not multicast
     done
     for client in c1 c2; do
-        say "$bold\$ curl 'http://$vip/?[1-20]'$plain   (on $client, each on a connection of its own)"
-        on "$client" curl -sS --fail --max-time 20 -H 'Connection: close' "http://$vip/?[1-20]" >"$work/requests-$client.txt" ||
+        say "$bold\$ curl '$url/?[1-20]'$plain   (on $client, each on a connection of its own)"
+        on "$client" curl -sS --fail --max-time 20 -H 'Connection: close' "$url/?[1-20]" >"$work/requests-$client.txt" ||
             die "$client got no answer: see $work"
         sort "$work/requests-$client.txt" | uniq -c | indent
     done
     end_captures
     for host in "${balancers[@]}"; do
-        count=$(count "requests-$host.pcap" "dst host $vip and tcp[tcpflags] & tcp-syn != 0")
+        count=$(count "requests-$host.pcap" "dst host $vip and $syn")
         say "connections through $host: $count, packets with the source $vip on its link:" \
             "$(count "requests-$host.pcap" "src host $vip")"
         [[ $count -gt 0 ]] || die "$host carried nothing: see $work"
@@ -166,10 +181,10 @@ compare_choices() {
     local host
     for host in "${balancers[@]}"; do
         lead_to "$host"
-        on c1 curl -sS --fail --max-time 20 -H 'Connection: close' --local-port 40001 "http://$vip/" \
-            --next -sS --fail --max-time 20 -H 'Connection: close' --local-port 40002 "http://$vip/" \
-            --next -sS --fail --max-time 20 -H 'Connection: close' --local-port 40003 "http://$vip/" \
-            --next -sS --fail --max-time 20 -H 'Connection: close' --local-port 40004 "http://$vip/" \
+        on c1 curl -sS --fail --max-time 20 -H 'Connection: close' --local-port 40001 "$url/" \
+            --next -sS --fail --max-time 20 -H 'Connection: close' --local-port 40002 "$url/" \
+            --next -sS --fail --max-time 20 -H 'Connection: close' --local-port 40003 "$url/" \
+            --next -sS --fail --max-time 20 -H 'Connection: close' --local-port 40004 "$url/" \
             >"$work/choices-$host.txt" || die "no answer through $host: see $work"
         say "ports 40001 to 40004 of c1 through $host: $(paste -sd ',' "$work/choices-$host.txt")"
     done
@@ -181,12 +196,12 @@ upload() {
     local host sent
     head -c 5000000 /dev/urandom >"$work/sent"
     sent=$(sum "$work/sent")
-    shown c2 curl -sS --fail --max-time 60 -T "$work/sent" "http://$vip/upload/sent"
+    shown c2 curl -sS --fail --max-time 60 -T "$work/sent" "$url/upload/sent"
     for host in "${servers[@]}"; do
         [[ ! -e $work/nginx-$host/upload/sent ]] || [[ $(sum "$work/nginx-$host/upload/sent") != "$sent" ]] ||
             say "$host has all 5,000,000 bytes"
     done
-    shown c2 ip route get "$vip" | indent
+    shown c2 "${ip[@]}" route get "$vip" | indent
 }
 
 download() {
@@ -199,9 +214,9 @@ download() {
         capture "$host" eth0 "download-$host.pcap" "dst host $vip and src port 41000"
     done
     got=$work/got
-    say "$bold\$ curl --limit-rate 20M -o got http://$vip/big$plain   (on c1)"
+    say "$bold\$ curl --limit-rate 20M -o got $url/big$plain   (on c1)"
     background "$work/curl.log" c1 curl -sS --fail --max-time 120 --local-port 41000 --limit-rate 20M \
-        -o "$got" "http://$vip/big"
+        -o "$got" "$url/big"
     client=$!
     patiently "the first bytes" larger "$got" $((size / 20))
     for host in "${balancers[@]}"; do
@@ -230,12 +245,10 @@ sum() {
 }
 
 what_next() {
-    cat <<END
-    scripts/labs/ecmp.sh exec c2 curl http://$vip/        a client
-    scripts/labs/ecmp.sh exec h3 tcpdump -nvi eth0            tunnels, and what comes out of them
-    scripts/labs/ecmp.sh exec r2 ip route show $vip       who carries
-    scripts/labs/ecmp.sh status                               who is where
-END
+    hint "scripts/labs/ecmp.sh exec c2 curl $url/" "a client"
+    hint "scripts/labs/ecmp.sh exec h3 tcpdump -nvi eth0" "tunnels, and what comes out of them"
+    hint "scripts/labs/ecmp.sh exec r2 ${ip[*]} route show $vip" "who carries"
+    hint "scripts/labs/ecmp.sh status" "who is where"
 }
 
 lab_main "$@"

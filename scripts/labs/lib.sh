@@ -1,19 +1,21 @@
 # shellcheck shell=bash
 # What the labs share: their command line, their networks, and how programs are started in them. Sourced, never run.
 #
-# A lab sets `name`, defines `build` (makes its network), `demonstrate`, `what_next` (what to do when it was kept), and
-# `action_WORD HOST...` for each WORD of its own on the command line; then it calls `lab_main "$@"`.
+# A lab sets `name` and `vip`, defines `build` (makes its network), `demonstrate`, `what_next` (what to do when it was
+# kept), and `action_WORD HOST...` for each WORD of its own on the command line; then it calls `lab_main "$@"`. A lab
+# writes its addresses as those of IPv4; `at` gives the one that stands for it in the version of the network.
 
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/../namespaces.sh"
 
 lab_main() {
     local action=demonstration
-    keep='' binaries=''
+    keep='' binaries='' ipv6=no
     while [[ $# -gt 0 ]]; do
         case $1 in
             -h | --help) help "$0"; exit 0 ;;
             --keep) keep=yes ;;
+            --ipv6) ipv6=yes ;;
             --name | --binaries)
                 [[ -n ${2:-} ]] || usage_error "$1 needs a value"
                 printf -v "${1#--}" '%s' "$2"
@@ -28,12 +30,52 @@ lab_main() {
         esac
         shift
     done
+    if [[ $action == up && ${1:-} == --ipv6 ]]; then
+        ipv6=yes
+        shift
+    fi
     [[ $name =~ ^[A-Za-z0-9_]+$ ]] || usage_error "--name '$name': letters, digits and _ only"
     case $action in up | down | status) [[ $# -eq 0 ]] || usage_error "'$action' takes no '$1'" ;; esac
     need_root "network namespaces and links belong to root"
     record=/run/leat-netns/$name.lab
     work=$repository/target/labs/$name
+    case $action in up | demonstration) ;; *) ipv6=$(recorded_version) ;; esac
+    choose_version
     "action_$action" "$@"
+}
+
+# --- The version of IP ---------------------------------------------------------------------------------------------
+
+# That of the network which is there.
+recorded_version() {
+    if grep -qsx 'ipv6=yes' "$record"; then echo yes; else echo no; fi
+}
+
+# The words and filters in which the versions differ.
+# shellcheck disable=SC2034 # for the labs
+choose_version() {
+    vip=$(at "$vip")
+    if [[ $ipv6 == yes ]]; then
+        ip=(ip -6) url="http://[$vip]" suffix=-ipv6
+        neighbors=icmp6 question='icmp6[0] == 135' echo_request='icmp6[0] == 128' syn='ip6[6] == 6 and ip6[53] & 2 != 0'
+    else
+        ip=(ip) url=http://$vip suffix=''
+        neighbors=arp question='arp[6:2] == 1' echo_request='icmp[0] == 8' syn='tcp[tcpflags] & tcp-syn != 0'
+    fi
+}
+
+# at ADDRESS[/24]: itself, or in IPv6 the one with the same numbers: 2001:db8:A:B::C for 10.A.B.C, 2001:db8:20::1 for
+# 20.0.0.1.
+at() {
+    local a b c d length prefix
+    if [[ $ipv6 == no ]]; then echo "$1"; return; fi
+    IFS=./ read -r a b c d length <<<"$1"
+    case $a.$b.$c in
+        10.0.0) prefix=2001:db8 ;;
+        10.*) prefix=2001:db8:$b:$c ;;
+        *) prefix=2001:db8:$a ;;
+    esac
+    echo "$prefix::$d${length:+/64}"
 }
 
 # --- What every lab can be told to do -----------------------------------------------------------------------------
@@ -60,8 +102,13 @@ action_demonstration() {
     if [[ -n $keep ]]; then
         step "It goes on running. Look around:"
         what_next
-        printf '    %-56s %s\n' "$0 --name $name down" "the end of it"
+        hint "$0 --name $name down" "the end of it"
     fi
+}
+
+# hint COMMAND TEXT: something to try.
+hint() {
+    printf '    %-63s %s\n' "$@"
 }
 
 clean_up() {
@@ -101,7 +148,7 @@ action_status() {
     local ns
     for ns in $(namespaces); do
         printf '%-4s %-24s processes: %s\n' "${ns##*-}" "$ns" "$(processes_in "$ns" | paste -sd ' ')"
-        ip -n "$ns" -4 -br address | awk '$1 != "lo" { print "       " $0 }'
+        ip -n "$ns" -br address | awk '$1 != "lo" { print "       " $0 }'
     done
     [[ -n $(namespaces) ]] || { echo "'$name' is down"; return 1; }
     whole || { echo "'$name' is broken or half made: up rebuilds it"; return 1; }
@@ -111,51 +158,65 @@ need_host() {
     exists "$(namespace "$1")" || die "there is no '$1' in '$name': say up first, or status"
 }
 
-# Everything that was made is there still. What came later, such as a TUN device, does not count.
+# Everything that was made is there still, in the version that is asked for. What came later, such as a TUN device, does not count.
 whole() {
-    [[ -s $record && -z $(comm -23 "$record" <(picture)) ]]
+    [[ -s $record && $(recorded_version) == "$ipv6" && -z $(comm -23 "$record" <(picture)) ]]
 }
 
-# All interfaces and addresses, sorted.
+# The version of IP, all interfaces, and all addresses that were given out, sorted.
 picture() {
     local ns
-    for ns in $(namespaces); do
-        ip -n "$ns" -o link | awk -v ns="$ns" '{ print ns, $2 }'
-        ip -n "$ns" -4 -o address | awk -v ns="$ns" '{ print ns, $2, $4 }'
-    done | LC_ALL=C sort
+    {
+        echo "ipv6=$ipv6"
+        for ns in $(namespaces); do
+            ip -n "$ns" -o link | awk -v ns="$ns" '{ print ns, $2 }'
+            ip -n "$ns" -o address show scope global | awk -v ns="$ns" '{ print ns, $2, $4 }'
+        done
+    } | LC_ALL=C sort
 }
 
 # --- Networks -----------------------------------------------------------------------------------------------------
 
-# isolated_switch HOSTS: hosts h1, h2, ... at 10.0.0.1, 10.0.0.2, ... with Ethernet addresses 00:00:00:00:00:01 and so
+# isolated_switch HOSTS: hosts h1, h2, ... `at` 10.0.0.1, 10.0.0.2, ... with Ethernet addresses 00:00:00:00:00:01 and so
 # on, at a bridge in lb whose ports are isolated from each other. Only leat's port reaches all, so the hosts hear
 # nothing of each other but what leat lets through.
 isolated_switch() {
-    local lb host
+    local lb host mac
     lb=$(namespace lb)
     add_namespace "$lb"
     add_bridge "$lb"
     add_tap "$lb"
     for ((host = 1; host <= $1; host++)); do
         add_namespace "$(namespace "h$host")"
+        mac=$(printf '00:00:00:00:00:%02x' "$host")
         wire "h$host" eth0 "10.0.0.$host/24" lb "h$host"
-        ip -n "$(namespace "h$host")" link set eth0 address "$(printf '00:00:00:00:00:%02x' "$host")"
         ip -n "$lb" link set "h$host" master br0
         bridge -n "$lb" link set dev "h$host" isolated on
     done
 }
 
-# wire HOST INTERFACE ADDRESS/LEN HOST INTERFACE [ADDRESS/LEN]: a cable between two hosts.
+# wire HOST INTERFACE ADDRESS/LEN HOST INTERFACE [ADDRESS/LEN]: a cable between two hosts, which are `at` these addresses.
+# The first interface has the Ethernet address $mac, where that is set.
 wire() {
     local ns peer
     ns=$(namespace "$1") peer=$(namespace "$4")
-    ip -n "$ns" link add "$2" type veth peer name "$5" netns "$peer"
+    ip -n "$ns" link add "$2" ${mac:+address "$mac"} type veth peer name "$5" netns "$peer"
     whole_frames "$ns" "$2"
     whole_frames "$peer" "$5"
-    ip -n "$ns" address add "$3" dev "$2"
-    [[ -z ${6:-} ]] || ip -n "$peer" address add "$6" dev "$5"
     ip -n "$ns" link set "$2" up
     ip -n "$peer" link set "$5" up
+    add_address "$ns" "$2" "$3"
+    [[ -z ${6:-} ]] || add_address "$peer" "$5" "$6"
+}
+
+# add_address NAMESPACE INTERFACE ADDRESS/LEN: the one that it is `at`.
+add_address() {
+    if [[ $ipv6 == yes ]]; then
+        enable_ipv6 "$1" "$2"
+        ip -n "$1" address add "$(at "$3")" dev "$2" nodad
+    else
+        ip -n "$1" address add "$3" dev "$2"
+    fi
 }
 
 # ports_at_once HOST: it keeps no connection in TIME-WAIT, so a port that is asked for by its number is free again.
@@ -201,9 +262,10 @@ leat_says() {
 
 # start_nginx HOST PORT TEXT: it answers / with TEXT; its files are in nginx-HOST.
 start_nginx() {
-    local directory=$work/nginx-$1
+    local directory=$work/nginx-$1 listen=$2
     mkdir -p "$directory"
-    nginx_configuration "$directory" "$2" "$3" >"$directory/nginx.conf"
+    if [[ $ipv6 == yes ]]; then listen="[::]:$2"; fi
+    nginx_configuration "$directory" "$listen" "$3" >"$directory/nginx.conf"
     background "$directory/log" "$1" nginx -e stderr -p "$directory" -c "$directory/nginx.conf"
     until_true "nginx on $1" "$directory/log" "$!" listens "$1" "$2"
 }

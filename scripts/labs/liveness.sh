@@ -2,12 +2,14 @@
 # liveness.sh: two web servers, four clients, and leat, which notices when a server dies. Explained in
 # docs/labs/liveness.md.
 #
-#   liveness.sh [--name NAME] [--binaries DIR] [--keep]   shows the whole lab
-#   liveness.sh [--name NAME] up | down | status          its network alone
-#   liveness.sh [--name NAME] exec HOST COMMAND...        a command on a host: h1 to h6, or lb, where leat's port is
-#   liveness.sh [--name NAME] unplug HOST                 takes the cable out of a host's port at the switch
-#   liveness.sh [--name NAME] plug HOST                   puts it back
+#   liveness.sh [--name NAME] [--binaries DIR] [--keep] [--ipv6]   shows the whole lab
+#   liveness.sh [--name NAME] up [--ipv6] | down | status          its network alone
+#   liveness.sh [--name NAME] exec HOST COMMAND...                 a command on a host: h1 to h6, or lb, where leat's
+#                                                                  port is
+#   liveness.sh [--name NAME] unplug HOST                          takes the cable out of a host's port at the switch
+#   liveness.sh [--name NAME] plug HOST                            puts it back
 #
+#   --ipv6      speaks IPv6
 #   --keep      leaves it running at the end
 #   --binaries  where leat is, in place of building it
 #
@@ -27,7 +29,7 @@ build() {
     isolated_switch 6
     for host in "${servers[@]}" "${clients[@]}"; do
         # The VIP is of another subnet, but at home on this one.
-        ip -n "$(namespace "$host")" route add "$vip" dev eth0
+        on "$host" "${ip[@]}" route add "$vip" dev eth0
         ports_at_once "$host"
     done
 }
@@ -50,8 +52,8 @@ demonstrate() {
     for server in "${servers[@]}"; do
         start_nginx "$server" 80 "Hello from $server"
     done
-    capture h3 eth0 probes.pcap arp
-    start_leat lb --config "$repository/docs/labs/liveness.toml"
+    capture h3 eth0 probes.pcap "$neighbors"
+    start_leat lb --config "$repository/docs/labs/liveness$suffix.toml"
     patiently "both servers" all_known
     log
 
@@ -77,13 +79,14 @@ demonstrate() {
     cable unplug h1
     cable unplug h2
     patiently "leat to notice" logged 'no server is up' 1
-    if on h3 curl -sS --max-time 2 "http://$vip/" 2>&1 | indent; then die "somebody answered"; fi
+    if on h3 curl -sS --max-time 2 "$url/" 2>&1 | indent; then die "somebody answered"; fi
     say "leat has dropped and counted it: no_backend $(leat_says lb '.workers[0].drops.no_backend')"
     log
 
     step "How leat has asked, all this time"
     end_captures
-    tcpdump -nn -ttt -r "$work/probes.pcap" 'arp[6:2] == 1 and not arp dst host 10.0.1.1' 2>/dev/null | head -12 | indent
+    # The clients ask as well, about the service.
+    tcpdump -nn -ttt -r "$work/probes.pcap" "$question" 2>/dev/null | grep -vE "who.has $vip( |,)" | head -12 | indent
 }
 
 all_known() {
@@ -111,19 +114,17 @@ said=0
 # Two rounds of all clients, a connection each.
 requests() {
     local client
-    say "$bold\$ curl http://$vip/$plain   (on ${clients[*]}, one after the other, twice)"
+    say "$bold\$ curl $url/$plain   (on ${clients[*]}, one after the other, twice)"
     for client in "${clients[@]}" "${clients[@]}"; do
-        on "$client" curl -sS --fail --max-time 10 "http://$vip/" || die "$client got no answer"
+        on "$client" curl -sS --fail --max-time 10 "$url/" || die "$client got no answer"
     done >"$work/answers.txt"
     indent <"$work/answers.txt"
 }
 
 what_next() {
-    cat <<END
-    scripts/labs/liveness.sh plug h2                          a server that comes back
-    scripts/labs/liveness.sh exec h3 curl http://$vip/    a client
-    tail -f target/labs/$name/leat-lb.log                    what leat notices
-END
+    hint "scripts/labs/liveness.sh plug h2" "a server that comes back"
+    hint "scripts/labs/liveness.sh exec h3 curl $url/" "a client"
+    hint "tail -f target/labs/$name/leat-lb.log" "what leat notices"
 }
 
 lab_main "$@"

@@ -2,10 +2,12 @@
 # roundrobin.sh: four clients and three servers on one subnet, and leat between them. Explained in
 # docs/labs/roundrobin.md.
 #
-#   roundrobin.sh [--name NAME] [--binaries DIR] [--keep]   shows the whole lab
-#   roundrobin.sh [--name NAME] up | down | status          its network alone
-#   roundrobin.sh [--name NAME] exec HOST COMMAND...        a command on a host: h1 to h7, or lb, where leat's port is
+#   roundrobin.sh [--name NAME] [--binaries DIR] [--keep] [--ipv6]   shows the whole lab
+#   roundrobin.sh [--name NAME] up [--ipv6] | down | status          its network alone
+#   roundrobin.sh [--name NAME] exec HOST COMMAND...                 a command on a host: h1 to h7, or lb, where leat's
+#                                                                    port is
 #
+#   --ipv6      speaks IPv6
 #   --keep      leaves it running at the end
 #   --binaries  where leat is, in place of building it
 #
@@ -16,7 +18,6 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 name=roundrobin
-config=$repository/docs/labs/roundrobin.toml
 vip=10.0.0.254
 clients=(h1 h2 h3 h4)
 servers=(h5 h6 h7)
@@ -29,13 +30,13 @@ demonstrate() {
     local server counted
     step "leat asks for its servers before anybody needs them"
     for server in "${servers[@]}"; do
-        capture "$server" eth0 "start-$server.pcap" arp
+        capture "$server" eth0 "start-$server.pcap" "$neighbors"
     done
-    start_leat lb --config "$config"
+    start_leat lb --config "$repository/docs/labs/roundrobin$suffix.toml"
     patiently "the servers' answers" all_known
     end_captures
     for server in "${servers[@]}"; do
-        packets "start-$server.pcap" 'arp[6:2] == 1 and not arp dst host 10.0.0.254' | sed "s/^/      $server hears: /"
+        packets "start-$server.pcap" "$question" | grep -vE "who.has $vip( |,)" | sed "s/^/      $server hears: /"
     done
 
     step "Each new client goes to the next server"
@@ -46,9 +47,9 @@ demonstrate() {
 
     step "What the two sides see"
     say "h1: the service's address and leat's Ethernet address, nothing else"
-    packets first-h1.pcap -e -c 4 | indent
+    packets first-h1.pcap -e -c 4 not dst host ff02::1 | indent
     say "h5: h1's own address, and leat's Ethernet address"
-    packets first-h5.pcap -e -c 4 | indent
+    packets first-h5.pcap -e -c 4 not dst host ff02::1 | indent
 
     step "A server cannot be its own client"
     if shown h5 ping -c 1 -W 1 "$vip" | indent; then die "h5 got an answer"; fi
@@ -75,7 +76,7 @@ idle() {
 round() {
     local host client server
     for host in "${clients[@]}" "${servers[@]}"; do
-        capture "$host" eth0 "$1-$host.pcap" arp or icmp
+        capture "$host" eth0 "$1-$host.pcap" arp or icmp or icmp6
     done
     say "$bold\$ ping -c 2 $vip$plain   (on ${clients[*]}, one after the other)"
     for client in "${clients[@]}"; do
@@ -84,8 +85,8 @@ round() {
     end_captures
     for client in "${clients[@]}"; do
         for server in "${servers[@]}"; do
-            if [[ -n $(packets "$1-$server.pcap" "icmp and src host 10.0.0.${client#h}") ]]; then
-                echo "$client (10.0.0.${client#h}) -> $server (10.0.0.${server#h})"
+            if [[ -n $(packets "$1-$server.pcap" "$echo_request and src host $(home "$client")") ]]; then
+                echo "$client ($(home "$client")) -> $server ($(home "$server"))"
             fi
         done
     done >"$work/$1.txt"
@@ -93,13 +94,16 @@ round() {
     [[ $(wc -l <"$work/$1.txt") -eq ${#clients[@]} ]] || die "not each client has one server: see $work"
 }
 
+# home HOST: its address.
+home() {
+    at "10.0.0.${1#h}"
+}
+
 what_next() {
-    cat <<END
-    scripts/labs/roundrobin.sh exec h1 ping $vip       a client
-    scripts/labs/roundrobin.sh exec h5 tcpdump -nei eth0      what a server sees
-    scripts/labs/roundrobin.sh exec h1 ip neighbor            who a client believes to talk to
-    curl -s --unix-socket /run/leat/$name-lb.sock http://leat/api/v1/status | jq
-END
+    hint "scripts/labs/roundrobin.sh exec h1 ping $vip" "a client"
+    hint "scripts/labs/roundrobin.sh exec h5 tcpdump -nei eth0" "what a server sees"
+    hint "scripts/labs/roundrobin.sh exec h1 ip neighbor" "who a client believes to talk to"
+    hint "curl -s --unix-socket /run/leat/$name-lb.sock http://leat/api/v1/status | jq" "all that leat knows"
 }
 
 lab_main "$@"

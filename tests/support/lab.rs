@@ -18,6 +18,63 @@ use super::{
     unique, wait_for,
 };
 
+/// The version of IP that a lab speaks, and what is written differently in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    V4,
+    V6,
+}
+
+impl Version {
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    /// The words that have a script speak it.
+    pub fn option(self) -> &'static [&'static str] {
+        self.either(&[], &["--ipv6"])
+    }
+
+    pub fn either<T>(self, v4: T, v6: T) -> T {
+        match self {
+            Self::V4 => v4,
+            Self::V6 => v6,
+        }
+    }
+
+    /// An address of the labs' networks: 10.A.B.C stands for 2001:db8:A:B::C, and 20.0.0.1 for 2001:db8:20::1.
+    pub fn at(self, address: &str) -> String {
+        let numbers: Vec<&str> = address.split('.').collect();
+        match (self, &numbers[..]) {
+            (Self::V4, _) => address.to_owned(),
+            (Self::V6, ["10", "0", "0", host]) => format!("2001:db8::{host}"),
+            (Self::V6, ["10", area, net, host]) => format!("2001:db8:{area}:{net}::{host}"),
+            (Self::V6, [area, .., host]) => format!("2001:db8:{area}::{host}"),
+            (Self::V6, _) => panic!("no address of IPv4: {address}"),
+        }
+    }
+
+    /// `http://ADDRESS`
+    pub fn url(self, address: &str) -> String {
+        let address = self.at(address);
+        self.either(format!("http://{address}"), format!("http://[{address}]"))
+    }
+
+    /// A host and its port, as arguments of leat's have it.
+    pub fn place(self, address: &str, port: u16) -> String {
+        let address = self.at(address);
+        self.either(format!("{address}:{port}"), format!("[{address}]:{port}"))
+    }
+
+    /// TCP's flags in a filter; those of libpcap do not look into TCP over IPv6 by themselves.
+    pub fn tcp_flags(self) -> &'static str {
+        self.either("tcp and tcp[tcpflags]", "tcp and ip6[53]")
+    }
+
+    /// What tcpdump's lines begin with.
+    pub fn shown(self) -> &'static str {
+        self.either("IP", "IP6")
+    }
+}
+
 /// A network that is up; it goes down, with every process in it, when the value goes. Hosts have the names that the
 /// lab's page gives them.
 #[derive(Debug)]
@@ -30,8 +87,14 @@ impl Lab {
     /// The network of `scripts/labs/LAB.sh`.
     #[track_caller]
     pub fn up(lab: &'static str) -> Self {
+        Self::up_in(lab, Version::V4)
+    }
+
+    /// The network of `scripts/labs/LAB.sh` in a version of IP.
+    #[track_caller]
+    pub fn up_in(lab: &'static str, version: Version) -> Self {
         let lab = Self::down(lab);
-        lab.act(&["up"]).success();
+        lab.act(&[&["up"], version.option()].concat()).success();
         lab
     }
 
@@ -43,9 +106,10 @@ impl Lab {
 
     /// Runs the whole demonstration with the binaries under test; returns what it printed.
     #[track_caller]
-    pub fn demonstrate(self) -> String {
+    pub fn demonstrate(self, version: Version) -> String {
         let binaries = binaries();
-        let finished = run(script(self.lab, &self.name).arg("--binaries").arg(binaries.path()), LONG).success();
+        let mut script = script(self.lab, &self.name);
+        let finished = run(script.args(version.option()).arg("--binaries").arg(binaries.path()), LONG).success();
         assert_eq!(self.namespaces(), [""; 0], "{finished}");
         finished.stdout
     }
