@@ -14,6 +14,8 @@ use support::{
 };
 
 const VIP: &str = "2001:db8::10";
+/// leat's port, at the bridge.
+const TAP_DEVICE: &str = "tapdpdk";
 
 /// Runs `ip -6` in a namespace.
 #[track_caller]
@@ -166,6 +168,35 @@ fn a_backend_that_starts_while_leat_asks_for_it_keeps_its_address() {
         let shown = ip6(&net, B1, &["address", "show", "dev", "eth0"]);
         assert!(!shown.contains("dadfailed"), "{shown}");
         (state()? == "up").then_some(())
+    });
+    leat.stop();
+}
+
+/// A switch that passes on to a port only what somebody there listens to, as most do where multicast is in use.
+#[test]
+fn leat_is_found_behind_a_switch_that_listens_to_reports_of_multicast_listeners() {
+    let net = Net::up_as("v6_snoop", Shape { ipv6: true, ..Shape::default() });
+    let _server = Nginx::start_v6(&net, B1, 8080, 0);
+    let lb = |words: &[&str]| net.exec(Role::Lb, words).success().stdout;
+    lb(&["sysctl", "-qw", "net.ipv6.conf.br0.disable_ipv6=0", "net.ipv6.conf.br0.accept_dad=0"]);
+    // In hundredths of a second. The switch asks for itself, and believes its table once the first answers are due.
+    let snooping = ["mcast_snooping", "1", "mcast_querier", "1", "mcast_query_response_interval", "100"];
+    let intervals = ["mcast_startup_query_interval", "100", "mcast_query_interval", "300"];
+    lb(&[&["ip", "link", "set", "br0", "type", "bridge"], &snooping[..], &intervals[..]].concat());
+    let backend = net.address_v6(B1);
+    let own = ["--vip", &format!("[{VIP}]:80"), "--backend", &format!("[{backend}]:8080")];
+    let leat = Leat::start_in(&net, TAP, &own);
+    let knows = |group: &str| {
+        let table = lb(&["bridge", "mdb", "show", "dev", "br0"]);
+        table.lines().any(|line| line.contains(&format!("port {} ", TAP_DEVICE)) && line.contains(group))
+    };
+    support::wait_for("the switch to know leat's group", LIMIT, || knows("ff02::1:ff00:10").then_some(()));
+    // Until it was asked again it would remember what leat said at the start.
+    lb(&["bridge", "mdb", "del", "dev", "br0", "port", TAP_DEVICE, "grp", "ff02::1:ff00:10"]);
+    support::wait_for("an answer to the switch's query", LIMIT, || knows("ff02::1:ff00:10").then_some(()));
+    support::wait_for("the client to find leat", LIMIT, || {
+        ip6(&net, CLIENT, &["neighbour", "flush", "dev", "eth0"]);
+        net.exec(CLIENT, &["ping", "-6", "-c", "1", "-W", "1", VIP]).status.success().then_some(())
     });
     leat.stop();
 }

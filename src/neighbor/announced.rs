@@ -11,6 +11,7 @@ use super::Hop;
 use crate::counters::Counter;
 use crate::id::PortId;
 use crate::time::Instant;
+use crate::wire::mld::Version;
 
 /// Announcements of an address (RFC 5227 §1.1: ANNOUNCE_NUM), and the time between them (ANNOUNCE_INTERVAL).
 const ANNOUNCEMENTS: u64 = 2;
@@ -20,6 +21,9 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 /// DupAddrDetectTransmits, RetransTimer).
 const PROBES: u64 = 1;
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The least time between two reports of its group to who asks (RFC 3810 §9.9: the time in which a last listener answers).
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An address of leat's own, and the port that it is announced on; all when there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,14 +50,18 @@ pub struct Announced {
     holder: AtomicU64,
     /// How often it was asked for once more; written by the control side alone.
     again: Counter,
+    /// Which report of its group somebody waits for, in [`Version`]'s numbers and from 1 on, and when the last such was sent, in
+    /// nanoseconds since the start. Written by the first worker alone.
+    queried: Counter,
+    reported: Counter,
 }
 
 impl Announced {
     /// To be announced as soon as somebody looks.
     pub fn new(announcement: Announcement) -> Self {
-        let [sent, due, again] = [(); 3].map(|()| Counter::default());
+        let [sent, due, again, queried, reported] = [(); 5].map(|()| Counter::default());
         let probes = if announcement.address.is_ipv6() { PROBES } else { 0 };
-        Self { announcement, probes, sent, due, holder: AtomicU64::new(0), again }
+        Self { announcement, probes, sent, due, holder: AtomicU64::new(0), again, queried, reported }
     }
 
     /// The same for one that leat has kept silent about because another instance has it, and that is to be leat's now: whoever has
@@ -90,6 +98,29 @@ impl Announced {
     /// Who has it in place of leat, if it is given up.
     pub fn holder(&self) -> Option<Hop> {
         Hop::unpack(self.holder.load(Relaxed))
+    }
+
+    /// Somebody who understands `version` asks whether leat listens to the address's group. Whether that is to be answered: once a
+    /// second, for whoever asks. Only the first worker may call it.
+    pub fn query(&self, version: Version, now: Instant) -> bool {
+        let last = self.reported.value();
+        if last != 0 && now.since(Instant::from_nanos(last)) < REPORT_INTERVAL {
+            return false;
+        }
+        self.reported.set(now.as_nanos().max(1));
+        self.queried.set(version as u64 + 1);
+        true
+    }
+
+    /// Takes out the report that somebody waits for.
+    pub(super) fn take_query(&self) -> Option<Version> {
+        let version = match self.queried.value() {
+            0 => return None,
+            queried if queried == Version::V1 as u64 + 1 => Version::V1,
+            _ => Version::V2,
+        };
+        self.queried.set(0);
+        Some(version)
     }
 
     /// When it is due next; nothing when it was announced often enough, or is given up.

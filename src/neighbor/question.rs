@@ -4,17 +4,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Announcement, Outgoing};
 use crate::wire::arp::{self, Operation};
-use crate::wire::{MacAddr, ipv6, ndp};
+use crate::wire::{MacAddr, ipv6, mld, ndp};
 
 /// The longest frame that [`Outgoing::write`] writes.
-pub const LONGEST_QUESTION: usize = ndp::FRAME_LEN;
+pub const LONGEST_QUESTION: usize = mld::FRAME_LEN;
 
 impl Outgoing {
     /// Writes the frame that leaves a port with the Ethernet address `mac`, and returns its length.
     pub fn write(&self, mac: MacAddr, frame: &mut [u8; LONGEST_QUESTION]) -> usize {
         let (target, sender, known) = match *self {
+            Self::Report(address, _, occasion) => return mld::write_report(address, occasion, mac, frame),
             Self::Announce(Announcement { address: IpAddr::V6(address), .. }) => {
-                return ndp::Message::announcement(address, mac).write(frame, mac, MacAddr::BROADCAST);
+                return write(&ndp::Message::announcement(address, mac), mac, MacAddr::BROADCAST, frame);
             }
             Self::Announce(Announcement { address, .. }) => (address, address, None),
             Self::Probe(Announcement { address, .. }) => (address, Ipv6Addr::UNSPECIFIED.into(), None),
@@ -38,7 +39,7 @@ impl Outgoing {
             IpAddr::V6(target) => {
                 let IpAddr::V6(sender) = sender else { return Self::in_no_name(target.into(), known, mac, frame) };
                 let question = ndp::Message::solicitation(target, sender, mac, known.is_some());
-                question.write(frame, mac, known.unwrap_or(MacAddr::BROADCAST))
+                write(&question, mac, known.unwrap_or(MacAddr::BROADCAST), frame)
             }
         }
     }
@@ -55,6 +56,10 @@ impl Outgoing {
         let known = known.map(|mac| super::Hop { mac, port: crate::id::PortId(0) });
         Self::Request { target, sender, known, port: None }.write(mac, frame)
     }
+}
+
+fn write(message: &ndp::Message, from: MacAddr, to: MacAddr, frame: &mut [u8; LONGEST_QUESTION]) -> usize {
+    frame.first_chunk_mut().map_or(0, |frame| message.write(frame, from, to))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::counters::DropReason;
 use crate::flow::{FlowKey, Protocol};
 use crate::forward;
 use crate::wire::ethernet::{self, EtherType};
-use crate::wire::{icmp, icmpv6, ipv4, ipv6, tcp, udp};
+use crate::wire::{icmp, icmpv6, ipv4, ipv6, mld, tcp, udp};
 
 /// The headers of a fragment that is the first of its packet, and was classified before.
 ///
@@ -31,7 +31,7 @@ pub(super) enum Other {
     IcmpError {
         message: u8,
     },
-    /// A message of neighbour discovery; where it starts in the frame.
+    /// A message of neighbour or multicast listener discovery; where it starts in the frame.
     Ndp {
         message: u8,
     },
@@ -135,7 +135,7 @@ pub(super) fn parse_v6(data: &[u8], frame_len: usize, is_first_fragment: bool) -
     if upper.protocol == icmpv6::PROTOCOL
         && let Some(kind) = packet.get(upper.at)
     {
-        if icmpv6::is_neighbor_discovery(*kind) {
+        if icmpv6::is_neighbor_discovery(*kind) || mld::is_query(*kind) {
             return Err(Other::Ndp { message });
         }
         if icmpv6::is_error(*kind) && end >= upper.at + icmp::HEADER_LEN {

@@ -22,7 +22,7 @@ pub enum Class {
     Flow(Headers),
     /// An ARP message, not yet parsed.
     Arp,
-    /// A message of IPv6's neighbour discovery, not yet parsed.
+    /// A message of IPv6's neighbour discovery, or multicast listener discovery, not yet parsed.
     Ndp {
         /// Where it starts in the frame.
         message: u8,

@@ -15,7 +15,7 @@ use crate::id::{PortId, WorkerId};
 use crate::io::{Output, Packet};
 use crate::neighbor::{Advertised, Announced, Hop};
 use crate::service::Snapshot;
-use crate::wire::{MacAddr, arp, checksum, ethernet, icmp, icmpv6, ip, ipv4, ipv6, ndp};
+use crate::wire::{MacAddr, arp, checksum, ethernet, icmp, icmpv6, ip, ipv4, ipv6, mld, ndp};
 
 /// The time to live of what leat itself says (RFC 1700).
 const TTL: u8 = 64;
@@ -66,6 +66,9 @@ impl<P: Packet> Pipeline<P> {
     #[cold]
     pub(super) fn ndp<O: Output<P>, T: Tracer>(&mut self, packet: P, message: usize, context: &mut Context<'_, O, T>) {
         let kind = packet.data().get(message).copied();
+        if kind.is_some_and(mld::is_query) {
+            return self.listeners_query(packet, message, context);
+        }
         if kind.is_some_and(|kind| !ndp::is_about_neighbors(kind)) {
             // Routers' advertisements and redirections are not trusted.
             return self.drop(packet, DropReason::NdpConsumed, context);
@@ -132,6 +135,20 @@ impl<P: Packet> Pipeline<P> {
                 );
             }
         }
+    }
+
+    /// A switch or a router asks who listens to which groups. leat does to those in which its addresses are asked for; the first
+    /// worker says so, a few at a time.
+    fn listeners_query<O: Output<P>, T: Tracer>(&mut self, packet: P, message: usize, context: &mut Context<'_, O, T>) {
+        let payload = packet.data().get(ethernet::HEADER_LEN..).unwrap_or_default();
+        let Some(query) = mld::Query::parse(payload, message - ethernet::HEADER_LEN) else {
+            return self.drop(packet, DropReason::NdpMalformed, context);
+        };
+        if self.id != WorkerId::FIRST {
+            return self.hand_over(packet, WorkerId::FIRST, context);
+        }
+        self.resolver.query(&query, context.snapshot.announced(), context.now);
+        self.drop(packet, DropReason::NdpConsumed, context);
     }
 
     /// The same as [`Self::arp_for_a_client`] in IPv6, where that is called a proxy (RFC 4861 §7.2.8).

@@ -86,6 +86,7 @@ impl<P: Packet> Pipeline<P> {
             let port = match outgoing {
                 Outgoing::Announce(Announcement { port, .. })
                 | Outgoing::Probe(Announcement { port, .. })
+                | Outgoing::Report(_, port, _)
                 | Outgoing::Request { known: None, port, .. } => port,
                 Outgoing::Request { known: Some(hop), .. } => Some(hop.port),
             };

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use super::ipv6::{BACKEND, CLIENT, VIP6, address, builder, service6, tcp6, told, udp6};
 use super::*;
-use crate::wire::{ethernet, ipv6, ndp};
+use crate::wire::{ethernet, ipv6, mld, ndp};
 
 /// A message of neighbour discovery as a frame.
 fn heard(message: &ndp::Message, from: [u8; 6]) -> Vec<u8> {
@@ -94,11 +94,15 @@ fn neighbour_discovery_behind_a_fragment_header_is_not_listened_to() {
 
 /// What leat has to say now to its neighbours.
 fn said(leat: &mut Balancer) -> Vec<ndp::Message> {
+    spoken(leat).into_iter().filter_map(|frame| ndp::Message::parse(&frame[14..], 40)).collect()
+}
+
+/// The frames that the first worker sends by itself now.
+fn spoken(leat: &mut Balancer) -> Vec<Vec<u8>> {
     let mut output = Recorder::default();
     let mut context = Context { snapshot: &leat.snapshot, now: leat.now, output: &mut output, tracer: &mut Silent };
     leat.workers[0].upkeep(&mut context);
-    let frames = output.transmitted.into_iter().map(|(_, frame)| frame.into_bytes());
-    frames.filter_map(|frame| ndp::Message::parse(&frame[14..], 40)).collect()
+    output.transmitted.into_iter().map(|(_, frame)| frame.into_bytes()).collect()
 }
 
 #[test]
@@ -112,6 +116,55 @@ fn an_address_is_asked_for_before_it_is_announced() {
         leat.now = leat.now + Duration::from_millis(100);
     }
     assert_eq!(heard, [(0, probe), (1, announcement), (3, announcement)]);
+}
+
+/// A query for listeners, as a frame to everybody.
+fn query(group: Ipv6Addr, len: usize) -> Vec<u8> {
+    let mut frame = vec![0x33, 0x33, 0, 0, 0, 1];
+    frame.extend([0x02, 0, 0, 0, 0, 0x99, 0x86, 0xdd]);
+    frame.extend(mld::query(group, len, address("fe80::99"), 1, [58, 0, 5, 2, 0, 0, 1, 0]));
+    frame
+}
+
+/// The types of the reports of listeners that `leat` sends in a tenth of a second, and the last bytes of their groups.
+fn reports(leat: &mut Balancer) -> Vec<(u8, u8)> {
+    let mut told = Vec::new();
+    for _ in 0..10 {
+        leat.now = leat.now + Duration::from_millis(10);
+        let reports = spoken(leat).into_iter().filter(|frame| frame[12..14] == [0x86, 0xdd] && frame[20] == 0);
+        told.extend(reports.map(|frame| (frame[62], *frame.last().unwrap())));
+    }
+    told
+}
+
+#[test]
+fn switches_are_told_in_which_groups_leat_is_asked_for_and_again_when_they_ask() {
+    const OTHER: &str = "2001:db8::13";
+    let mut leat = Balancer::new(2, &service6(&format!("port = 80\nlocal_addresses = [\"{OTHER}\"]")));
+    let (all, group) = (Ipv6Addr::UNSPECIFIED, ipv6::solicited_node(address(VIP6)));
+    let (vip, other) = (*address(VIP6).octets().last().unwrap(), 0x13);
+    let mut joined = reports(&mut leat);
+    joined.sort_unstable();
+    assert_eq!(joined, [(143, vip), (143, other)], "before anybody is asked for the addresses");
+    leat.wait(Duration::from_secs(10));
+    for (worker, question, expected) in [
+        (0, query(all, 28), vec![(143, vip), (143, other)]),
+        (1, query(all, 24), vec![(131, vip), (131, other)]),
+        (0, query(group, 28), vec![(143, vip)]),
+        (0, query(address("ff02::1:ff00:77"), 28), vec![]),
+    ] {
+        let consumed = leat.dropped(DropReason::NdpConsumed);
+        leat.take(worker, vec![question; 5], 1);
+        let mut told = reports(&mut leat);
+        told.sort_unstable();
+        assert_eq!(told, expected, "once, however often it is asked");
+        assert_eq!(leat.dropped(DropReason::NdpConsumed), consumed + 5);
+        leat.wait(Duration::from_secs(2));
+    }
+    let mut routed = query(all, 28);
+    routed[21] = 64;
+    assert_eq!(leat.one(routed), None);
+    assert_eq!(leat.dropped(DropReason::NdpMalformed), 1);
 }
 
 #[test]
