@@ -65,7 +65,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("-- --vip 10.0.0.10:80 --clients 2001:db8::/64", &["is of IPv6, and the service", "198.18.0.0/15"]),
     ("-- --vip [2001:db8::10]:80 --clients 2001:db8:1::1/64", &["write 2001:db8:1::/64"]),
     ("-- --vip [2001:db8::10]:80 --clients fd00::/129", &["not 0 to 128"]),
-    ("-- --vip [2001:db8::10]:80 --clients ::ffff:10.1.0.0/112", &["IPv4 address written in IPv6's way"]),
+    ("-- --vip [2001:db8::10]:80 --clients ::ffff:10.1.0.0/112", &["IPv4 addresses written in IPv6's way"]),
     ("-- --vip [2001:db8::10]:80 --clients fe80::/64", &["--clients fe80::/64", "a link-local address"]),
     ("-- --vip [2001:db8::10]:80 --clients fd00::%eth0/64", &["has a zone"]),
     ("-- --vip 10.0.0.10:80 --client-ports 2000-1000", &["write 1000-2000"]),
