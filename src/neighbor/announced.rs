@@ -22,7 +22,7 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 const PROBES: u64 = 1;
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The least time between two reports of its group to who asks (RFC 3810 §9.9: the time in which a last listener answers).
+/// The least time between two reports of its group to who asks (RFC 3810 §9.8: the time in which a last listener answers).
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An address of leat's own, and the port that it is announced on; all when there is none.

@@ -144,9 +144,8 @@ impl<const N: usize> Classes<N> {
     /// The same for a frame of `frame_len` bytes that begins with `data`, and says that it carries IPv6 to the port.
     #[inline(never)]
     fn classify_v6(&mut self, data: &[u8], frame_len: usize, mac: MacAddr) {
-        const { assert!(N <= u64::BITS as usize, "a bit for each packet") };
         let Some(headers) = ordinary_v6(data, frame_len) else { return self.classify_with_care(data, frame_len, mac) };
-        self.wide |= 1 << (self.classes.len() as u32 % u64::BITS);
+        self.next_is_wide();
         self.classes.push(Class::Flow(headers));
     }
 
@@ -156,9 +155,16 @@ impl<const N: usize> Classes<N> {
     fn classify_with_care(&mut self, data: &[u8], frame_len: usize, mac: MacAddr) {
         let class = with_care(data, frame_len, mac);
         if let Class::Flow(Headers { packed: PackedKey::V6(_), .. }) = class {
-            self.wide |= 1 << (self.classes.len() as u32 % u64::BITS);
+            self.next_is_wide();
         }
         self.classes.push(class);
+    }
+
+    /// The packet whose class comes next is of a flow of IPv6.
+    #[inline(always)]
+    const fn next_is_wide(&mut self) {
+        const { assert!(N <= u64::BITS as usize, "a bit for each packet") };
+        self.wide |= 1 << (self.classes.len() as u32 % u64::BITS);
     }
 }
 

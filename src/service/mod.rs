@@ -3,14 +3,16 @@
 mod clients;
 mod current;
 mod mode;
+mod parts;
 mod path_mtu;
 mod snapshot;
 
 pub use clients::{ClientLists, ClientTable};
 pub use current::Current;
 pub use mode::{Gue, GueVersion, Mode, Tunnel};
+pub use parts::{OwnAddress, Parts, Port, Route, Vlan};
 pub use path_mtu::PathMtu;
-pub use snapshot::{OwnAddress, Parts, Port, Route, Snapshot, Vlan};
+pub use snapshot::Snapshot;
 
 use std::fmt;
 use std::net::IpAddr;
