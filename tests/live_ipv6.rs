@@ -165,7 +165,7 @@ fn a_backend_with_a_new_card_is_found_and_the_kernel_keeps_leat_in_its_neighbour
 fn health_checks_of_each_kind_notice_a_backend_that_goes_and_comes() {
     let net = up("v6_health", false);
     let directory = TempDir::new("v6_health");
-    for kind in ["icmp", "tcp", "http", "arp"] {
+    for (kind, unanswered) in [("icmp", "ping"), ("tcp", "SYN"), ("http", "SYN"), ("arp", "neighbour solicitation")] {
         let file = directory.join(&format!("{kind}.toml"));
         let text = format!(
             "[[interface]]\nport = 0\naddresses = [\"2001:db8::fe/64\"]\n[[service]]\nvip = \"{VIP}\"\nport = 80\n\
@@ -186,7 +186,10 @@ fn health_checks_of_each_kind_notice_a_backend_that_goes_and_comes() {
         net.exec(B2, &["ip", "link", "set", "eth0", "down"]).success();
         are(["up", "down"]);
         // The status knows first; the line is written when the workers have been told.
-        support::wait_for("the line", LIMIT, || leat.stderr().contains("backend [2001:db8::3]:8080: no").then_some(()));
+        let line = format!(
+            "server down: service tcp:[{VIP}]:80, backend [2001:db8::3]:8080: no answer to {unanswered} for 1s, 2 times in a row"
+        );
+        support::wait_for(&line, LIMIT, || leat.stderr().contains(&line).then_some(()));
         let url = format!("http://[{VIP}]/?[1-10]");
         let close = ["--max-time", "5", "-H", "Connection: close"];
         let answers = net.exec(CLIENT, &[&["curl", "-6", "-sS"], &close[..], &[&url]].concat());
