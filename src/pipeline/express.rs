@@ -117,8 +117,9 @@ impl<P: Packet> Pipeline<P> {
                 }
                 if let Forwarding::Encapsulate(way) = &backend.forwarding {
                     met.pass(direction, segment.as_ref(), tick);
-                    self.count_passed(backend, direction, frame_len);
-                    self.encapsulate(packet, headers.packet_len(), flow.hash, way, &backend.neighbor, context);
+                    if self.encapsulate(packet, headers.packet_len(), flow.hash, way, &backend.neighbor, context) {
+                        self.count_passed(backend, direction, frame_len);
+                    }
                     return None;
                 }
                 backend.neighbor.hop().filter(|_| self.waiting.is_empty())

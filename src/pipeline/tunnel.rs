@@ -29,7 +29,8 @@ const HEADER_UNKNOWN_V6: (u8, u8) = (4, 1);
 const UDP: u8 = 17;
 
 impl<P: Packet> Pipeline<P> {
-    /// Puts a client's packet, `len` bytes of IP of a flow with this hash, into the tunnel `way` and sends it to `neighbor`.
+    /// Puts a client's packet, `len` bytes of IP of a flow with this hash, into the tunnel `way` and sends it to `neighbor`. Says
+    /// whether it was passed on.
     pub(super) fn encapsulate<O: Output<P>, T: Tracer>(
         &mut self,
         mut packet: P,
@@ -38,19 +39,21 @@ impl<P: Packet> Pipeline<P> {
         way: &Encapsulation,
         neighbor: &Arc<Neighbor>,
         context: &mut Context<'_, O, T>,
-    ) {
+    ) -> bool {
         let hop = neighbor.hop();
         let overhead = usize::from(way.overhead());
         let most = way.path_mtu.at(context.now.tick(), port_mtu(context.snapshot, hop));
         let fits = overhead + len <= usize::from(most);
         if !fits && dont_fragment(&packet, way) {
             let complaint = Complaint::TooBig(most.saturating_sub(overhead as u16));
-            return self.refuse(packet, complaint, DropReason::TooBigForTunnel, context);
+            self.refuse(packet, complaint, DropReason::TooBigForTunnel, context);
+            return false;
         }
         let identification = self.next_identification();
         if forward::encapsulate(&mut packet, way, len, hash, identification).is_err() {
             let reason = if way.source.is_unspecified() { DropReason::NoTunnelSource } else { DropReason::NoBuffer };
-            return self.drop(packet, reason, context);
+            self.drop(packet, reason, context);
+            return false;
         }
         match hop {
             Some(hop) if !fits => self.send_in_fragments(packet, most, hop, context),
@@ -66,7 +69,7 @@ impl<P: Packet> Pipeline<P> {
         mtu: u16,
         hop: Hop,
         context: &mut Context<'_, O, T>,
-    ) {
+    ) -> bool {
         forward::address(packet.data_mut(), hop, mac(context.snapshot, hop.port));
         let mut pieces = 0;
         let output = &mut *context.output;
@@ -77,13 +80,15 @@ impl<P: Packet> Pipeline<P> {
             }
         });
         if pieces == 0 {
-            return self.drop(packet, DropReason::NoBuffer, context);
+            self.drop(packet, DropReason::NoBuffer, context);
+            return false;
         }
         if T::ENABLED {
             context.tracer.note(Note::Fragmented(pieces));
             context.tracer.ended(packet.data(), End::Transmitted(hop));
         }
         context.output.discard(packet);
+        true
     }
 
     /// An identification that no other packet on its way has, of this worker or another.

@@ -21,6 +21,7 @@ mod liveness;
 mod modes;
 mod ndp;
 mod one_packet;
+mod passed;
 mod reload;
 mod steering;
 mod steering_ipv6;
