@@ -212,7 +212,7 @@ impl<P: Packet> Pipeline<P> {
             }
             Forwarding::Direct => self.send_in_turn(packet, &backend.neighbor, context),
             Forwarding::Encapsulate(way) => {
-                self.encapsulate(packet, flow.headers.packet_len(), flow.hash, way, &backend.neighbor, context)
+                self.encapsulate::<false, _, _>(packet, flow.headers.packet_len(), flow.hash, way, backend, context)
             }
         };
         if is_passed {
@@ -286,7 +286,7 @@ impl<P: Packet> Pipeline<P> {
             (Direction::Original, Forwarding::Encapsulate(way)) => {
                 let hash = self.hasher.hash(&connection.original_key());
                 let len = ip_of(&packet).map_or(0, |ip| ip.packet_len());
-                self.encapsulate(packet, len, hash, way, &backend.neighbor, context)
+                self.encapsulate::<false, _, _>(packet, len, hash, way, backend, context)
             }
         }
     }
@@ -364,6 +364,14 @@ impl<P> Pipeline<P> {
                 counters.reply_bytes.add(frame_len as u64);
             }
         }
+    }
+
+    /// Takes a client's packet out of the count that could not be passed on after all.
+    #[cold]
+    pub(super) fn take_back(&self, backend: &Backend, frame_len: usize) {
+        let counters = &backend.counters[self.id.index()];
+        counters.original_packets.subtract(1);
+        counters.original_bytes.subtract(frame_len as u64);
     }
 
     /// Notes that the client of the connection at `index` is still there, where that prolongs its persistence.

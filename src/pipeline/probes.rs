@@ -68,7 +68,7 @@ impl<P: Packet> Pipeline<P> {
             }
             Forwarding::Encapsulate(way) => {
                 let hash = self.hasher.hash(&headers.key());
-                self.encapsulate(packet, headers.packet_len(), hash, way, &backend.neighbor, context);
+                self.encapsulate::<false, _, _>(packet, headers.packet_len(), hash, way, backend, context);
             }
         }
     }

@@ -58,6 +58,9 @@ fn what_is_too_long_for_a_tunnel_is_not_counted_for_its_backend() {
         assert_eq!((leat.dropped(DropReason::TooBigForTunnel), count(&leat)), (2, (2, 2 * 142)), "{mode}");
         assert_eq!(leat.take(0, vec![from_client(1472, false)], 1).len(), 2);
         assert_eq!(count(&leat), (3, 2 * 142 + 1514), "{mode}: what is cut was passed, as one packet");
+        leat.has_no_memory = true;
+        assert_eq!(leat.one(from_client(100, true)), None);
+        assert_eq!((leat.dropped(DropReason::NoBuffer), count(&leat)), (1, (3, 2 * 142 + 1514)), "{mode}");
     }
 }
 
