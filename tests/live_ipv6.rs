@@ -165,7 +165,7 @@ fn a_backend_with_a_new_card_is_found_and_the_kernel_keeps_leat_in_its_neighbour
 fn health_checks_of_each_kind_notice_a_backend_that_goes_and_comes() {
     let net = up("v6_health", false);
     let directory = TempDir::new("v6_health");
-    for kind in ["icmp", "tcp", "http", "arp"] {
+    for (kind, unanswered) in [("icmp", "ping"), ("tcp", "SYN"), ("http", "SYN"), ("arp", "neighbour solicitation")] {
         let file = directory.join(&format!("{kind}.toml"));
         let text = format!(
             "[[interface]]\nport = 0\naddresses = [\"2001:db8::fe/64\"]\n[[service]]\nvip = \"{VIP}\"\nport = 80\n\
@@ -186,7 +186,10 @@ fn health_checks_of_each_kind_notice_a_backend_that_goes_and_comes() {
         net.exec(B2, &["ip", "link", "set", "eth0", "down"]).success();
         are(["up", "down"]);
         // The status knows first; the line is written when the workers have been told.
-        support::wait_for("the line", LIMIT, || leat.stderr().contains("backend [2001:db8::3]:8080: no").then_some(()));
+        let line = format!(
+            "server down: service tcp:[{VIP}]:80, backend [2001:db8::3]:8080: no answer to {unanswered} for 1s, 2 times in a row"
+        );
+        support::wait_for(&line, LIMIT, || leat.stderr().contains(&line).then_some(()));
         let url = format!("http://[{VIP}]/?[1-10]");
         let close = ["--max-time", "5", "-H", "Connection: close"];
         let answers = net.exec(CLIENT, &[&["curl", "-6", "-sS"], &close[..], &[&url]].concat());
@@ -197,6 +200,34 @@ fn health_checks_of_each_kind_notice_a_backend_that_goes_and_comes() {
         are(["up", "up"]);
         leat.stop();
     }
+}
+
+#[test]
+fn a_handshake_in_the_backends_place_leads_to_a_connection_like_any_other() {
+    const LENGTH: usize = 3_000_000;
+    let net = up("v6_syn_proxy", false);
+    let server = Nginx::start_v6(&net, B1, 8080, LENGTH);
+    let directory = TempDir::new("v6_syn_proxy");
+    let (file, copy) = (directory.join("leat.toml"), directory.join("copy"));
+    let copy_path = copy.to_str().expect("a temporary path is text");
+    let text = format!(
+        "[[service]]\nvip = \"{VIP}\"\nport = 80\nsyn_proxy = \"always\"\n\
+         backend = [{{ address = \"2001:db8::2\", port = 8080 }}]\n"
+    );
+    fs::write(&file, text).expect("a temporary directory can be written");
+    let leat = Leat::start_in(&net, TAP, &["-c", file.to_str().expect("a temporary path is text")]);
+    assert_eq!(curl(&net, 80, "", 20), "backend 2001:db8::2\n".repeat(20));
+    let url = format!("http://[{VIP}]/");
+    net.exec(CLIENT, &["curl", "-6", "-sSf", "-o", copy_path, &format!("{url}big")]).success();
+    let sent = fs::read(server.big_file()).expect("it is there");
+    assert!(fs::read(&copy).expect("it was written") == sent, "down");
+    net.exec(CLIENT, &["curl", "-6", "-sSf", "-T", copy_path, &format!("{url}upload/copy")]).success();
+    let uploaded = server.uploaded("copy").expect("it has arrived");
+    assert!(fs::read(uploaded).expect("it is there") == sent, "up");
+    let worker = &leat.status()["workers"][0];
+    assert!(worker["cookies_sent"].as_u64() >= Some(22), "{worker}");
+    assert_eq!((&worker["cookies_redeemed"], &worker["cookies_refused"]), (&22.into(), &0.into()), "{worker}");
+    leat.stop().success();
 }
 
 #[test]

@@ -48,8 +48,17 @@ struct Lab {
 
 impl Lab {
     fn new(label: &str, eal: &[&str], backends: u8, toml: &str) -> Self {
-        let net = Net::up_as(label, Shape { backends, ..Shape::default() });
-        let servers = (1..=backends).map(|number| Nginx::start(&net, Role::Backend(number), 8080)).collect();
+        Self::of_shape(label, eal, Shape { backends, ..Shape::default() }, toml)
+    }
+
+    /// Over a network of this shape; the servers speak IPv6 where it does.
+    fn of_shape(label: &str, eal: &[&str], shape: Shape, toml: &str) -> Self {
+        let net = Net::up_as(label, shape);
+        let start = |number| match shape.ipv6 {
+            true => Nginx::start_v6(&net, Role::Backend(number), 8080, 0),
+            false => Nginx::start(&net, Role::Backend(number), 8080),
+        };
+        let servers = (1..=shape.backends).map(start).collect();
         let directory = TempDir::new(label);
         let file = directory.join("leat.toml");
         fs::write(&file, toml).expect("a temporary directory can be written");
@@ -106,13 +115,13 @@ struct Streams {
 }
 
 impl Streams {
-    /// Opens `count` connections to the VIP. All must succeed.
+    /// Opens `count` connections to `vip`. All must succeed.
     #[track_caller]
-    fn open(net: &Net, count: usize) -> Self {
+    fn open(net: &Net, vip: &'static str, count: usize) -> Self {
         // The usual limit is 1024 files.
         let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
         setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("a process may have as much as its limit");
-        let mut streams = in_namespace(net, CLIENT, || (0..count).map(|_| Stream::open()).collect::<Vec<_>>());
+        let mut streams = in_namespace(net, CLIENT, || (0..count).map(|_| Stream::open(vip)).collect::<Vec<_>>());
         let (stop, laps) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let thread = thread::spawn({
             let (stop, laps) = (Arc::clone(&stop), Arc::clone(&laps));
@@ -153,8 +162,8 @@ struct Stream {
 }
 
 impl Stream {
-    fn open() -> Self {
-        let stream = TcpStream::connect((VIP, 8080)).expect("leat answers");
+    fn open(vip: &str) -> Self {
+        let stream = TcpStream::connect((vip, 8080)).expect("leat answers");
         stream.set_read_timeout(Some(LIMIT)).expect("a limit that is not 0");
         Self { answers: BufReader::new(stream), other_end: None }
     }
@@ -204,7 +213,7 @@ fn two_thousand_connections_in_use_outlive_two_hundred_reloads_and_new_ones_foll
     let all: Vec<String> = (0..BACKENDS).map(|number| format!("{{ address = \"{}\" }}", address(number))).collect();
     let keys = "local_addresses = [\"10.0.0.11\"]";
     let mut lab = Lab::new("reload", FOUR_LCORES, BACKENDS as u8, &service(VIP, keys, &all));
-    let streams = Streams::open(&lab.net, 2000);
+    let streams = Streams::open(&lab.net, VIP, 2000);
 
     let mut random = Random(0x5eed);
     for reload in 0..200 {
@@ -251,6 +260,35 @@ fn two_thousand_connections_in_use_outlive_two_hundred_reloads_and_new_ones_foll
     for worker in status["workers"].as_array().expect("a list of workers") {
         assert!(worker["longest_pause_ns"].as_u64() > Some(0), "{worker}");
     }
+    lab.leat.stop().success();
+}
+
+#[test]
+fn connections_of_ipv6_in_use_outlive_reloads_and_new_ones_follow() {
+    const VIP: &str = "2001:db8::10";
+    let shape = Shape { backends: 3, ipv6: true, ..Shape::default() };
+    let backend = |number: usize, weight: usize| format!("{{ address = \"2001:db8::{number}\", weight = {weight} }}");
+    let all: Vec<String> = (2..5).map(|number| backend(number, 1)).collect();
+    let mut lab = Lab::of_shape("v6_load", FOUR_LCORES, shape, &service(VIP, "", &all));
+    let streams = Streams::open(&lab.net, VIP, 300);
+    for reload in 0..30 {
+        // Each is the only one in turn, between times when all are there.
+        let (keys, last) = (["scheduler = \"maglev\"", "scheduler = \"wlc\""][reload % 2], 2 + reload % 3);
+        let backends = if reload % 2 == 0 { all.clone() } else { vec![backend(last, 1 + reload)] };
+        let line = lab.reload(&(format!("# Number {reload}.\n") + &service(VIP, keys, &backends)));
+        assert!(line.starts_with("reloaded FILE: "), "{line}");
+        if reload % 10 == 9 {
+            let url = format!("http://[{VIP}]:8080/");
+            let answer = lab.net.exec(CLIENT, &["curl", "-6", "-sS", "--fail", "--max-time", "20", &url]).success();
+            assert_eq!(answer.stdout, format!("backend 2001:db8::{last}\n"), "reload {reload}");
+            streams.wait_for_laps(1);
+        }
+    }
+    let status = lab.leat.status();
+    streams.close();
+    let ours = ["stray_reply", "no_connection", "no_service", "no_backend", "neighbor_unresolved", "ports_exhausted"];
+    let lost: Vec<_> = drops(&status).into_iter().filter(|(reason, _)| ours.contains(&reason.as_str())).collect();
+    assert_eq!(lost, []);
     lab.leat.stop().success();
 }
 

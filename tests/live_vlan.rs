@@ -43,6 +43,11 @@ fn tagged(net: &Net, role: Role, tag: &str, address: &str) -> Process {
     let mut tagger = net.spawn(role, &["python3", "-c", TAGGED, tag, &name]);
     tagger.wait_for_output("up", LIMIT, |stdout, _| stdout.contains("up"));
     net.exec(role, &["ip", "link", "set", &name, "address", &net.mac(role), "mtu", "1496", "up"]).success();
+    if address.contains(':') {
+        for setting in ["accept_dad=0", "disable_ipv6=0"] {
+            net.exec(role, &["sysctl", "-qw", &format!("net.ipv6.conf.{name}.{setting}")]).success();
+        }
+    }
     net.exec(role, &["ip", "address", "add", address, "dev", &name]).success();
     tagger
 }
@@ -102,5 +107,47 @@ fn clients_and_backends_on_two_vlans_of_one_port_talk_and_nobody_else_is_heard()
     assert!(sent(&backend, "200") > 100 && sent(&backend, "100") == 0);
     let ports = leat.status()["ports"].as_array().map(Vec::len);
     assert_eq!(ports, Some(1), "one device, whatever VLANs it has");
+    leat.stop().success();
+}
+
+#[test]
+fn neighbours_of_ipv6_are_found_on_the_vlan_that_they_are_on() {
+    let net = Net::up_as("v6_vlan", Shape { backends: 1, ipv6: true, ..Shape::default() });
+    let _taggers = [
+        tagged(&net, CLIENT, "100", "2001:db8:1::1/64"),
+        tagged(&net, CLIENT, "300", "2001:db8:3::1/64"),
+        tagged(&net, B1, "200", "2001:db8:2::2/64"),
+    ];
+    let _server = Nginx::start_v6(&net, B1, 8080, 1_000_000);
+    let directory = TempDir::new("v6_vlan");
+    let file = directory.join("leat.toml");
+    let toml = "[[interface]]\nport = \"net_tap0\"\nvlan = 100\naddresses = [\"2001:db8:1::fe/64\"]\n\
+                [[interface]]\nport = \"net_tap0\"\nvlan = 200\naddresses = [\"2001:db8:2::fe/64\"]\n\
+                [[service]]\nvip = \"2001:db8:1::10\"\nport = 8080\nlocal_addresses = [\"2001:db8:2::11\"]\n\
+                health = { type = \"arp\", interval = \"500ms\" }\nbackend = [{ address = \"2001:db8:2::2\" }]\n";
+    fs::write(&file, toml).expect("a temporary directory can be written");
+    let captures = [CLIENT, B1].map(|role| Capture::start(&net, role, "eth0"));
+    let leat = Leat::start_in(&net, TAP, &["-c", file.to_str().expect("a path is text")]);
+    wait_for("the backend to answer a solicitation on its VLAN", LIMIT, || {
+        let reason = leat.status()["services"][0]["backends"][0]["health"]["reason"].clone();
+        (reason == "answers neighbour solicitation").then_some(())
+    });
+    let limits = ["curl", "-6", "-sS", "--max-time", "3", "-o", "/dev/null", "-w", "%{size_download}", "--interface"];
+    let fetch = |device: &str| net.exec(CLIENT, &[&limits[..], &[device, "http://[2001:db8:1::10]:8080/big"]].concat());
+    assert_eq!(fetch("vlan100").success().stdout, "1000000");
+    net.exec(CLIENT, &["ping", "-6", "-c", "2", "-W", "3", "-I", "vlan100", "2001:db8:1::fe"]).success();
+    // Another VLAN is not leat's, whatever is asked for there.
+    net.exec(CLIENT, &["ip", "-6", "route", "add", "2001:db8:1::10/128", "dev", "vlan300", "metric", "2000"]).success();
+    assert!(!fetch("vlan300").status.success());
+    let [client, backend] = captures.map(Capture::stop);
+    // Everybody hears the bridge's flood: only the tag tells.
+    let solicited = |recording: &support::capture::Recording, tag: &str| {
+        let questions = format!("ether src {} and vlan {tag} and icmp6", leat.mac());
+        recording.render(&[&questions]).iter().filter(|line| line.contains("who has 2001:db8:2::2")).count()
+    };
+    for recording in [&client, &backend] {
+        assert!(solicited(recording, "200") > 0, "the backend is asked for on its VLAN");
+        assert_eq!(solicited(recording, "100"), 0, "and on no other");
+    }
     leat.stop().success();
 }

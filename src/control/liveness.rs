@@ -112,9 +112,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{self, HealthKind};
+    use crate::config;
     use crate::control::publish;
-    use crate::health::Reason;
+    use crate::health::{Question, Reason};
     use crate::id::PortId;
     use crate::service::Port;
     use crate::wire::MacAddr;
@@ -134,8 +134,8 @@ mod tests {
     }
 
     fn change(backend: u32, is_up: bool) -> Change {
-        let silent = Reason::Silent { kind: HealthKind::Arp, timeout: Duration::from_secs(3), times: 1 };
-        let reason = if is_up { Reason::Answers(HealthKind::Arp) } else { silent };
+        let silent = Reason::Silent { question: Question::Arp, timeout: Duration::from_secs(3), times: 1 };
+        let reason = if is_up { Reason::Answers(Question::Arp) } else { silent };
         Change { backend: BackendId(backend), is_up, reason }
     }
 

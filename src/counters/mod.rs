@@ -89,11 +89,11 @@ pub struct WorkerCounters {
 /// What one worker counts for one backend of one service.
 #[derive(Debug, Default)]
 pub struct BackendCounters {
-    /// Packets towards the backend.
+    /// Packets towards the backend that were passed on, and not dropped. One that waits for the way to be found counts as such.
     pub original_packets: Counter,
     /// Bytes of those, as the client sent them.
     pub original_bytes: Counter,
-    /// Packets from the backend.
+    /// Packets from the backend, likewise.
     pub reply_packets: Counter,
     /// Bytes of those, as the backend sent them.
     pub reply_bytes: Counter,

@@ -20,13 +20,14 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-pub use report::{BackendHealth, Reason, Report};
+pub use report::{BackendHealth, Question, Reason, Report};
 pub use talk::Place;
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::config::{Health, HealthKind};
+use crate::config::Health;
 use crate::courier::Courier;
 use crate::id::BackendId;
 use crate::neighbor::{Bell, Neighbor};
@@ -49,10 +50,20 @@ pub struct Subject {
 /// What is probed.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// The neighbour that it is, by ARP.
+    /// The neighbour that it is, by ARP or in IPv6 by neighbour solicitations.
     Neighbor(Arc<Neighbor>),
     /// The backend itself, there.
     Place(Place),
+}
+
+impl Target {
+    /// The address that is asked.
+    fn address(&self) -> IpAddr {
+        match self {
+            Self::Neighbor(neighbor) => neighbor.address(),
+            Self::Place(place) => place.destination,
+        }
+    }
 }
 
 /// A backend that has gone down or come up.
@@ -71,8 +82,16 @@ pub struct Change {
 pub struct Checker {
     arp: Arp,
     askers: Askers,
-    judged: HashMap<BackendId, (Health, Verdict)>,
+    judged: HashMap<BackendId, Judged>,
     report: Arc<Report>,
+}
+
+/// What there is to judge a backend by.
+#[derive(Debug)]
+struct Judged {
+    health: Health,
+    question: Question,
+    verdict: Verdict,
 }
 
 impl Checker {
@@ -98,14 +117,15 @@ impl Checker {
         let (mut neighbors, mut places) = (Vec::new(), Vec::new());
         for Subject { backend, target, health } in subjects {
             let verdict = match self.judged.get(&backend) {
-                Some((_, verdict)) => verdict.with(health.rise, health.fall),
+                Some(judged) => judged.verdict.with(health.rise, health.fall),
                 None => {
                     let since = BackendHealth { is_up: true, since: now, reason: Reason::Unproven, changes: 0 };
                     self.report.set(backend, since);
                     Verdict::new(health.rise, health.fall)
                 }
             };
-            self.judged.insert(backend, (health.clone(), verdict));
+            let question = Question::of(health.kind, target.address());
+            self.judged.insert(backend, Judged { health: health.clone(), question, verdict });
             match target {
                 Target::Neighbor(neighbor) => neighbors.push((backend, neighbor, health)),
                 Target::Place(place) => places.push((backend, place, health)),
@@ -135,20 +155,20 @@ impl Checker {
     pub fn poll(&mut self, now: Instant) -> Vec<Change> {
         let Self { arp, askers, judged, report } = self;
         let mut changes = Vec::new();
-        let mut judge = |backend, is_right, reason: &dyn Fn(&Health) -> Reason| {
-            let Some((health, verdict)) = judged.get_mut(&backend) else { return };
+        let mut judge = |backend, is_right, reason: &dyn Fn(&Health, Question) -> Reason| {
+            let Some(Judged { health, question, verdict }) = judged.get_mut(&backend) else { return };
             let Some(news) = verdict.observe(is_right) else { return };
-            changes.extend(tell(report, backend, news, reason(health), now));
+            changes.extend(tell(report, backend, news, reason(health, *question), now));
         };
         arp.poll(now, |backend, is_answered| {
-            judge(backend, is_answered, &|health| match is_answered {
-                true => Reason::Answers(HealthKind::Arp),
-                false => Reason::Silent { kind: HealthKind::Arp, timeout: health.timeout, times: health.fall },
+            judge(backend, is_answered, &|health, question| match is_answered {
+                true => Reason::Answers(question),
+                false => Reason::Silent { question, timeout: health.timeout, times: health.fall },
             });
         });
         askers.poll(now, |backend, outcome| {
-            judge(backend, outcome.is_ok(), &|health| match &outcome {
-                Ok(()) => Reason::Answers(health.kind),
+            judge(backend, outcome.is_ok(), &|health, question| match &outcome {
+                Ok(()) => Reason::Answers(question),
                 Err(what) => Reason::Fails { what: Arc::clone(what), times: health.fall },
             });
         });

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -9,17 +10,32 @@ use crate::config::{HealthKind, show_duration};
 use crate::id::BackendId;
 use crate::time::Instant;
 
+/// What a backend is asked by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// ARP.
+    Arp,
+    /// A neighbour solicitation: what ARP is in IPv4.
+    Solicitation,
+    /// A ping.
+    Ping,
+    /// A TCP connection.
+    Tcp,
+    /// An HTTP request.
+    Http,
+}
+
 /// Why a backend is taken as up or down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// No probe was decided yet.
     Unproven,
     /// It answers probes.
-    Answers(HealthKind),
+    Answers(Question),
     /// It does not.
     Silent {
         /// What it did not answer.
-        kind: HealthKind,
+        question: Question,
         /// How long each answer was awaited.
         timeout: Duration,
         /// How many answers in a row were missing.
@@ -34,23 +50,42 @@ pub enum Reason {
     },
 }
 
+impl Question {
+    /// How probes of type `kind` ask a backend at `address`.
+    pub(super) const fn of(kind: HealthKind, address: IpAddr) -> Self {
+        match (kind, address) {
+            (HealthKind::Arp, IpAddr::V4(_)) => Self::Arp,
+            (HealthKind::Arp, IpAddr::V6(_)) => Self::Solicitation,
+            (HealthKind::Icmp, _) => Self::Ping,
+            (HealthKind::Tcp, _) => Self::Tcp,
+            (HealthKind::Http, _) => Self::Http,
+        }
+    }
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Arp => "ARP",
+            Self::Solicitation => "neighbour solicitation",
+            Self::Ping => "ping",
+            Self::Tcp => "TCP",
+            Self::Http => "HTTP",
+        })
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let protocol = |kind: &HealthKind| match kind {
-            HealthKind::Arp => "ARP",
-            HealthKind::Icmp => "ping",
-            HealthKind::Tcp => "TCP",
-            HealthKind::Http => "HTTP",
-        };
         let in_a_row = |f: &mut fmt::Formatter<'_>, times: u8| {
             if times > 1 { write!(f, ", {times} times in a row") } else { Ok(()) }
         };
         match self {
             Self::Unproven => f.write_str("not proven yet"),
-            Self::Answers(HealthKind::Tcp) => f.write_str("accepts connections"),
-            Self::Answers(kind) => write!(f, "answers {}", protocol(kind)),
-            Self::Silent { kind, timeout, times } => {
-                write!(f, "no answer to {} for {}", protocol(kind), show_duration(*timeout))?;
+            Self::Answers(Question::Tcp) => f.write_str("accepts connections"),
+            Self::Answers(question) => write!(f, "answers {question}"),
+            Self::Silent { question, timeout, times } => {
+                write!(f, "no answer to {question} for {}", show_duration(*timeout))?;
                 in_a_row(f, *times)
             }
             Self::Fails { what, times } => {
@@ -101,10 +136,11 @@ mod tests {
 
     #[test]
     fn reasons_are_sentences_that_an_operator_understands() {
-        let silent = |times| Reason::Silent { kind: HealthKind::Arp, timeout: Duration::from_secs(3), times };
+        let silent = |times| Reason::Silent { question: Question::Arp, timeout: Duration::from_secs(3), times };
         assert_eq!(silent(1).to_string(), "no answer to ARP for 3s");
         assert_eq!(silent(3).to_string(), "no answer to ARP for 3s, 3 times in a row");
-        assert_eq!(Reason::Answers(HealthKind::Arp).to_string(), "answers ARP");
+        assert_eq!(Reason::Answers(Question::Arp).to_string(), "answers ARP");
+        assert_eq!(Reason::Answers(Question::Tcp).to_string(), "accepts connections");
         assert_eq!(Reason::Fails { what: "status 503".into(), times: 2 }.to_string(), "status 503, 2 times in a row");
     }
 }

@@ -9,7 +9,6 @@ use crate::config::HealthKind;
 use crate::id::PortId;
 use crate::neighbor::{Outgoing, Resolver, Targets};
 use crate::wire::MacAddr;
-use crate::wire::ip::Octets as _;
 
 const STEP: Duration = Duration::from_millis(20);
 
@@ -27,6 +26,8 @@ pub(super) const EVERY_5_S: Health = Health {
 
 /// A control thread, a first worker, and a link with hosts on it.
 struct Link {
+    /// The address that ends in a byte.
+    host: fn(u8) -> IpAddr,
     checker: Checker,
     resolver: Resolver,
     neighbors: Vec<Arc<Neighbor>>,
@@ -44,13 +45,17 @@ struct Link {
 impl Link {
     /// Backends, each at the neighbour with this last byte.
     fn new(backends: &[(u8, Health)]) -> Self {
+        Self::of_hosts(|last| [10, 0, 0, last].into(), backends)
+    }
+
+    fn of_hosts(host: fn(u8) -> IpAddr, backends: &[(u8, Health)]) -> Self {
         let mut neighbors: Vec<Arc<Neighbor>> = Vec::new();
         let mut subjects = Vec::new();
         for ((last, health), number) in backends.iter().zip(0..) {
-            let address = IpAddr::from([10, 0, 0, *last]);
+            let address = host(*last);
             let known = neighbors.iter().find(|neighbor| neighbor.address() == address).cloned();
             let neighbor = known.unwrap_or_else(|| {
-                let neighbor = Arc::new(Neighbor::new(address, [10, 0, 0, 1].into(), None, 1));
+                let neighbor = Arc::new(Neighbor::new(address, host(1), None, 1));
                 neighbors.push(Arc::clone(&neighbor));
                 neighbor
             });
@@ -59,6 +64,7 @@ impl Link {
         }
         let bell = Arc::new(Bell::default());
         Self {
+            host,
             checker: Checker::new(subjects, Arc::clone(&bell), Arc::default(), Instant::ZERO),
             resolver: Resolver::default(),
             neighbors,
@@ -72,11 +78,11 @@ impl Link {
     }
 
     fn kill(&mut self, last: u8) {
-        self.dead.insert([10, 0, 0, last].into());
+        self.dead.insert((self.host)(last));
     }
 
     fn revive(&mut self, last: u8) {
-        self.dead.remove(&IpAddr::from([10, 0, 0, last]));
+        self.dead.remove(&(self.host)(last));
     }
 
     fn run_until(&mut self, second: f64) {
@@ -97,7 +103,7 @@ impl Link {
                 });
             }
             for target in asked {
-                self.questions.push((self.seconds(), target.octets()[3]));
+                self.questions.push((self.seconds(), last_byte(target)));
                 if !self.dead.contains(&target) {
                     self.hear(target);
                 }
@@ -112,7 +118,7 @@ impl Link {
     fn hear(&self, from: IpAddr) {
         let at = |neighbor: &&Arc<Neighbor>| neighbor.address() == from;
         let neighbors: Vec<_> = self.neighbors.iter().filter(at).cloned().collect();
-        self.resolver.hear(&neighbors, MacAddr([2, 0, 0, 0, 0, from.octets()[3]]), PortId(0), self.now);
+        self.resolver.hear(&neighbors, MacAddr([2, 0, 0, 0, 0, last_byte(from)]), PortId(0), self.now);
     }
 
     fn seconds(&self) -> f64 {
@@ -121,6 +127,13 @@ impl Link {
 
     fn health(&self, backend: u32) -> BackendHealth {
         self.checker.report().of(BackendId(backend)).unwrap()
+    }
+}
+
+fn last_byte(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(address) => address.octets()[3],
+        IpAddr::V6(address) => address.octets()[15],
     }
 }
 
@@ -135,7 +148,7 @@ fn two_servers_are_asked_for_once_each_at_the_start_and_then_once_in_five_second
         assert!(times[1..].windows(2).all(|pair| (pair[1] - pair[0] - 5.0).abs() < 0.05), "{times:?}");
     }
     assert_eq!(link.changes, []);
-    assert_eq!(link.health(0).reason, Reason::Answers(HealthKind::Arp));
+    assert_eq!(link.health(0).reason, Reason::Answers(Question::Arp));
 }
 
 #[test]
@@ -155,6 +168,17 @@ fn a_dead_server_is_down_within_an_interval_and_a_timeout_and_up_again_at_its_fi
     assert!((50.0..55.1).contains(&at), "{at}");
     assert_eq!((link.health(0).is_up, link.health(0).changes), (true, 2));
     assert_eq!(link.health(1).changes, 0);
+}
+
+#[test]
+fn a_server_of_ipv6_is_said_to_answer_no_neighbour_solicitations() {
+    let host = |last| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(last)]);
+    let mut link = Link::of_hosts(host, &[(2, EVERY_5_S)]);
+    link.run_until(10.0);
+    assert_eq!(link.health(0).reason.to_string(), "answers neighbour solicitation");
+    link.kill(2);
+    link.run_until(20.0);
+    assert_eq!(link.health(0).reason.to_string(), "no answer to neighbour solicitation for 3s");
 }
 
 #[test]

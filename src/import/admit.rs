@@ -120,7 +120,8 @@ mod tests {
     fn service(last: u8, health: bool) -> Item {
         let interval = Duration::from_millis(1);
         let probe = Probe { kind: Kind::Tcp, interval, timeout: interval, fall: 1, port: None };
-        let backend = Backend { place: place(), address: [10, 0, 0, 1].into(), port: 80, weight: 1 };
+        let backend =
+            Backend { place: place(), address: [10, 0, 0, 1].into(), port: 80, weight: 1, max_connections: None };
         Item::Service(Box::new(Planned {
             place: place(),
             title: format!("server {last}"),
@@ -131,6 +132,7 @@ mod tests {
             forward: Forward::Nat,
             scheduler: Algorithm::RoundRobin,
             persistence: None,
+            one_packet: false,
             health: health.then(|| Check { place: place(), title: "TCP_CHECK".to_owned(), probe }),
             backends: vec![backend],
             refused: None,

@@ -89,6 +89,9 @@ pub(super) fn service(planned: &Planned, health: Option<&Probe>) -> String {
     if let Some(persistence) = planned.persistence {
         line("persistence", &quoted(&show_duration(persistence)));
     }
+    if planned.one_packet {
+        line("one_packet", "true");
+    }
     if let Some(probe) = health {
         line("health", &inline(probe));
     }
@@ -98,6 +101,9 @@ pub(super) fn service(planned: &Planned, health: Option<&Probe>) -> String {
             let _ = writeln!(text, "  port = {}", backend.port);
         }
         let _ = writeln!(text, "  weight = {}", backend.weight);
+        if let Some(most) = backend.max_connections {
+            let _ = writeln!(text, "  max_connections = {most}");
+        }
     }
     text
 }

@@ -1,6 +1,7 @@
 //! Virtual servers as a reader found them, in IPVS's terms: what both kinds of input have in common.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use super::check::Check;
 use super::note::{Fate, Note, Place};
@@ -33,6 +34,8 @@ pub(super) struct VirtualServer {
     pub(super) hashes_port: bool,
     /// Seconds; 0 is off.
     pub(super) persistence: Option<At<u64>>,
+    /// One-packet scheduling, where it is asked for, by what the input calls it. IPVS obeys it with UDP alone.
+    pub(super) one_packet: Option<At<&'static str>>,
     pub(super) servers: Vec<RealServer>,
     /// What the reader has to say about the inside.
     pub(super) notes: Vec<Note>,
@@ -64,6 +67,8 @@ pub(super) struct RealServer {
     /// 0 is the virtual server's.
     pub(super) port: u16,
     pub(super) weight: u16,
+    /// The upper threshold: that many connections, and no new ones beyond. IPVS's 0 is none.
+    pub(super) max_connections: Option<NonZeroU32>,
     pub(super) forward: Forward,
     /// All of them must succeed.
     pub(super) checks: Vec<Check>,
@@ -83,6 +88,14 @@ pub(super) enum Forward {
 }
 
 impl VirtualServer {
+    /// A lower threshold, which is IPVS's alone. 0 is none there, too.
+    pub(super) fn leave_out_lower_threshold(&mut self, place: &Place, what: &str, threshold: u32) {
+        if threshold != 0 {
+            let reason = "a full backend gets new connections again as soon as it has fewer than max_connections";
+            self.leave_out(place, what, reason);
+        }
+    }
+
     /// Something inside has no counterpart.
     pub(super) fn leave_out(&mut self, place: &Place, what: &str, reason: impl std::fmt::Display) {
         self.note(place, what, Fate::LeftOut, reason);

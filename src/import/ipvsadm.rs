@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use super::found::{At, Entry, Forward, RealServer, Vip, VirtualServer};
@@ -202,6 +203,7 @@ impl Table {
             scheduler: None,
             hashes_port: false,
             persistence: None,
+            one_packet: None,
             servers: Vec::new(),
             notes: Vec::new(),
         };
@@ -310,9 +312,7 @@ fn read_service(place: &Place, options: &[Given<'_>], server: &mut VirtualServer
                 server.persistence = Some(At { place: place.clone(), value: seconds });
             }
             "netmask" => netmask(place, value, server),
-            "ops" => {
-                server.leave_out(place, "-o", "one-packet scheduling is not in this version; a flow keeps its backend")
-            }
+            "ops" => server.one_packet = Some(At { place: place.clone(), value: "-o" }),
             "pe" => server.leave_out(
                 place,
                 &format!("--pe {value}"),
@@ -352,7 +352,7 @@ fn read_server(place: &Place, options: &[Given<'_>], server: &mut VirtualServer)
     let mut forward = Forward::Dr;
     let mut weight = 1;
     let (mut tunnel, mut tunnel_port, mut checksum) = ("ipip", None, "");
-    let mut left_out = Vec::new();
+    let (mut max_connections, mut lower_threshold) = (None, 0);
     for option in options {
         let value = option.value;
         match option.name {
@@ -365,15 +365,8 @@ fn read_server(place: &Place, options: &[Given<'_>], server: &mut VirtualServer)
             "tun-type" => tunnel = value,
             "tun-port" => tunnel_port = Some(number(place, "--tun-port", value, 1, u16::MAX)?),
             "tun-csum" | "tun-nocsum" | "tun-remcsum" => checksum = option.name,
-            "u-threshold" | "l-threshold" => {
-                let letter = if option.name == "u-threshold" { "-x" } else { "-y" };
-                if number(place, letter, value, 0, u32::MAX)? != 0 {
-                    left_out.push((
-                        format!("{letter} {value}"),
-                        "the connections of a backend are not limited in this version",
-                    ));
-                }
-            }
+            "u-threshold" => max_connections = NonZeroU32::new(number(place, "-x", value, 0, u32::MAX)?),
+            "l-threshold" => lower_threshold = number(place, "-y", value, 0, u32::MAX)?,
             name => return Err(does_not_belong(place, name, value, "a real server (-a)")),
         }
     }
@@ -381,9 +374,7 @@ fn read_server(place: &Place, options: &[Given<'_>], server: &mut VirtualServer)
         return Err(place.failure("-a has no real server; write -r ADDR:PORT"));
     };
     let title = format!("-r {text}");
-    for (what, reason) in left_out {
-        server.leave_out(place, &format!("{title} {what}"), reason);
-    }
+    server.leave_out_lower_threshold(place, &format!("{title} -y {lower_threshold}"), lower_threshold);
     let (address, port) = match endpoint(place, text)? {
         Ok(endpoint) => endpoint,
         Err(reason) => {
@@ -417,7 +408,8 @@ fn read_server(place: &Place, options: &[Given<'_>], server: &mut VirtualServer)
             }
         };
     }
-    server.servers.push(RealServer { place: place.clone(), title, address, port, weight, forward, checks: Vec::new() });
+    let (place, checks) = (place.clone(), Vec::new());
+    server.servers.push(RealServer { place, title, address, port, weight, max_connections, forward, checks });
     Ok(())
 }
 

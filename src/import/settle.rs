@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::Wishes;
@@ -44,6 +45,8 @@ pub(super) struct Planned {
     pub(super) forward: Forward,
     pub(super) scheduler: Algorithm,
     pub(super) persistence: Option<Duration>,
+    /// Only with protocol `udp`, in a one-way mode, and without persistence.
+    pub(super) one_packet: bool,
     pub(super) health: Option<Check>,
     pub(super) backends: Vec<Backend>,
     /// Why it is a comment, if it is one.
@@ -60,6 +63,7 @@ pub(super) struct Backend {
     /// 0 exactly when the service's is.
     pub(super) port: u16,
     pub(super) weight: u16,
+    pub(super) max_connections: Option<NonZeroU32>,
 }
 
 impl Item {
@@ -174,6 +178,7 @@ impl Settled {
                 forward,
                 scheduler,
                 persistence,
+                one_packet: one_packet(server, protocol, forward, persistence, remarks),
                 health: one_check(&kept, vip, remarks),
                 backends,
                 refused: None,
@@ -216,6 +221,31 @@ fn persistence(server: &VirtualServer, remarks: &mut Remarks) -> Option<Duration
         remarks.add(&given.place, &format!("persistence of {} s", given.value), Fate::Changed, reason);
     }
     Some(kept)
+}
+
+/// Whether each datagram is scheduled by itself.
+fn one_packet(
+    server: &VirtualServer,
+    protocol: ServiceProtocol,
+    forward: Forward,
+    persistence: Option<Duration>,
+    remarks: &mut Remarks,
+) -> bool {
+    let Some(asked) = &server.one_packet else { return false };
+    let reason = if server.protocol != ServiceProtocol::Udp {
+        "only datagrams are scheduled one by one, in IPVS too; a connection keeps its backend"
+    } else if protocol == ServiceProtocol::Any {
+        "leat's one_packet is for a service of one port; a flow keeps its backend"
+    } else if persistence.is_some() {
+        "with persistence all datagrams of a client go to one backend, and nothing is left to schedule"
+    } else if forward == Forward::Nat {
+        "leat's one_packet is not for mode nat, where two backends' answers to one port of a client could not be told \
+         apart; a flow keeps its backend. Mode fullnat has it"
+    } else {
+        return true;
+    };
+    remarks.add(&asked.place, asked.value, Fate::LeftOut, reason);
+    false
 }
 
 /// A name is one service's, and of few letters.
@@ -316,7 +346,8 @@ fn backends<'s>(
             remarks.add(&real.place, &real.title, Fate::LeftOut, "it is there twice");
             continue;
         }
-        backends.push(Backend { place: real.place.clone(), address: real.address, port, weight: real.weight });
+        let RealServer { address, weight, max_connections, .. } = **real;
+        backends.push(Backend { place: real.place.clone(), address, port, weight, max_connections });
         kept.push(*real);
     }
     (backends, kept)
@@ -432,7 +463,7 @@ fn between_services(items: Vec<Item>, wishes: &Wishes) -> Vec<Item> {
 /// Whether two services that differ in their protocol do the same.
 fn is_same(one: &Planned, other: &Planned) -> bool {
     let members = |service: &Planned| -> Vec<_> {
-        service.backends.iter().map(|backend| (backend.address, backend.weight)).collect()
+        service.backends.iter().map(|backend| (backend.address, backend.weight, backend.max_connections)).collect()
     };
     one.forward == other.forward
         && one.scheduler == other.scheduler

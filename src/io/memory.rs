@@ -8,12 +8,19 @@ use crate::id::{PortId, WorkerId};
 pub struct Frame {
     bytes: Vec<u8>,
     ingress: PortId,
+    /// Whether there is no room in front of it.
+    is_tight: bool,
 }
 
 impl Frame {
     /// The frame `bytes`, as if it had come in on `ingress`.
     pub const fn new(bytes: Vec<u8>, ingress: PortId) -> Self {
-        Self { bytes, ingress }
+        Self { bytes, ingress, is_tight: false }
+    }
+
+    /// The same without room to grow at its front.
+    pub const fn tight(bytes: Vec<u8>, ingress: PortId) -> Self {
+        Self { bytes, ingress, is_tight: true }
     }
 
     /// The bytes.
@@ -40,6 +47,9 @@ impl Packet for Frame {
     }
 
     fn prepend(&mut self, len: usize) -> bool {
+        if self.is_tight {
+            return false;
+        }
         self.bytes.splice(0..0, std::iter::repeat_n(0, len));
         true
     }

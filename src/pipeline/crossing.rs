@@ -33,7 +33,8 @@ pub(super) enum Onward<'a> {
 
 impl<P: Packet> Pipeline<P> {
     /// Makes a packet, whose transport header is at `transport`, one of the version of `to`, with its addresses and ports, and sends it
-    /// on. What is too long then is cut, if that may be, or its sender is told what fits (RFC 7915 §4, §5.1).
+    /// on. What is too long then is cut, if that may be, or its sender is told what fits (RFC 7915 §4, §5.1). Says whether it was passed
+    /// on.
     #[cold]
     pub(super) fn cross<O: Output<P>, T: Tracer>(
         &mut self,
@@ -42,9 +43,10 @@ impl<P: Packet> Pipeline<P> {
         to: &PackedKey,
         onward: Onward<'_>,
         context: &mut Context<'_, O, T>,
-    ) {
+    ) -> bool {
         let Some(transport_len) = forward::carried_len(packet.data(), transport) else {
-            return self.drop(packet, DropReason::HeadersSplit, context);
+            self.drop(packet, DropReason::HeadersSplit, context);
+            return false;
         };
         let hop = match onward {
             Onward::Backend(neighbor) => neighbor.hop(),
@@ -62,18 +64,21 @@ impl<P: Packet> Pipeline<P> {
                     PackedKey::V6(_) => mtu.saturating_sub(DIFFERENCE),
                     PackedKey::V4(_) => mtu.saturating_add(DIFFERENCE).max(ipv6::LEAST_MTU),
                 };
-                return self.refuse(packet, Complaint::TooBig(fits), DropReason::TooLong, context);
+                self.refuse(packet, Complaint::TooBig(fits), DropReason::TooLong, context);
+                return false;
             }
         }
         let identification = self.next_identification();
-        match forward::cross(&mut packet, transport, to, identification) {
-            Ok(()) if is_too_long => self.send_in_pieces(packet, mtu, to, onward, context),
-            Ok(()) => self.send_onward(packet, to, onward, context),
-            Err(NoCrossing::NoRoom) => self.drop(packet, DropReason::NoBuffer, context),
-            Err(NoCrossing::Fragment) => self.drop(packet, DropReason::FragmentCrossing, context),
-            Err(NoCrossing::NoChecksum) => self.drop(packet, DropReason::UdpChecksum, context),
-            Err(NoCrossing::Split) => self.drop(packet, DropReason::HeadersSplit, context),
-        }
+        let reason = match forward::cross(&mut packet, transport, to, identification) {
+            Ok(()) if is_too_long => return self.send_in_pieces(packet, mtu, to, onward, context),
+            Ok(()) => return self.send_onward(packet, to, onward, context),
+            Err(NoCrossing::NoRoom) => DropReason::NoBuffer,
+            Err(NoCrossing::Fragment) => DropReason::FragmentCrossing,
+            Err(NoCrossing::NoChecksum) => DropReason::UdpChecksum,
+            Err(NoCrossing::Split) => DropReason::HeadersSplit,
+        };
+        self.drop(packet, reason, context);
+        false
     }
 
     fn send_onward<O: Output<P>, T: Tracer>(
@@ -82,7 +87,7 @@ impl<P: Packet> Pipeline<P> {
         to: &PackedKey,
         onward: Onward<'_>,
         context: &mut Context<'_, O, T>,
-    ) {
+    ) -> bool {
         match onward {
             Onward::Backend(neighbor) => self.send_in_turn(packet, neighbor, context),
             Onward::Client(link) => self.send_by_route(packet, to.unpack().dst, link, context),
@@ -98,7 +103,7 @@ impl<P: Packet> Pipeline<P> {
         to: &PackedKey,
         onward: Onward<'_>,
         context: &mut Context<'_, O, T>,
-    ) {
+    ) -> bool {
         let most = if matches!(to, PackedKey::V6(_)) { mtu.min(ipv6::LEAST_MTU) } else { mtu };
         self.fragment_identification = self.fragment_identification.wrapping_add(self.workers.into());
         let mut pieces = ArrayVec::<P, MOST_PIECES>::new();
@@ -111,12 +116,14 @@ impl<P: Packet> Pipeline<P> {
         });
         if pieces.is_empty() || !is_whole {
             pieces.into_iter().for_each(|piece| context.output.discard(piece));
-            return self.drop(packet, DropReason::NoBuffer, context);
+            self.drop(packet, DropReason::NoBuffer, context);
+            return false;
         }
         let (count, ingress) = (pieces.len(), packet.ingress());
         context.output.discard(packet);
         // One of them stands for the packet.
         self.count().originated.add(count as u64 - 1);
+        let mut is_passed = true;
         for (number, piece) in pieces.into_iter().enumerate() {
             if T::ENABLED {
                 if number > 0 {
@@ -124,8 +131,9 @@ impl<P: Packet> Pipeline<P> {
                 }
                 context.tracer.note(Note::Fragmented(count));
             }
-            self.send_onward(piece, to, onward, context);
+            is_passed &= self.send_onward(piece, to, onward, context);
         }
+        is_passed
     }
 
     /// The ICMP error in `packet`, whose message starts at `message`, in the other version of IP: from `source`, about the packet

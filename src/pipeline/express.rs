@@ -117,8 +117,7 @@ impl<P: Packet> Pipeline<P> {
                 }
                 if let Forwarding::Encapsulate(way) = &backend.forwarding {
                     met.pass(direction, segment.as_ref(), tick);
-                    self.count_passed(backend, direction, frame_len);
-                    self.encapsulate(packet, headers.packet_len(), flow.hash, way, &backend.neighbor, context);
+                    self.encapsulate::<true, _, _>(packet, headers.packet_len(), flow.hash, way, backend, context);
                     return None;
                 }
                 backend.neighbor.hop().filter(|_| self.waiting.is_empty())

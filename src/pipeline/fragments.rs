@@ -266,6 +266,7 @@ impl<P: Packet> Pipeline<P> {
         if T::ENABLED {
             self.tell(index, direction, backend, true, context);
         }
+        let frame_len = packet.frame_len();
         if connection.has_replies() {
             if let Some(ip) = ip_of(&packet).filter(|ip| ip.hops_left() <= 1) {
                 let reason = hops_ended(ip.source());
@@ -277,20 +278,23 @@ impl<P: Packet> Pipeline<P> {
                 let Some(carried) = carried_at(&packet) else {
                     return self.drop(packet, DropReason::FragmentMalformed, context);
                 };
-                self.count_passed(backend, direction, packet.frame_len());
                 let onward = match direction {
                     Direction::Original => Onward::Backend(&backend.neighbor),
                     Direction::Reply => Onward::Client(hop(connection.link())),
                 };
-                return self.cross(packet, carried, &to, onward, context);
+                if self.cross(packet, carried, &to, onward, context) {
+                    self.count_passed(backend, direction, frame_len);
+                }
+                return;
             }
             match to {
                 PackedKey::V4(to) => ipv4_mut(&mut packet).map(|mut ip| ip.forward(to.addresses())),
                 PackedKey::V6(to) => ipv6_mut(&mut packet).map(|mut ip| ip.forward(to.addresses())),
             };
         }
-        self.count_passed(backend, direction, packet.frame_len());
-        self.send_along(packet, &connection, direction, backend, context);
+        if self.send_along(packet, &connection, direction, backend, context) {
+            self.count_passed(backend, direction, frame_len);
+        }
     }
 
     /// Tells the connection that more bytes of TCP have passed than were in the first fragment.

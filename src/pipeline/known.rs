@@ -200,20 +200,24 @@ impl<P: Packet> Pipeline<P> {
         backend: &Backend,
         context: &mut Context<'_, O, T>,
     ) {
-        self.count_passed(backend, Direction::Original, packet.frame_len());
+        let frame_len = packet.frame_len();
         clamp_syn(&mut packet, flow, backend);
-        match &backend.forwarding {
+        let is_passed = match &backend.forwarding {
             Forwarding::Translate => {
                 let onward = Onward::Backend(&backend.neighbor);
-                let Some(translated) = self.translate(packet, flow.headers, to, onward, context) else { return };
-                packet = translated;
+                match self.translate(packet, flow.headers, to, onward, context) {
+                    Ok(packet) => self.send_in_turn(packet, &backend.neighbor, context),
+                    Err(is_passed) => is_passed,
+                }
             }
-            Forwarding::Direct => {}
+            Forwarding::Direct => self.send_in_turn(packet, &backend.neighbor, context),
             Forwarding::Encapsulate(way) => {
-                return self.encapsulate(packet, flow.headers.packet_len(), flow.hash, way, &backend.neighbor, context);
+                self.encapsulate::<false, _, _>(packet, flow.headers.packet_len(), flow.hash, way, backend, context)
             }
+        };
+        if is_passed {
+            self.count_passed(backend, Direction::Original, frame_len);
         }
-        self.send_in_turn(packet, &backend.neighbor, context);
     }
 
     /// Sends a packet of `backend` to its client, which knows the connection by the tuple `to` and is at `link`.
@@ -227,16 +231,22 @@ impl<P: Packet> Pipeline<P> {
         backend: &Backend,
         context: &mut Context<'_, O, T>,
     ) {
-        self.count_passed(backend, Direction::Reply, packet.frame_len());
+        let frame_len = packet.frame_len();
         clamp_syn(&mut packet, flow, backend);
-        let Some(packet) = self.translate(packet, flow.headers, to, Onward::Client(hop(link)), context) else {
-            return;
+        let is_passed = match self.translate(packet, flow.headers, to, Onward::Client(hop(link)), context) {
+            Ok(packet) => self.send_to_client(packet, to, hop(link), context),
+            Err(is_passed) => is_passed,
         };
-        self.send_to_client(packet, to, hop(link), context);
+        if is_passed {
+            self.count_passed(backend, Direction::Reply, frame_len);
+        }
     }
 
-    /// Gives a packet the addresses and ports of `to`. Nothing, if they are of the other version of IP: it has gone `onward` then, or
-    /// cannot.
+    /// Gives a packet the addresses and ports of `to`.
+    ///
+    /// # Errors
+    ///
+    /// They are of the other version of IP, and the packet has gone `onward` already (`true`), or cannot.
     #[inline(always)]
     fn translate<O: Output<P>, T: Tracer>(
         &mut self,
@@ -245,16 +255,13 @@ impl<P: Packet> Pipeline<P> {
         to: &PackedKey,
         onward: Onward<'_>,
         context: &mut Context<'_, O, T>,
-    ) -> Option<P> {
+    ) -> Result<P, bool> {
         match (&headers.packed, to) {
             (PackedKey::V4(_), PackedKey::V4(_)) | (PackedKey::V6(_), PackedKey::V6(_)) => {
                 forward::translate(packet.data_mut(), usize::from(headers.transport), to);
-                Some(packet)
+                Ok(packet)
             }
-            _ => {
-                self.cross(packet, headers.transport.into(), to, onward, context);
-                None
-            }
+            _ => Err(self.cross(packet, headers.transport.into(), to, onward, context)),
         }
     }
 
@@ -267,19 +274,19 @@ impl<P: Packet> Pipeline<P> {
         direction: Direction,
         backend: &Backend,
         context: &mut Context<'_, O, T>,
-    ) {
+    ) -> bool {
         match (direction, &backend.forwarding) {
             (Direction::Reply, _) => {
                 let to = connection.key(Direction::Original).reversed();
-                self.send_to_client(packet, &to, hop(connection.link()), context);
+                self.send_to_client(packet, &to, hop(connection.link()), context)
             }
             (Direction::Original, Forwarding::Translate | Forwarding::Direct) => {
-                self.send_in_turn(packet, &backend.neighbor, context);
+                self.send_in_turn(packet, &backend.neighbor, context)
             }
             (Direction::Original, Forwarding::Encapsulate(way)) => {
                 let hash = self.hasher.hash(&connection.original_key());
                 let len = ip_of(&packet).map_or(0, |ip| ip.packet_len());
-                self.encapsulate(packet, len, hash, way, &backend.neighbor, context);
+                self.encapsulate::<false, _, _>(packet, len, hash, way, backend, context)
             }
         }
     }
@@ -293,11 +300,11 @@ impl<P: Packet> Pipeline<P> {
         to: &PackedKey,
         link: Hop,
         context: &mut Context<'_, O, T>,
-    ) {
+    ) -> bool {
         if context.snapshot.has_routes() {
             return self.send_by_route(packet, to.unpack().dst, link, context);
         }
-        self.send(packet, link, context);
+        self.send(packet, link, context)
     }
 
     /// Sends `packet` to the client at `address`, whose packets come from `link`: there, unless a route is configured.
@@ -307,7 +314,7 @@ impl<P: Packet> Pipeline<P> {
         address: IpAddr,
         link: Hop,
         context: &mut Context<'_, O, T>,
-    ) {
+    ) -> bool {
         match context.snapshot.route(address) {
             None => self.send(packet, link, context),
             Some(router) => self.send_in_turn(packet, router, context),
@@ -357,6 +364,14 @@ impl<P> Pipeline<P> {
                 counters.reply_bytes.add(frame_len as u64);
             }
         }
+    }
+
+    /// Takes a client's packet out of the count that could not be passed on after all.
+    #[cold]
+    pub(super) fn take_back(&self, backend: &Backend, frame_len: usize) {
+        let counters = &backend.counters[self.id.index()];
+        counters.original_packets.subtract(1);
+        counters.original_bytes.subtract(frame_len as u64);
     }
 
     /// Notes that the client of the connection at `index` is still there, where that prolongs its persistence.

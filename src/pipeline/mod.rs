@@ -345,20 +345,23 @@ impl<P: Packet> Pipeline<P> {
         self.release(context);
     }
 
-    /// Sends `packet` out to `hop`.
+    /// Sends `packet` out to `hop`. Like all that ends here, it says whether the packet was passed on, and not dropped.
     #[inline(always)]
-    fn send<O: Output<P>, T: Tracer>(&mut self, mut packet: P, hop: Hop, context: &mut Context<'_, O, T>) {
+    fn send<O: Output<P>, T: Tracer>(&mut self, mut packet: P, hop: Hop, context: &mut Context<'_, O, T>) -> bool {
         let Some(port) = context.snapshot.port(hop.port) else {
-            return self.drop(packet, DropReason::NeighborUnresolved, context);
+            self.drop(packet, DropReason::NeighborUnresolved, context);
+            return false;
         };
         if packet.frame_len() > ethernet::HEADER_LEN + usize::from(port.mtu) {
-            return self.drop(packet, DropReason::TooLong, context);
+            self.drop(packet, DropReason::TooLong, context);
+            return false;
         }
         forward::address(packet.data_mut(), hop, port.mac);
         if T::ENABLED {
             context.tracer.ended(packet.data(), End::Transmitted(hop));
         }
         context.output.transmit(packet, hop.port);
+        true
     }
 
     /// Sends `packet` to `neighbor`, but not before those that wait for it.
@@ -368,23 +371,33 @@ impl<P: Packet> Pipeline<P> {
         packet: P,
         neighbor: &Arc<Neighbor>,
         context: &mut Context<'_, O, T>,
-    ) {
+    ) -> bool {
         match neighbor.hop() {
             Some(hop) if self.waiting.is_empty() || !self.waiting.any_for(neighbor) => self.send(packet, hop, context),
             _ => self.hold(packet, neighbor, context),
         }
     }
 
+    /// Keeps `packet` until `neighbor` has answered. It is taken as passed on from then on.
     #[cold]
-    fn hold<O: Output<P>, T: Tracer>(&mut self, packet: P, neighbor: &Arc<Neighbor>, context: &mut Context<'_, O, T>) {
+    fn hold<O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        neighbor: &Arc<Neighbor>,
+        context: &mut Context<'_, O, T>,
+    ) -> bool {
         neighbor.want(self.id);
         match self.waiting.push(packet, neighbor, context.now) {
             Ok(packet) => {
                 if T::ENABLED {
                     context.tracer.ended(packet.data(), End::Held(neighbor.address()));
                 }
+                true
             }
-            Err(packet) => self.drop(packet, DropReason::NeighborQueueFull, context),
+            Err(packet) => {
+                self.drop(packet, DropReason::NeighborQueueFull, context);
+                false
+            }
         }
     }
 

@@ -63,10 +63,12 @@ impl<P: Packet> Pipeline<P> {
         }
         self.count().originated.add(1);
         match &backend.forwarding {
-            Forwarding::Translate | Forwarding::Direct => self.send_in_turn(packet, &backend.neighbor, context),
+            Forwarding::Translate | Forwarding::Direct => {
+                self.send_in_turn(packet, &backend.neighbor, context);
+            }
             Forwarding::Encapsulate(way) => {
                 let hash = self.hasher.hash(&headers.key());
-                self.encapsulate(packet, headers.packet_len(), hash, way, &backend.neighbor, context);
+                self.encapsulate::<false, _, _>(packet, headers.packet_len(), hash, way, backend, context);
             }
         }
     }

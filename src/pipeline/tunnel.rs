@@ -1,13 +1,12 @@
 //! Packets on their way into a tunnel, those that do not fit, and what routers say about those that went.
 
-use std::sync::Arc;
-
 use super::{Context, End, Note, Pipeline, Tracer, ip_of, mac};
+use crate::conntrack::Direction;
 use crate::counters::DropReason;
 use crate::forward::{self, Complaint, IPIP, IPV6};
 use crate::io::{Output, Packet};
-use crate::neighbor::{Hop, Neighbor};
-use crate::service::{Encapsulation, Snapshot, Tunnel};
+use crate::neighbor::Hop;
+use crate::service::{Backend, Encapsulation, Snapshot, Tunnel};
 use crate::time::Tick;
 use crate::wire::{icmp, icmpv6, ip, ipv4, ipv6, udp};
 
@@ -29,32 +28,43 @@ const HEADER_UNKNOWN_V6: (u8, u8) = (4, 1);
 const UDP: u8 = 17;
 
 impl<P: Packet> Pipeline<P> {
-    /// Puts a client's packet, `len` bytes of IP of a flow with this hash, into the tunnel `way` and sends it to `neighbor`.
-    pub(super) fn encapsulate<O: Output<P>, T: Tracer>(
+    /// Puts a client's packet, `len` bytes of IP of a flow with this hash, into the tunnel `way` and sends it to `backend`. Says
+    /// whether it was passed on. With `COUNTS` it is counted then, without the instructions that it takes to ask; one that found no
+    /// place to wait is, too.
+    pub(super) fn encapsulate<const COUNTS: bool, O: Output<P>, T: Tracer>(
         &mut self,
         mut packet: P,
         len: usize,
         hash: u64,
         way: &Encapsulation,
-        neighbor: &Arc<Neighbor>,
+        backend: &Backend,
         context: &mut Context<'_, O, T>,
-    ) {
-        let hop = neighbor.hop();
+    ) -> bool {
+        let hop = backend.neighbor.hop();
         let overhead = usize::from(way.overhead());
         let most = way.path_mtu.at(context.now.tick(), port_mtu(context.snapshot, hop));
         let fits = overhead + len <= usize::from(most);
         if !fits && dont_fragment(&packet, way) {
             let complaint = Complaint::TooBig(most.saturating_sub(overhead as u16));
-            return self.refuse(packet, complaint, DropReason::TooBigForTunnel, context);
+            self.refuse(packet, complaint, DropReason::TooBigForTunnel, context);
+            return false;
+        }
+        if COUNTS {
+            // As the client sent it: it grows now.
+            self.count_passed(backend, Direction::Original, packet.frame_len());
         }
         let identification = self.next_identification();
         if forward::encapsulate(&mut packet, way, len, hash, identification).is_err() {
+            if COUNTS {
+                self.take_back(backend, packet.frame_len());
+            }
             let reason = if way.source.is_unspecified() { DropReason::NoTunnelSource } else { DropReason::NoBuffer };
-            return self.drop(packet, reason, context);
+            self.drop(packet, reason, context);
+            return false;
         }
         match hop {
             Some(hop) if !fits => self.send_in_fragments(packet, most, hop, context),
-            _ => self.send_in_turn(packet, neighbor, context),
+            _ => self.send_in_turn(packet, &backend.neighbor, context),
         }
     }
 
@@ -66,7 +76,7 @@ impl<P: Packet> Pipeline<P> {
         mtu: u16,
         hop: Hop,
         context: &mut Context<'_, O, T>,
-    ) {
+    ) -> bool {
         forward::address(packet.data_mut(), hop, mac(context.snapshot, hop.port));
         let mut pieces = 0;
         let output = &mut *context.output;
@@ -77,13 +87,15 @@ impl<P: Packet> Pipeline<P> {
             }
         });
         if pieces == 0 {
-            return self.drop(packet, DropReason::NoBuffer, context);
+            self.drop(packet, DropReason::NoBuffer, context);
+            return false;
         }
         if T::ENABLED {
             context.tracer.note(Note::Fragmented(pieces));
             context.tracer.ended(packet.data(), End::Transmitted(hop));
         }
         context.output.discard(packet);
+        true
     }
 
     /// An identification that no other packet on its way has, of this worker or another.

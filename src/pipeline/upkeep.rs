@@ -119,7 +119,9 @@ impl<P: Packet> Pipeline<P> {
                 context.tracer.note(Note::Waited);
             }
             match outcome {
-                Outcome::Resolved(packet, hop) => self.send(packet, hop, context),
+                Outcome::Resolved(packet, hop) => {
+                    self.send(packet, hop, context);
+                }
                 Outcome::Expired(packet) => {
                     let reason = Self::reason_of_unsent(&packet, context.snapshot);
                     self.drop(packet, reason, context);

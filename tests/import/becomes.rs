@@ -67,6 +67,48 @@ const IPVSADM: &[Row] = &[
         says: &["scheduler fo: changed: fo has no counterpart; wlc is the nearest"],
     },
     Row {
+        input: "-A -u 192.0.2.1:53 -s rr -o\n-a -u 192.0.2.1:53 -r 10.0.0.1 -g",
+        has: &["protocol = \"udp\"", "mode = \"dr\"", "scheduler = \"rr\"", "one_packet = true"],
+        says: &[],
+    },
+    Row {
+        input: "-A -u 192.0.2.1:53 -s rr --ops\n-a -u 192.0.2.1:53 -r 10.0.0.1 -m",
+        has: &["mode = \"nat\""],
+        says: &["1: -u 192.0.2.1:53: -o: left out: leat's one_packet is not for mode nat"],
+    },
+    Row {
+        input: "-A -u 192.0.2.1:53 -s rr -p 60 -o\n-a -u 192.0.2.1:53 -r 10.0.0.1 -g",
+        has: &["persistence = \"1m\""],
+        says: &["1: -u 192.0.2.1:53: -o: left out: with persistence all datagrams of a client"],
+    },
+    Row {
+        input: "-A -t 192.0.2.1:53 -s rr -o\n-a -t 192.0.2.1:53 -r 10.0.0.1 -g",
+        has: &["protocol = \"tcp\""],
+        says: &["1: -t 192.0.2.1:53: -o: left out: only datagrams are scheduled one by one"],
+    },
+    Row {
+        input: "-A -u 192.0.2.1:0 -s rr -p 60 -o\n-a -u 192.0.2.1:0 -r 10.0.0.1 -g",
+        has: &["protocol = \"any\""],
+        says: &["1: -u 192.0.2.1:0: -o: left out: leat's one_packet is for a service of one port"],
+    },
+    Row {
+        input: "-A -t 192.0.2.1:80 -s rr\n-a -t 192.0.2.1:80 -r 10.0.0.1 -g -x 2000\n-a -t 192.0.2.1:80 -r 10.0.0.2 -g --u-threshold=4294967295 --l-threshold=0",
+        has: &["  max_connections = 2000", "  max_connections = 4294967295"],
+        says: &[],
+    },
+    Row {
+        input: "-A -t 192.0.2.1:80 -s rr\n-a -t 192.0.2.1:80 -r 10.0.0.1 -g -x 0 -y 0",
+        has: &["  weight = 1"],
+        says: &[],
+    },
+    Row {
+        input: "-A -t 192.0.2.1:80 -s rr\n-a -t 192.0.2.1:80 -r 10.0.0.1 -g -y 1500 -x 2000",
+        has: &["  max_connections = 2000"],
+        says: &[
+            "2: -t 192.0.2.1:80: -r 10.0.0.1 -y 1500: left out: a full backend gets new connections again as soon as",
+        ],
+    },
+    Row {
         input: "-A -t 192.0.2.1:80\n-a -t 192.0.2.1:80 -r 10.0.0.1 -m\n-a -t 192.0.2.1:80 -r 10.0.0.2 -g\n-a -t 192.0.2.1:80 -r 10.0.0.3 -g",
         has: &["mode = \"dr\"", "  address = \"10.0.0.3\""],
         says: &["2: -t 192.0.2.1:80: -r 10.0.0.1: left out: its mode is nat"],
@@ -154,6 +196,19 @@ const KEEPALIVED: &[Row] = &[
         has: &["  address = \"10.0.0.2\""],
         says: &[
             "5: virtual_server 192.0.2.1 80: real_server 10.0.0.1 80: lvs_method TUN type gre: left out: tunnels of type gre",
+        ],
+    },
+    Row {
+        input: "virtual_server 192.0.2.1 53 {\nprotocol UDP\nlb_kind DR\nops\nreal_server 10.0.0.1 53 {\nuthreshold 7\n}\n}",
+        has: &["one_packet = true", "  max_connections = 7"],
+        says: &[],
+    },
+    Row {
+        input: "virtual_server 192.0.2.1 53 {\nlb_kind NAT\nprotocol UDP\nops\nreal_server 10.0.0.1 53 {\nuthreshold 0\nlthreshold 5\n}\n}",
+        has: &["mode = \"nat\"", "  weight = 1"],
+        says: &[
+            "4: virtual_server 192.0.2.1 53: ops: left out: leat's one_packet is not for mode nat",
+            "7: virtual_server 192.0.2.1 53: real_server 10.0.0.1 53: lthreshold 5: left out: a full backend",
         ],
     },
     Row {

@@ -59,7 +59,7 @@ fn keepalived_word() -> impl Strategy<Value = String> {
         "192.0.2.1|192.0.2.2|192.0.2.1-4|192.0.2.0/30|0.0.0.0/1|10.0.0.1|10.0.0.2|10.0.0.255|127.0.0.1|255.255.255.255|",
         "::1|lb_algo|rr|sh|mh|fo|sh-port|lb_kind|lvs_method TUN|NAT|DR|TUN|type|gue|gre|port|csum|",
         "protocol TCP|protocol UDP|protocol|persistence_timeout|delay_loop 5|weight 2|TCP_CHECK {\n}|HTTP_GET|url|",
-        "path /x|status_code 200|regex ok|PING_CHECK {\n}|MISC_CHECK|connect_port|retry 3|alpha|quorum 2|sorry_server|",
+        "path /x|status_code 200|regex ok|PING_CHECK {\n}|MISC_CHECK|ops|uthreshold 9|lthreshold 5|connect_port|retry 3|alpha|quorum 2|sorry_server|",
         "snmp_name|web|$A|$A=|${A}|$A= \\|@m|@^m|~SEQ(A,1,3)|~LST(A,1,2)|include a.conf|include *|includea x|",
         "\"|\"a b\"|#|!|\\|é|\0",
     ))
@@ -94,7 +94,7 @@ fn keepalived_server() -> impl Strategy<Value = String> {
 
 fn ipvsadm_word() -> impl Strategy<Value = String> {
     one_of(concat!(
-        "-A|-a|-t|-u|-f|-s|-p|-r|-m|-i|-g|-w|-x|-M|-b|-o|ops|pe|sip|rr|mh|1|0|300|192.0.2.1:80|192.0.2.1|10.0.0.1:80|",
+        "-A|-a|-t|-u|-f|-s|-p|-r|-m|-i|-g|-w|-x|-y|-M|-b|-o|ops|pe|sip|rr|mh|1|0|300|192.0.2.1:80|192.0.2.1|10.0.0.1:80|",
         "10.0.0.2|[::1]:80|x.example:http|--tun-type|gue|--tun-port|6080|--set|-é|--|-|#|\n|\n-A -t 192.0.2.1:80|",
         "\n-a -t 192.0.2.1:80 -r 10.0.0.1:80|\n-a -t 192.0.2.1:80 -r 10.0.0.2 -m|\n-A -u 192.0.2.2:0 -p|",
         "\n-a -u 192.0.2.2:0 -r 10.0.0.1 -i",

@@ -1,6 +1,7 @@
 //! `virtual_server` and its `real_server`s.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use super::super::found::{At, Entry, Forward, RealServer, Vip, VirtualServer};
 use super::super::note::{Fate, Note};
@@ -16,7 +17,6 @@ const DEFAULT_PERSISTENCE: u64 = 360;
 
 /// Keywords of a virtual server that leat has nothing for, and why.
 const WITHOUT_COUNTERPART: &[(&str, &str)] = &[
-    ("ops", "one-packet scheduling is not in this version; a flow keeps its backend"),
     ("persistence_engine", "persistence is by the client's address; what a packet holds is not looked at"),
     ("ha_suspend", "a leat that does not hold the VIP goes on probing"),
     ("omega", "leat runs no scripts"),
@@ -36,8 +36,6 @@ const WITHOUT_COUNTERPART: &[(&str, &str)] = &[
 const REAL_WITHOUT_COUNTERPART: &[(&str, &str)] = &[
     ("notify_up", "leat runs no scripts; the log and the API say what is up"),
     ("notify_down", "leat runs no scripts; the log and the API say what is up"),
-    ("uthreshold", "the connections of a backend are not limited in this version"),
-    ("lthreshold", "the connections of a backend are not limited in this version"),
     ("smtp_alert", "leat sends no mail; the log says what goes down and up"),
     ("snmp_name", "a backend has no name"),
 ];
@@ -91,6 +89,7 @@ pub(super) fn read(directive: &Directive, groups: &mut HashMap<&str, Group<'_>>)
         scheduler: None,
         hashes_port: false,
         persistence: None,
+        one_packet: None,
         servers: Vec::new(),
         notes: Vec::new(),
     };
@@ -133,6 +132,7 @@ fn inside(directive: &Directive, server: &mut VirtualServer) -> Result<bool, Fai
                 server.persistence = Some(At { place: place.clone(), value: seconds });
             }
             "persistence_granularity" => granularity(one, server)?,
+            "ops" => server.one_packet = Some(At { place: place.clone(), value: "ops" }),
             "snmp_name" => server.name = Some(At { place: place.clone(), value: one.value()?.to_owned() }),
             "weight" => defaults.weight = one.number(0, u16::MAX)?,
             "sh-port" | "mh-port" | "flag-2" => server.hashes_port = true,
@@ -179,6 +179,7 @@ fn real_server(directive: &Directive, defaults: &Defaults, server: &mut VirtualS
     };
     let mut settings = defaults.settings.clone();
     let mut weight = defaults.weight;
+    let mut max_connections = None;
     let mut method = defaults.forward;
     let mut checkers = Vec::new();
     for one in &directive.block {
@@ -186,6 +187,8 @@ fn real_server(directive: &Directive, defaults: &Defaults, server: &mut VirtualS
         let what = format!("{title}: {}", one.shown());
         match word {
             "weight" => weight = one.number(0, u16::MAX)?,
+            "uthreshold" => max_connections = NonZeroU32::new(one.number(0, u32::MAX)?),
+            "lthreshold" => server.leave_out_lower_threshold(&one.place, &what, one.number(0, u32::MAX)?),
             "lb_kind" | "lvs_method" => {
                 method = forward(one, &what, server)?;
                 if method.is_none() {
@@ -209,7 +212,7 @@ fn real_server(directive: &Directive, defaults: &Defaults, server: &mut VirtualS
     }
     let forward = method.unwrap_or(Forward::Nat);
     let place = directive.place.clone();
-    server.servers.push(RealServer { place, title, address, port, weight, forward, checks });
+    server.servers.push(RealServer { place, title, address, port, weight, max_connections, forward, checks });
     Ok(())
 }
 

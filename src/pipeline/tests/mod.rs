@@ -21,6 +21,7 @@ mod liveness;
 mod modes;
 mod ndp;
 mod one_packet;
+mod passed;
 mod reload;
 mod steering;
 mod steering_ipv6;
@@ -54,7 +55,7 @@ struct Balancer {
     narration: Vec<u8>,
     /// Whether it tells nobody what it does: then most packets take the express way.
     is_silent: bool,
-    /// Whether there is no memory for what it would say itself.
+    /// Whether there is no memory for what it would say itself, and no room in front of what comes.
     has_no_memory: bool,
 }
 
@@ -125,7 +126,8 @@ impl Balancer {
         for chunk in frames.chunks(size) {
             let mut queue = VecDeque::from([(worker, chunk.to_vec(), false)]);
             while let Some((worker, frames, is_handed_over)) = queue.pop_front() {
-                let mut burst: Burst<Frame> = frames.into_iter().map(|bytes| Frame::new(bytes, PortId(0))).collect();
+                let frame = if self.has_no_memory { Frame::tight } else { Frame::new };
+                let mut burst: Burst<Frame> = frames.into_iter().map(|bytes| frame(bytes, PortId(0))).collect();
                 let mut output = Recorder { is_full: self.has_no_memory, ..Recorder::default() };
                 let (snapshot, now) = (&self.snapshot, self.now);
                 if self.is_silent {
