@@ -15,6 +15,7 @@ mod lines;
 mod loads;
 mod memory;
 mod open;
+mod port_queue;
 mod ports;
 mod records;
 mod renumber;
@@ -47,7 +48,8 @@ use crate::wire::checksum::Delta;
 use adjustment::Adjustments;
 use lines::Line;
 use open::Choice;
-use ports::{PoolMut, Pools};
+use port_queue::{Pool, PoolMut};
+use ports::Pools;
 use table::Table;
 use timeouts::TimeoutTicks;
 
@@ -242,7 +244,7 @@ impl Conntrack {
 
     /// How many ports of a pool can be given out, those that rest included; `None` if there is no such pool.
     pub fn ports_free(&self, key: &PoolKey) -> Option<usize> {
-        self.pools.pool(key).map(ports::Pool::waiting)
+        self.pools.pool(key).map(Pool::waiting)
     }
 
     /// The hash that the lookups take.

@@ -21,6 +21,9 @@ pub(super) trait Version: Family {
     /// The start of a frame whose headers have no options.
     type Head: AsRef<[u8]> + AsMut<[u8]> + ?Sized;
 
+    /// How many packets the second pass takes at a time. Divides the number that it is ahead by, and the length of a burst.
+    const GROUP: usize;
+
     /// The key, if it is of this version.
     fn of(key: &PackedKey) -> Option<&Self>;
 
@@ -36,6 +39,8 @@ pub(super) trait Version: Family {
 
 impl Version for PackedKey4 {
     type Head = [u8; PLAIN_HEADERS];
+
+    const GROUP: usize = 4;
 
     #[inline(always)]
     fn of(key: &PackedKey) -> Option<&Self> {
@@ -61,6 +66,9 @@ impl Version for PackedKey4 {
 
 impl Version for PackedKey6 {
     type Head = [u8];
+
+    // Three lines are fetched for each.
+    const GROUP: usize = 2;
 
     #[inline(always)]
     fn of(key: &PackedKey) -> Option<&Self> {

@@ -252,7 +252,7 @@ impl<P: Packet> Pipeline<P> {
         hashes: &[u64; BURST],
         context: &mut Context<'_, O, T>,
     ) {
-        let mut ahead = Lookahead::start(hashes, classes.len(), wide, &self.conntrack);
+        let mut ahead = Lookahead::<K>::start(hashes, classes.len(), wide, &self.conntrack);
         let tick = context.now.tick();
         let clients = context.snapshot.clients();
         for (at, packet) in burst.drain(..).enumerate() {
