@@ -168,6 +168,9 @@ impl Conntrack {
         if let Some(port) = preferred {
             pool.prefetch(port);
             let aimed = aim(port);
+            if let Some(front) = pool.front() {
+                aim(front);
+            }
             if pool.is_waiting(port) && look(&aimed).is_none() {
                 pool.take(port);
                 return Some(aimed.1);
@@ -176,6 +179,10 @@ impl Conntrack {
         for _ in 0..PORT_TRIES {
             let port = pool.take_oldest()?;
             let aimed = aim(port);
+            // The next connection of this pool is likely to have the port that is in front now.
+            if let Some(next) = pool.front() {
+                aim(next);
+            }
             match look(&aimed) {
                 None => return Some(aimed.1),
                 Some((index, Direction::Reply)) if !table.record(index).is_open() => {

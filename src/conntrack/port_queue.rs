@@ -157,6 +157,15 @@ impl PoolMut<'_> {
         None
     }
 
+    /// The port whose entry is in front of the queue, whether it can be given out or not.
+    pub(super) fn front(&self) -> Option<u16> {
+        if self.pool.entries == 0 {
+            return None;
+        }
+        let place = self.pool.front;
+        Some(self.share.port(self.wrap(place + u32::from(self.ring[place as usize])), self.base))
+    }
+
     /// Fetches what tells whether `port` waits.
     pub(super) fn prefetch(&self, port: u16) {
         if let Some(number) = self.number(port) {

@@ -4,9 +4,11 @@
 //! here is for a connection's first packet and for what belongs to no connection; the packets of known connections
 //! only touch [`Snapshot::backend`].
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::{
     Backend, ClientTable, Encapsulation, Forwarding, Mode, OwnAddress, Parts, Port, Service, ServiceProtocol, Tunnel,
