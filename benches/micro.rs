@@ -1,5 +1,5 @@
-//! What the parts of the packet path cost by themselves: hash, lookup, checksum, choice of a backend; and how long the
-//! table of a service is built.
+//! What the parts of the packet path cost by themselves: hash, lookup, checksum, choice of a backend; how long the
+//! table of a service is built; and what this machine's memory leaves possible.
 //!
 //! ```text
 //! cargo bench --no-default-features --bench micro
@@ -23,7 +23,7 @@ const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const NOW: Tick = Tick(1000);
 
-criterion_group!(benches, hash, lookup, churn, checksums, choose, build);
+criterion_group!(benches, hash, memory, lookup, churn, checksums, choose, build);
 criterion_main!(benches);
 
 /// The key of the packets of flow number `flow`.
@@ -63,6 +63,32 @@ fn hash(criterion: &mut Criterion) {
 }
 
 /// A table with `flows` connections, and room for no more.
+/// How fast lines come from memory at best: nothing waits for what is read, so as many are on their way as the processor can have. What looks
+/// into `n` cold lines for a packet cannot be faster.
+fn memory(criterion: &mut Criterion) {
+    const LINES_OF_PAGE: usize = 64;
+    let mut group = criterion.benchmark_group("memory, 64 at random");
+    group.throughput(Throughput::Elements(BURST as u64));
+    for mebibytes in [8, 64, 800] {
+        let count = mebibytes << 20 >> 6;
+        let mut lines: Vec<[u64; 8]> = Vec::with_capacity(count);
+        leat::arch::commit(lines.spare_capacity_mut());
+        lines.resize(count, [1; 8]);
+        let mut state = 1;
+        let mut run = |name: &str, read: &dyn Fn(&mut u64) -> u64| {
+            let id = BenchmarkId::new(name, format!("{mebibytes} MiB"));
+            group.bench_function(id, |bencher| bencher.iter(|| read(&mut state)));
+        };
+        let one = |state: &mut u64| pick(state, count as u32) as usize;
+        run("a line", &|state| (0..BURST).map(|_| lines[one(state)][0]).sum());
+        run("two lines", &|state| (0..BURST).map(|_| lines[one(state)][0] + lines[one(state)][0]).sum());
+        run("two lines of a page", &|state| {
+            let other = |line: usize| line - line % LINES_OF_PAGE + (line + 17) % LINES_OF_PAGE;
+            (0..BURST).map(|_| one(state)).map(|line| lines[line][0] + lines[other(line)][0]).sum()
+        });
+    }
+}
+
 fn conntrack(flows: u32) -> Conntrack {
     let steering = Steering::Modulo { workers: 1 };
     let mut conntrack = Conntrack::new(&Settings {

@@ -16,9 +16,9 @@ use crate::arch;
 /// Entries in one bucket.
 const SLOTS: usize = 12;
 const ALL_SLOTS: u16 = (1 << SLOTS) - 1;
-/// Entries for each bucket, in tenths, when as many are in as the index is made for. 77% of the slots: with that, a
-/// connection's record (64 bytes), its two entries (13.9) and its source port's place in a queue (2.5) stay within 80 bytes.
-const PLANNED_TENTHS: usize = 92;
+/// Entries for each bucket, in tenths, when as many are in as the index is made for. 80% of the slots: with that, a
+/// connection's record (64 bytes), its two entries (13.3) and its source port's place in a queue (2.5) stay within 80 bytes.
+const PLANNED_TENTHS: usize = 96;
 /// Buckets beyond the plan, so that a small index fits its entries as surely as a large one.
 const SPARE_BUCKETS: usize = 16;
 /// Bit of a stored value: the entry is not in its home bucket.
@@ -65,7 +65,7 @@ struct Bucket {
 impl Index {
     /// An index that has room for `entries`. Past that it takes on until two buckets and all around them are full.
     pub(super) fn new(entries: usize) -> Self {
-        let buckets = (entries * 10).div_ceil(PLANNED_TENTHS) + SPARE_BUCKETS;
+        let buckets = buckets_for(entries) + SPARE_BUCKETS;
         let buckets = u32::try_from(buckets).expect("fewer than 2³² buckets");
         Self { lines: lines_of(Bucket::VACANT, buckets as usize), buckets }
     }
@@ -252,6 +252,11 @@ impl Index {
     const fn scale(&self, bits: u32) -> u32 {
         ((bits as u64 * self.buckets as u64) >> 32) as u32
     }
+}
+
+/// How many buckets an index is planned to have for so many entries.
+pub(super) const fn buckets_for(entries: usize) -> usize {
+    (entries * 10).div_ceil(PLANNED_TENTHS)
 }
 
 /// The tag of a hash: its low byte, but never 0.

@@ -8,8 +8,8 @@
 //! The queue is a ring of numbers, two bytes for each port, and beside it there are four bits for each port. A port that is taken by its number leaves its
 //! entry behind: what comes to the front and is not there to be given out is thrown away. If the port has come back before
 //! that, its entry is too far in front. So the port is marked, and goes to the end when it is met. A port has one entry at
-//! the most, the ring has room for all, and neither end of it is far from where it was last touched: to take a
-//! port and to give it back waits for no memory.
+//! the most, the ring has room for all, and each end of it is where it was last touched: to take a
+//! port and to give it back hardly ever waits for memory.
 //!
 //! A number in the ring is kept as its distance from its place, so zeroed memory is a full queue in the order of the ports, and pages of ports that are
 //! never reached cost nothing.
@@ -27,8 +27,9 @@ use crate::steering::{Base, PortShare};
 /// Ports whose marks fit in one word.
 const MARKS_IN_WORD: usize = 4;
 
-/// How many ports one search sends to the end of the queue, because they have come back a short while ago, before it takes such a one.
-const MOST_SENT_BACK: usize = 1024;
+/// How many ports one search sends to the end of the queue, because their entries were early, before it takes such a one as it comes: a bound for its
+/// time.
+const MOST_SENT_BACK: usize = 32_768;
 
 /// What is marked of a port, a bit each. Without any it waits, and its entry is in its place.
 mod mark {
@@ -57,6 +58,8 @@ pub(super) struct Pool {
     base: Base,
     /// Whether which port a number stands for depends on the port that the backend answers from.
     floats: bool,
+    /// How many ports are in the worker's part.
+    ports: u32,
     /// The place in the ring of the entry that comes first.
     front: u32,
     /// How many entries there are.
@@ -77,6 +80,7 @@ impl Pool {
             place,
             base: share.base(&FlowKey { src_port: 0, ..key.answers() }),
             floats: key.backend_port == 0 && share.depends_on_base(),
+            ports: ports as u32,
             front: if ports == 0 { 0 } else { (start % ports as u64) as u32 },
             entries: ports as u32,
             waiting: ports,
@@ -90,7 +94,7 @@ impl Pool {
     #[inline]
     pub(super) fn with<'a>(&'a mut self, slabs: &'a mut Slabs, share: &'a PortShare, backend_port: u16) -> PoolMut<'a> {
         let base = share.base_with_source_port(self.base, backend_port);
-        let (ring, marks) = slabs.words(self.place).split_at_mut(share.len());
+        let (ring, marks) = slabs.words(self.place).split_at_mut(self.ports as usize);
         PoolMut { pool: self, share, base, ring, marks }
     }
 
@@ -123,13 +127,15 @@ pub(super) struct PoolMut<'a> {
 }
 
 impl PoolMut<'_> {
-    /// Takes the port that has waited longest. One that was last taken by [`Self::take`] may have waited longer still.
+    /// Takes the port that has waited longest; but one that was last taken by [`Self::take`] may wait longer than that, and where more than
+    /// 32,768 such ones stand in a row, one of them is taken as it comes.
     pub(super) fn take_oldest(&mut self) -> Option<u16> {
         let (mut passed_over, mut sent_back) = (0, 0);
         while self.pool.waiting > 0 {
             let number = self.pop()?;
             let marks = self.marks(number);
             if marks & (mark::IN_USE | mark::RESERVED) != 0 {
+                self.unmark(number, mark::EARLY);
                 self.mark(number, mark::UNQUEUED);
                 continue;
             }
@@ -143,8 +149,8 @@ impl PoolMut<'_> {
             if self.is_passed_over(port) {
                 self.push(number);
                 passed_over += 1;
-                // There are no more of them than such ports.
-                if passed_over > self.pool.reserved.len() {
+                // There are no more of them than such ports, and after two rounds no entry is early.
+                if passed_over > 2 * self.pool.reserved.len() {
                     return None;
                 }
                 continue;

@@ -87,6 +87,21 @@ fn a_port_that_was_taken_by_its_number_goes_to_the_end_as_well() {
 }
 
 #[test]
+fn a_port_of_a_moment_ago_waits_behind_those_that_were_never_used() {
+    let mut pool = Alone::new(share(0, 1), 0);
+    for port in 1024..=30_000 {
+        assert!(pool.whole().take(port));
+    }
+    for port in (1024..=30_000).rev() {
+        pool.whole().give_back(port);
+    }
+    assert_eq!(pool.whole().take_oldest(), Some(30_001));
+    let ports = drain(&mut pool);
+    assert_eq!(ports[..2], [30_002, 30_003]);
+    assert_eq!(ports.len(), 64_511);
+}
+
+#[test]
 fn ports_that_came_back_a_moment_ago_keep_no_search_busy_for_long() {
     let mut pool = Alone::new(share(0, 1), 0);
     for port in 1024..=u16::MAX {
@@ -99,6 +114,21 @@ fn ports_that_came_back_a_moment_ago_keep_no_search_busy_for_long() {
     assert_eq!(pool.whole().take_oldest(), Some(1024 + MOST_SENT_BACK as u16));
     assert_eq!(pool.pool.front - front, 1 + MOST_SENT_BACK as u32);
     assert_eq!(drain(&mut pool).into_iter().collect::<BTreeSet<_>>().len(), 64_511);
+}
+
+/// A port that was thrown out of the queue while it was in use comes back to the right place, and stays there.
+#[test]
+fn an_entry_that_was_thrown_away_leaves_no_mark() {
+    let mut pool = Alone::new(share(3, 4), 0);
+    let first = 1027;
+    assert!(pool.whole().take(first));
+    pool.whole().give_back(first);
+    assert!(pool.whole().take(first));
+    assert_eq!(pool.whole().take_oldest(), Some(first + 4));
+    pool.whole().give_back(first);
+    pool.whole().give_back(first + 4);
+    let ports = drain(&mut pool);
+    assert_eq!(ports[16_126..], [first, first + 4]);
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn every_port_that_a_pool_gives_out_brings_its_answers_to_the_worker() {
     assert!(pools.pool(&key(2)).is_none() && pools.pool(&whole).is_none(), "all ports came back");
 }
 
-/// With each port of the backend, another node stands for it.
+/// With each port of the backend, another number stands for it.
 #[test]
 fn a_reserved_port_is_passed_over_in_a_pool_for_all_ports_of_a_backend() {
     let (mut pools, _) = pools_by_rss();
@@ -115,4 +115,19 @@ fn a_reserved_port_is_passed_over_in_a_pool_for_all_ports_of_a_backend() {
         pools.ensure(&whole, 80, &reserved(&[]));
         assert!(pools.pool_mut(&whole, backend_port).unwrap().is_waiting(port));
     }
+}
+
+#[test]
+fn the_last_port_that_waits_is_found_behind_a_reserved_one_in_a_pool_for_all_ports_of_a_backend() {
+    let (mut pools, _) = pools_by_rss();
+    let whole = PoolKey { backend_port: 0, ..key(3) };
+    let reserved_port = pools.ensure(&whole, 80, &reserved(&[])).take_oldest().unwrap();
+    pools.pool_mut(&whole, 80).unwrap().give_back(reserved_port);
+    let mut pool = pools.ensure(&whole, 80, &reserved(&[reserved_port]));
+    let last = std::iter::from_fn(|| pool.take_oldest()).last().unwrap();
+    pool.give_back(last);
+    assert!(pool.take(last));
+    pool.give_back(last);
+    assert_eq!(pool.take_oldest(), Some(last));
+    assert_eq!(pool.take_oldest(), None);
 }

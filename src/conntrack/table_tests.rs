@@ -141,10 +141,10 @@ fn an_answer_from_an_old_candidate_is_the_answer_of_now() {
 #[test]
 fn a_connection_with_both_directions_takes_at_most_80_bytes_in_ipv4_and_144_in_ipv6() {
     let capacity = 1_000_000;
-    let index = (2 * capacity * 10_usize).div_ceil(108) * 64;
-    let links = 4 * capacity;
+    let index = crate::conntrack::index::buckets_for(2 * capacity) * 64;
+    let source_ports = crate::conntrack::port_queue::words(capacity) * size_of::<u16>();
     for (record, most) in [(size_of::<Record>(), 80), (size_of::<Record>() + size_of::<Line>(), 144)] {
-        let all = capacity * record + index + links;
+        let all = capacity * record + index + source_ports;
         assert!(all <= most * capacity, "{} bytes", all / capacity);
     }
 }

@@ -21,7 +21,7 @@ pub(super) trait Version: Family {
     /// The start of a frame whose headers have no options.
     type Head: AsRef<[u8]> + AsMut<[u8]> + ?Sized;
 
-    /// How many packets the second pass takes at a time. Divides the number that it is ahead by, and the length of a burst.
+    /// How many packets the second pass takes at a time.
     const GROUP: usize;
 
     /// The key, if it is of this version.

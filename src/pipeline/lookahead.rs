@@ -2,7 +2,7 @@
 //!
 //! A lookup waits for memory twice, for the index's bucket and for the connection's record. Both are asked for early
 //! enough to be there when their turn comes, and not much earlier: a processor keeps track of a dozen or so lines on
-//! their way, and drops what it is asked for besides. So the second pass runs through the burst with the third, a few
+//! their way, and seems to drop what it is asked for besides. So the second pass runs through the burst with the third, a few
 //! packets before it:
 //!
 //! ```text
@@ -40,6 +40,7 @@ impl<'a, K: Version> Lookahead<'a, K> {
     /// no harm.
     #[inline(always)]
     pub(super) fn start(hashes: &'a [u64; BURST], len: usize, wide: u64, conntrack: &Conntrack) -> Self {
+        const { assert!((AHEAD / 2).is_multiple_of(K::GROUP) && BURST.is_multiple_of(K::GROUP)) };
         let mut ahead = Self { hashes, len, wide, candidates: [Candidate::default(); BURST], version: PhantomData };
         for at in (0..2 * AHEAD).step_by(K::GROUP) {
             ahead.fetch(at, conntrack);
