@@ -257,13 +257,13 @@ impl<P: Packet> Pipeline<P> {
         let clients = context.snapshot.clients();
         for (at, packet) in burst.drain(..).enumerate() {
             let Some(class) = classes.get(at) else { break };
-            let (hash, candidate) = ahead.candidate(at, &self.conntrack);
             if let Some(clients) = clients
                 && is_denied(clients, &packet, class)
             {
                 self.deny(packet, context);
                 continue;
             }
+            let (hash, candidate) = ahead.candidate(at, &self.conntrack);
             if let Class::Flow(headers) = class
                 && headers.is_plain
                 && !T::ENABLED
