@@ -168,9 +168,6 @@ impl Conntrack {
         if let Some(port) = preferred {
             pool.prefetch(port);
             let aimed = aim(port);
-            if let Some(front) = pool.front() {
-                aim(front);
-            }
             if pool.is_waiting(port) && look(&aimed).is_none() {
                 pool.take(port);
                 return Some(aimed.1);
