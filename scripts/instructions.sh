@@ -34,7 +34,7 @@ main() {
     esac
     command -v valgrind >/dev/null || die "valgrind is missing. Run: sudo scripts/install.sh --dev"
 
-    step "cargo bench --bench pipeline --no-run"
+    step "cargo build --release --example pipeline"
     program=$(benchmark)
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
@@ -58,8 +58,8 @@ main() {
 
 # The path of the built benchmark.
 benchmark() {
-    cargo bench -q -p leat --no-default-features --bench pipeline --no-run --message-format=json |
-        sed -n 's/.*"executable":"\([^"]*\/pipeline-[^"]*\)".*/\1/p'
+    cargo build -q --release -p leat --no-default-features --example pipeline --message-format=json |
+        sed -n 's/.*"executable":"\([^"]*\/examples\/pipeline\)".*/\1/p'
 }
 
 # per_packet MODE,TRANSPORT: instructions for each packet of a burst-after-burst run.

@@ -5,29 +5,45 @@ use leat::io::{Burst, Output, Packet};
 
 /// Where a fresh frame begins, so that tunnels' headers fit in front.
 const HEADROOM: usize = 128;
-/// One frame's memory, as much as an mbuf has.
-const BUFFER: usize = HEADROOM + 2048;
+/// The longest frame, less by one than what a mask leaves.
+const LONGEST: usize = 2047;
+/// One frame's memory, as much as an mbuf has, and what makes it needless to ask whether a frame ends within it.
+const BUFFER: usize = u8::MAX as usize + LONGEST + 1;
 /// Frames in circulation: a few bursts, as in a port's ring that is polled often.
 const FRAMES: usize = 512;
 
 /// A frame in a buffer that is used again and again: a pointer to all that there is of it, as an mbuf is.
 pub(crate) struct Frame(Box<Buffer>);
 
+#[repr(C, align(64))]
 struct Buffer {
-    start: u16,
     len: u16,
-    bytes: [u8; BUFFER],
+    start: u8,
+    bytes: Bytes,
+}
+
+#[repr(align(64))]
+struct Bytes([u8; BUFFER]);
+
+impl Buffer {
+    /// Where the frame begins, and its length: as little to reckon as in an mbuf.
+    #[inline(always)]
+    fn bounds(&self) -> (usize, usize) {
+        (self.start.into(), usize::from(self.len) & LONGEST)
+    }
 }
 
 impl Packet for Frame {
     #[inline(always)]
     fn data(&self) -> &[u8] {
-        &self.0.bytes[usize::from(self.0.start)..][..usize::from(self.0.len)]
+        let (start, len) = self.0.bounds();
+        &self.0.bytes.0[start..][..len]
     }
 
     #[inline(always)]
     fn data_mut(&mut self) -> &mut [u8] {
-        &mut self.0.bytes[usize::from(self.0.start)..][..usize::from(self.0.len)]
+        let (start, len) = self.0.bounds();
+        &mut self.0.bytes.0[start..][..len]
     }
 
     #[inline(always)]
@@ -42,7 +58,7 @@ impl Packet for Frame {
 
     fn prepend(&mut self, len: usize) -> bool {
         let Some(start) = usize::from(self.0.start).checked_sub(len) else { return false };
-        (self.0.start, self.0.len) = (start as u16, self.0.len + len as u16);
+        (self.0.start, self.0.len) = (start as u8, self.0.len + len as u16);
         true
     }
 
@@ -50,7 +66,7 @@ impl Packet for Frame {
         if len >= usize::from(self.0.len) {
             return false;
         }
-        (self.0.start, self.0.len) = (self.0.start + len as u16, self.0.len - len as u16);
+        (self.0.start, self.0.len) = (self.0.start + len as u8, self.0.len - len as u16);
         true
     }
 
@@ -60,7 +76,7 @@ impl Packet for Frame {
 
     #[inline(always)]
     fn prefetch(&self) {
-        leat::arch::prefetch_read(&self.0.bytes[HEADROOM]);
+        leat::arch::prefetch_read(&self.0.bytes.0[HEADROOM]);
     }
 }
 
@@ -75,7 +91,7 @@ pub(crate) struct Frames {
 
 impl Frames {
     pub(crate) fn new() -> Self {
-        let frame = || Frame(Box::new(Buffer { start: HEADROOM as u16, len: 0, bytes: [0; BUFFER] }));
+        let frame = || Frame(Box::new(Buffer { start: HEADROOM as u8, len: 0, bytes: Bytes([0; BUFFER]) }));
         Self { idle: (0..FRAMES).map(|_| frame()).collect(), transmitted: 0, kept: None }
     }
 
@@ -83,8 +99,8 @@ impl Frames {
     #[inline(always)]
     pub(crate) fn make<const N: usize>(&mut self, head: &[u8; N], len: usize, burst: &mut Burst<Frame>) {
         let mut frame = self.idle.pop().expect("every burst gives its frames back");
-        (frame.0.start, frame.0.len) = (HEADROOM as u16, len as u16);
-        frame.0.bytes[HEADROOM..][..N].copy_from_slice(head);
+        (frame.0.start, frame.0.len) = (HEADROOM as u8, len as u16);
+        frame.0.bytes.0[HEADROOM..][..N].copy_from_slice(head);
         burst.push(frame);
     }
 

@@ -2,7 +2,7 @@
 //! connections a second come and go; how much memory a connection takes.
 //!
 //! ```text
-//! cargo bench --no-default-features --bench pipeline -- [--quick] [--csv] [--modes M,…] [--flows N,…] …
+//! cargo run --release --no-default-features --example pipeline -- [--quick] [--csv] [--modes M,…] [--flows N,…] …
 //! ```
 //!
 //! Costs are time on the CPU. Each round makes its packets twice, once without sending them through the packet path, and
@@ -50,9 +50,6 @@ struct Options {
     /// Packets of one round.
     #[arg(long)]
     packets: Option<u64>,
-    /// What cargo passes to every benchmark.
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 fn mode(name: &str) -> Result<Mode, String> {

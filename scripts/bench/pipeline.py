@@ -1,4 +1,4 @@
-"""Pipeline level, connection rate and memory: what `cargo bench --bench pipeline` measures, taken over as it is.
+"""Pipeline level, connection rate and memory: what the example `pipeline` measures, taken over as it is.
 
 That program makes packets in memory and gives them to leat's pipeline, without a driver. It prints lines of
 `what,mode,direction,flows,frame,round,value,unit`.
@@ -17,7 +17,8 @@ LEVELS = {"connections/s": "connections", "bytes/connection": "memory"}
 
 
 def run(run):
-    command = ["cargo", "bench", "-q", "-p", "leat", "--no-default-features", "--bench", "pipeline", "--", "--csv"]
+    program = ["--release", "-p", "leat", "--no-default-features", "--example", "pipeline"]
+    command = ["cargo", "run", "-q", *program, "--", "--csv"]
     if run.quick:
         command.append("--quick")
     # On the CPU of all other measurements; what cargo has to build before is not measured.

@@ -442,22 +442,17 @@ impl Record {
         Tracked { in_window, change, first_in_tick }
     }
 
-    /// Whether `segment`, or a datagram where there is none, is one of those that nearly all are: within bounds, and it
-    /// changes no state.
+    /// Takes in a packet at `now`, of TCP with this `segment`, if it is one of those that nearly all are: within bounds, and it
+    /// changes no state. Otherwise changes nothing.
     #[inline(always)]
-    pub(super) fn is_passed_by(&self, direction: Direction, segment: Option<&Segment>) -> bool {
-        match segment {
-            Some(segment) => self.track.is_passed_by_segment(direction, segment),
+    pub(super) fn pass(&mut self, direction: Direction, segment: Option<&Segment>, now: Tick) -> bool {
+        let passes = match segment {
+            Some(segment) => self.track.pass_segment(direction, segment),
             None => self.track.is_passed_by_datagram(direction),
+        };
+        if passes {
+            self.last_seen = now;
         }
-    }
-
-    /// Takes in a packet that [`Self::is_passed_by`] said yes to.
-    #[inline(always)]
-    pub(super) fn pass(&mut self, direction: Direction, segment: Option<&Segment>, now: Tick) {
-        if let Some(segment) = segment {
-            self.track.pass_segment(direction, segment);
-        }
-        self.last_seen = now;
+        passes
     }
 }

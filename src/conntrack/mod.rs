@@ -105,6 +105,15 @@ pub struct Tracked {
     pub first_in_tick: bool,
 }
 
+/// What a packet leaves with.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaving<K> {
+    /// Its 5-tuple.
+    pub key: K,
+    /// What becomes of a checksum over its addresses, if it is one of IPv6.
+    pub addresses: Delta,
+}
+
 /// A connection that a packet has come for.
 #[derive(Debug)]
 pub struct Met<'a> {
@@ -118,18 +127,6 @@ impl Met<'_> {
     #[inline(always)]
     pub const fn connection(&self) -> &Record {
         self.connection
-    }
-
-    /// The 5-tuple that its packets in `direction` leave with, of one of this family.
-    #[inline(always)]
-    pub fn leaving<K: Family>(&self, direction: Direction) -> K {
-        K::read(self.connection, self.wide, direction.opposite()).reversed()
-    }
-
-    /// What becomes of a checksum over the addresses of its packets in `direction`, if it is one of IPv6.
-    #[inline(always)]
-    pub const fn readdressing(&self, direction: Direction) -> Delta {
-        self.connection.readdressing(direction)
     }
 
     /// The 5-tuple that its packets in `direction` leave with.
@@ -150,17 +147,20 @@ impl Met<'_> {
         self.connection.last_seen().0 != now.0
     }
 
-    /// Whether [`Self::pass`] may be called: the packet is one of those that nearly all are. A TCP `segment` has ACK and
-    /// neither SYN, FIN nor RST.
+    /// Does all that [`Conntrack::track`] would for a packet at `now`, if it is one of those that nearly all are, and says what
+    /// addresses and ports it leaves with; otherwise changes nothing. The connection's time must not be over, and a TCP
+    /// `segment` has ACK and neither SYN, FIN nor RST.
     #[inline(always)]
-    pub fn is_passed_by(&self, direction: Direction, segment: Option<&Segment>, now: Tick) -> bool {
-        !self.is_over(now) && self.connection.is_passed_by(direction, segment)
-    }
-
-    /// Does for such a packet all that [`Conntrack::track`] would.
-    #[inline(always)]
-    pub fn pass(&mut self, direction: Direction, segment: Option<&Segment>, now: Tick) {
-        self.connection.pass(direction, segment, now);
+    pub fn pass<K: Family>(
+        &mut self,
+        direction: Direction,
+        segment: Option<&Segment>,
+        now: Tick,
+    ) -> Option<Leaving<K>> {
+        self.connection.pass(direction, segment, now).then(|| Leaving {
+            key: K::read(self.connection, self.wide, direction.opposite()).reversed(),
+            addresses: self.connection.readdressing(direction),
+        })
     }
 
     /// What [`Conntrack::track`] does, but for one thing: if the packet changed something, [`Conntrack::settle`] must be

@@ -145,17 +145,41 @@ impl Track {
         Observed { in_window: true, change: self.enter(self.state_by_facts()) }
     }
 
-    /// Whether an established connection takes in `segment`, which has ACK and neither SYN, FIN nor RST, by
-    /// [`Self::pass_segment`] alone.
+    /// Takes in `segment`, which has ACK and neither SYN, FIN nor RST, if the connection is established and accepts it, as
+    /// [`Self::observe_segment`] would; otherwise changes nothing. (At a distance of just 2³¹ it leaves it to that one, which may
+    /// decide otherwise.)
     #[inline(always)]
-    pub(super) fn is_passed_by_segment(&self, direction: Direction, segment: &Segment) -> bool {
-        self.state == State::Established && self.accepts(direction, segment)
-    }
-
-    /// Takes in a segment that [`Self::is_passed_by_segment`] said yes to.
-    #[inline(always)]
-    pub(super) fn pass_segment(&mut self, direction: Direction, segment: &Segment) {
-        self.learn(direction, segment);
+    pub(super) fn pass_segment(&mut self, direction: Direction, segment: &Segment) -> bool {
+        let (sender, receiver) = (direction as usize, direction.opposite() as usize);
+        if self.state != State::Established {
+            return false;
+        }
+        if !self.has_seen(sender) || !self.has_seen(receiver) {
+            let is_accepted = self.accepts(direction, segment);
+            if is_accepted {
+                self.learn(direction, segment);
+            }
+            return is_accepted;
+        }
+        // What follows is both of them, where both sides are known: all their questions are whether a distance on the circle is negative,
+        // and one look at the signs of all distances answers them.
+        let window = |side: usize, window: u16| u32::from(window) << self.shift(side);
+        let (end, ack) = (segment.end(), segment.ack);
+        let theirs = window(receiver, self.max_windows[receiver]);
+        let distances = self.max_ends[sender].wrapping_sub(segment.seq)
+            | end.wrapping_sub(self.ends[sender]).wrapping_add(theirs)
+            | self.ends[receiver].wrapping_sub(ack)
+            | ack
+                .wrapping_sub(self.ends[receiver])
+                .wrapping_add(window(sender, self.max_windows[sender]).max(OLDEST_ACK));
+        if distances.cast_signed() < 0 {
+            return false;
+        }
+        let limit = ack.wrapping_add(window(sender, segment.window));
+        raise(&mut self.ends[sender], end);
+        raise(&mut self.max_ends[receiver], limit);
+        self.max_windows[sender] = self.max_windows[sender].max(segment.window);
+        true
     }
 
     /// Notes who closes first, at a FIN of a side that has sent none (RFC 9293 §3.6).

@@ -111,6 +111,12 @@ impl<const N: usize> Classes<N> {
         &self.classes
     }
 
+    /// The same, to change.
+    #[inline(always)]
+    pub fn each_mut(&mut self) -> &mut [Class] {
+        &mut self.classes
+    }
+
     /// Bit *i* says whether packet *i* is of a flow of IPv6.
     #[inline(always)]
     pub const fn wide(&self) -> u64 {
@@ -128,14 +134,11 @@ impl<const N: usize> Classes<N> {
             && let Some(ethernet) = ethernet::Header::new(head)
             && ethernet.destination() == mac
         {
-            match ethernet.ether_type() {
-                EtherType::IPV4 => {
-                    if let Some(headers) = ordinary(head, data.len(), frame_len) {
-                        return self.classes.push(Class::Flow(headers));
-                    }
-                }
-                EtherType::IPV6 => return self.classify_v6(data, frame_len, mac),
-                _ => {}
+            if let Some(headers) = ordinary(head, data.len(), frame_len) {
+                return self.classes.push(Class::Flow(headers));
+            }
+            if ethernet.ether_type() == EtherType::IPV6 {
+                return self.classify_v6(data, frame_len, mac);
             }
         }
         self.classify_with_care(data, frame_len, mac);
@@ -209,25 +212,28 @@ fn classify_other(ether_type: EtherType, destination: MacAddr, mac: MacAddr) -> 
 /// The bytes of the headers of an ordinary frame, and of a UDP datagram's first 12 bytes of payload or padding.
 const ORDINARY: usize = NETWORK + ipv4::HEADER_LEN + tcp::HEADER_LEN;
 
-/// The headers of an ordinary packet: for leat, TCP or UDP over IPv4 without options, whole, and with nothing wrong about
-/// it. All that it looks at stands where it nearly always stands, so one check of the length is enough for all. What it
-/// does not take is for [`with_care`] to judge; what it takes, that would read alike.
+/// The headers of an ordinary packet: TCP or UDP over IPv4 without options, whole, and with nothing wrong about it. All that it
+/// looks at stands where it nearly always stands, so one check of the length is enough for all. What it does not take is for
+/// [`with_care`] to judge; what it takes, that would read alike.
 ///
 /// The frame of `frame_len` bytes has `present` of them in its first piece, which begins with `head`.
 #[inline(always)]
 fn ordinary(head: &[u8; ORDINARY], present: usize, frame_len: usize) -> Option<Headers> {
-    let ip = ipv4::Header::new(&head[NETWORK..])?;
-    let total_len = usize::from(ip.total_len());
-    let transport_len = total_len.checked_sub(ipv4::HEADER_LEN)?;
-    if head[NETWORK] != 0x45 || NETWORK + total_len > frame_len || ip.is_fragment() || !ip.checksum_is_right() {
+    // Version 4, and a header of five words.
+    if head[NETWORK - 2..NETWORK] != [0x08, 0x00] || head[NETWORK] != 0x45 {
         return None;
     }
-    let transport = NETWORK + ipv4::HEADER_LEN;
-    let Ordinary { kind, ports, is_syn, is_plain } =
-        ordinary_transport(ip.protocol(), &head[transport..], present - transport, transport_len)?;
-    let packed = PackedKey::V4(PackedKey4::from_memory(ip.addresses(), ports, kind.protocol()));
-    let (transport, transport_len, is_plain) = (transport as u8, transport_len as u16, is_plain & (ip.ttl() > 1));
-    Some(Headers { packed, transport, ttl: ip.ttl(), kind, is_syn, is_plain, transport_len })
+    let ip = ipv4::Header::new(&head[NETWORK..])?;
+    let total_len = usize::from(ip.total_len());
+    if NETWORK + total_len > frame_len || ip.is_fragment() || !ip.checksum_is_right() {
+        return None;
+    }
+    // A length that is too short for its own header is negative, and so too short for any transport.
+    let len = total_len.cast_signed() - ipv4::HEADER_LEN.cast_signed();
+    let transport = Place { at: NETWORK + ipv4::HEADER_LEN, len, present };
+    ordinary_transport(head, transport, ip.protocol(), ip.ttl(), |ports, protocol| {
+        PackedKey::V4(PackedKey4::from_memory(ip.addresses(), ports, protocol))
+    })
 }
 
 /// The headers of an ordinary IPv6 packet: what [`ordinary`] is for IPv4.
@@ -235,59 +241,72 @@ fn ordinary(head: &[u8; ORDINARY], present: usize, frame_len: usize) -> Option<H
 fn ordinary_v6(data: &[u8], frame_len: usize) -> Option<Headers> {
     let head: &[u8; NETWORK + ipv6::HEADER_LEN + udp::HEADER_LEN] = data.first_chunk()?;
     let ip = ipv6::Header::new(&head[NETWORK..])?;
-    let transport = NETWORK + ipv6::HEADER_LEN;
-    let transport_len = usize::from(ip.payload_len());
-    if ip.version() != 6 || transport + transport_len > frame_len {
+    let transport = Place { at: NETWORK + ipv6::HEADER_LEN, present: data.len(), len: ip.payload_len() as isize };
+    if ip.version() != 6 || transport.at + usize::from(ip.payload_len()) > frame_len {
         return None;
     }
-    let Ordinary { kind, ports, is_syn, is_plain } =
-        ordinary_transport(ip.next_header(), &data[transport..], data.len() - transport, transport_len)?;
-    let packed = PackedKey::V6(PackedKey6::from_memory(ip.addresses(), ports, kind.protocol()));
-    let (transport, transport_len, is_plain) = (transport as u8, transport_len as u16, is_plain & (ip.hop_limit() > 1));
-    Some(Headers { packed, transport, ttl: ip.hop_limit(), kind, is_syn, is_plain, transport_len })
+    ordinary_transport(data, transport, ip.next_header(), ip.hop_limit(), |ports, protocol| {
+        PackedKey::V6(PackedKey6::from_memory(ip.addresses(), ports, protocol))
+    })
 }
 
-/// What the header of an ordinary segment or datagram says.
-struct Ordinary {
-    kind: Kind,
-    /// As they lie in memory.
-    ports: u32,
-    is_syn: bool,
-    is_plain: bool,
+/// Where in a frame a segment or datagram is.
+struct Place {
+    /// Where it starts.
+    at: usize,
+    /// Bytes of it.
+    len: isize,
+    /// How far the frame's first piece goes, from the frame's start.
+    present: usize,
 }
 
-/// The header at the start of `message`, of the protocol with this number, if it is an ordinary one; the message has `len` bytes, of
-/// which the first `present` are in one piece.
+/// The headers of a packet whose transport is of the protocol with this `number`, if its header is an ordinary one. `pack` makes the
+/// key of ports and protocol.
 #[inline(always)]
-fn ordinary_transport(number: u8, message: &[u8], present: usize, len: usize) -> Option<Ordinary> {
-    let (mut is_syn, mut is_plain) = (false, true);
-    let kind = match number {
+fn ordinary_transport(
+    head: &[u8],
+    Place { at, len, present }: Place,
+    number: u8,
+    ttl: u8,
+    pack: impl FnOnce(u32, Protocol) -> PackedKey,
+) -> Option<Headers> {
+    let message = &head[at..];
+    let (protocol, kind, is_syn, is_plain);
+    match number {
         6 => {
             let tcp = tcp::Header::new(message)?;
-            let header_len = tcp.header_len();
-            let is_whole = header_len <= len && header_len <= present;
-            if header_len < tcp::HEADER_LEN || !is_whole || tcp.flags().is_nonsense() {
+            let (header_len, flags) = (tcp.header_len(), tcp.flags());
+            let is_whole = header_len.cast_signed() <= len && at + header_len <= present;
+            if header_len < tcp::HEADER_LEN || !is_whole || flags.is_nonsense() {
                 return None;
             }
-            is_syn = tcp.flags().contains(tcp::Flags::SYN);
-            is_plain = tcp.flags().only_acknowledges();
-            Kind::Tcp
+            (protocol, kind) = (Protocol::Tcp, Kind::Tcp);
+            (is_syn, is_plain) = (flags.contains(tcp::Flags::SYN), flags.only_acknowledges());
         }
         17 => {
             let length = usize::from(udp::Header::new(message)?.length());
-            if length < udp::HEADER_LEN || length > len {
+            if length < udp::HEADER_LEN || length.cast_signed() > len {
                 return None;
             }
-            Kind::Udp
+            (protocol, kind) = (Protocol::Udp, Kind::Udp);
+            (is_syn, is_plain) = (false, true);
         }
         _ => return None,
-    };
+    }
     // Both have their ports first.
     let ports = udp::Header::new(message)?;
-    if ports.source_port() == 0 || ports.destination_port() == 0 {
+    if ports.has_zero() {
         return None;
     }
-    Some(Ordinary { kind, ports: ports.ports(), is_syn, is_plain })
+    Some(Headers {
+        packed: pack(ports.ports(), protocol),
+        transport: at as u8,
+        ttl,
+        kind,
+        is_syn,
+        is_plain: is_plain & (ttl > 1),
+        transport_len: len as u16,
+    })
 }
 
 #[cfg(test)]

@@ -7,11 +7,12 @@
 
 use super::classify::{Headers, Kind};
 use super::{Context, Flow, Pipeline, Tracer, hop};
-use crate::conntrack::{Candidate, Direction, Family, Segment};
+use crate::conntrack::{Candidate, ClientLink, Direction, Family, Leaving, Segment};
 use crate::flow::{PackedKey, PackedKey4, PackedKey6};
 use crate::forward::{self, PLAIN_HEADERS, PLAIN_HEADERS_V6};
+use crate::id::PortId;
 use crate::io::{Output, Packet};
-use crate::service::Forwarding;
+use crate::service::{Exit, Forwarding, Snapshot};
 use crate::time::Tick;
 use crate::wire::checksum::Delta;
 use crate::wire::{ethernet, ipv4, tcp, udp};
@@ -91,6 +92,42 @@ impl Version for PackedKey6 {
     }
 }
 
+/// The ways out that the last packets in each direction took: nearly always those of the next ones, too.
+#[derive(Default)]
+pub(super) struct Exits {
+    to_backends: LastExit,
+    to_clients: LastExit,
+}
+
+struct LastExit {
+    /// At first one that no packet leaves by.
+    port: PortId,
+    exit: Exit,
+}
+
+impl Default for LastExit {
+    fn default() -> Self {
+        Self { port: PortId(u16::MAX), exit: Exit::NONE }
+    }
+}
+
+impl LastExit {
+    /// The way out through `port`.
+    #[inline(always)]
+    fn to(&mut self, snapshot: &Snapshot, port: PortId) -> Exit {
+        if self.port != port {
+            self.turn_to(snapshot, port);
+        }
+        self.exit
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn turn_to(&mut self, snapshot: &Snapshot, port: PortId) {
+        *self = Self { port, exit: snapshot.exit(port) };
+    }
+}
+
 impl<P: Packet> Pipeline<P> {
     /// Sends `packet`, whose [`Headers::is_plain`], or gives it back as it was.
     #[inline(always)]
@@ -101,6 +138,7 @@ impl<P: Packet> Pipeline<P> {
         flow: Flow<'_>,
         candidate: Candidate,
         tick: Tick,
+        exits: &mut Exits,
         context: &mut Context<'_, O, T>,
     ) -> Option<P> {
         let (headers, snapshot) = (flow.headers, context.snapshot);
@@ -108,8 +146,7 @@ impl<P: Packet> Pipeline<P> {
         let Some(head) = K::head(packet.data_mut()) else { return Some(packet) };
         let Some((mut met, direction)) = self.conntrack.expect(candidate, key) else { return Some(packet) };
         let Some(backend) = snapshot.backend(met.connection().backend()) else { return Some(packet) };
-        let segment = segment::<K>(head, headers);
-        if !backend.is_plain() || !met.is_passed_by(direction, segment.as_ref(), tick) {
+        if !backend.is_plain() || met.is_over(tick) {
             return Some(packet);
         }
         // Once a tick is often enough to say that the client is still there.
@@ -117,26 +154,43 @@ impl<P: Packet> Pipeline<P> {
             return Some(packet);
         }
         let link = met.connection().link();
-        let hop = match direction {
+        // What the connection itself says comes last: it takes the packet in at once. For each direction in code of its own, in which
+        // every place in the record is known.
+        let (hop, exit, leaving) = match direction {
             Direction::Original => {
-                let source = ethernet::Header::new(head.as_ref()).map(ethernet::Header::source);
-                if source != Some(link.mac()) || ingress.0 != u16::from(link.port()) {
+                if link_of(head, ingress) != Some(link) {
                     return Some(packet);
                 }
                 if let Forwarding::Encapsulate(way) = &backend.forwarding {
-                    met.pass(direction, segment.as_ref(), tick);
+                    let segment = segment::<K>(head, headers);
+                    if met.pass::<K>(Direction::Original, segment.as_ref(), tick).is_none() {
+                        return Some(packet);
+                    }
                     self.encapsulate::<true, _, _>(packet, headers.packet_len(), flow.hash, way, backend, context);
                     return None;
                 }
-                backend.neighbor.hop().filter(|_| self.waiting.is_empty())
+                let Some(hop) = backend.neighbor.hop().filter(|_| self.waiting.is_empty()) else { return Some(packet) };
+                let exit = exits.to_backends.to(snapshot, hop.port);
+                if frame_len > exit.longest {
+                    return Some(packet);
+                }
+                let segment = segment::<K>(head, headers);
+                (hop, exit, met.pass(Direction::Original, segment.as_ref(), tick))
             }
-            Direction::Reply => Some(hop(link)).filter(|_| !snapshot.has_routes()),
+            Direction::Reply => {
+                if snapshot.has_routes() {
+                    return Some(packet);
+                }
+                let hop = hop(link);
+                let exit = exits.to_clients.to(snapshot, hop.port);
+                if frame_len > exit.longest {
+                    return Some(packet);
+                }
+                let segment = segment::<K>(head, headers);
+                (hop, exit, met.pass(Direction::Reply, segment.as_ref(), tick))
+            }
         };
-        let Some(hop) = hop else { return Some(packet) };
-        let Some(exit) = snapshot.exit(hop.port).filter(|exit| frame_len <= exit.longest) else { return Some(packet) };
-
-        met.pass(direction, segment.as_ref(), tick);
-        let (to, addresses) = (met.leaving::<K>(direction), met.readdressing(direction));
+        let Some(Leaving { key: to, addresses }) = leaving else { return Some(packet) };
         self.count_passed(backend, direction, frame_len);
         if let Forwarding::Translate = backend.forwarding {
             K::translate(head, &to, addresses);
@@ -154,13 +208,22 @@ impl<P: Packet> Pipeline<P> {
         flow: Flow<'_>,
         candidate: Candidate,
         tick: Tick,
+        exits: &mut Exits,
         context: &mut Context<'_, O, T>,
     ) -> Option<P> {
         match &flow.headers.packed {
-            PackedKey::V4(key) => self.express(packet, key, flow, candidate, tick, context),
-            PackedKey::V6(key) => self.express(packet, key, flow, candidate, tick, context),
+            PackedKey::V4(key) => self.express(packet, key, flow, candidate, tick, exits, context),
+            PackedKey::V6(key) => self.express(packet, key, flow, candidate, tick, exits, context),
         }
     }
+}
+
+/// Where a client's packet came from.
+#[inline(always)]
+fn link_of<H: AsRef<[u8]> + ?Sized>(head: &H, ingress: PortId) -> Option<ClientLink> {
+    let source = ethernet::Header::new(head.as_ref())?.source();
+    // DPDK has at most 32 ports.
+    Some(ClientLink::new(source, ingress.0 as u8))
 }
 
 /// What the connection's state needs to know of a plain TCP segment; nothing for other protocols.
@@ -175,7 +238,7 @@ fn segment<K: Version>(head: &K::Head, headers: &Headers) -> Option<Segment> {
         seq: tcp.sequence(),
         ack: tcp.acknowledgment(),
         window: tcp.window(),
-        payload_len: headers.transport_len.saturating_sub(tcp.header_len() as u16),
+        payload_len: headers.transport_len.wrapping_sub(tcp.header_len() as u16),
         window_scale: None,
     })
 }

@@ -61,7 +61,7 @@ use crate::syncookie::Cookies;
 use crate::time::Instant;
 use crate::wire::{MacAddr, ethernet, ip, ipv4, ipv6};
 use classify::{Class, Classes, Headers};
-use express::Version;
+use express::{Exits, Version};
 use fragments::Lead;
 use limiter::Limiter;
 use lookahead::Lookahead;
@@ -225,6 +225,9 @@ impl<P: Packet> Pipeline<P> {
         for packet in burst.iter() {
             classes.classify(packet, local.mac(context.snapshot, packet.ingress()));
         }
+        if let Some(clients) = context.snapshot.clients() {
+            deny(burst, classes.each_mut(), clients);
+        }
         let (classes, wide) = (classes.each(), classes.wide());
         let mut hashes = [0; BURST];
         self.hasher.hash_each(hashes.iter_mut().zip(classes).filter_map(|(hash, class)| match class {
@@ -253,16 +256,8 @@ impl<P: Packet> Pipeline<P> {
         context: &mut Context<'_, O, T>,
     ) {
         let mut ahead = Lookahead::<K>::start(hashes, classes.len(), wide, &self.conntrack);
-        let tick = context.now.tick();
-        let clients = context.snapshot.clients();
-        for (at, packet) in burst.drain(..).enumerate() {
-            let Some(class) = classes.get(at) else { break };
-            if let Some(clients) = clients
-                && is_denied(clients, &packet, class)
-            {
-                self.deny(packet, context);
-                continue;
-            }
+        let (tick, mut exits) = (context.now.tick(), Exits::default());
+        for (at, (packet, class)) in burst.drain(..).zip(classes).enumerate() {
             let (hash, candidate) = ahead.candidate(at, &self.conntrack);
             if let Class::Flow(headers) = class
                 && headers.is_plain
@@ -270,8 +265,8 @@ impl<P: Packet> Pipeline<P> {
             {
                 let flow = Flow { headers, hash };
                 let left = match K::of(&headers.packed) {
-                    Some(key) => self.express(packet, key, flow, candidate, tick, context),
-                    None => self.express_either(packet, flow, candidate, tick, context),
+                    Some(key) => self.express(packet, key, flow, candidate, tick, &mut exits, context),
+                    None => self.express_either(packet, flow, candidate, tick, &mut exits, context),
                 };
                 match left {
                     None => {}
@@ -319,15 +314,6 @@ impl<P: Packet> Pipeline<P> {
             Class::Arp => self.hear(packet, context),
             Class::Drop(reason) => self.drop(packet, *reason, context),
         }
-    }
-
-    /// Drops the packet of a client that is not served.
-    #[cold]
-    fn deny<O: Output<P>, T: Tracer>(&mut self, packet: P, context: &mut Context<'_, O, T>) {
-        if T::ENABLED {
-            context.tracer.arrived(packet.data(), packet.ingress());
-        }
-        self.drop(packet, DropReason::ClientDenied, context);
     }
 
     /// Takes in a message of neighbour discovery, which starts at `message`.
@@ -448,6 +434,16 @@ fn ipv6_mut<P: Packet>(packet: &mut P) -> Option<ipv6::HeaderMut<'_>> {
 #[inline(always)]
 fn hop(link: ClientLink) -> Hop {
     Hop { mac: link.mac(), port: PortId(link.port().into()) }
+}
+
+/// Has the packets of clients that are not served dropped.
+#[inline(never)]
+fn deny<P: Packet>(burst: &[P], classes: &mut [Class], clients: &ClientTable) {
+    for (packet, class) in burst.iter().zip(classes) {
+        if is_denied(clients, packet, class) {
+            *class = Class::Drop(DropReason::ClientDenied);
+        }
+    }
 }
 
 /// Whether `packet` comes from a client that is not served.

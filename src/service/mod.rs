@@ -12,7 +12,7 @@ pub use current::Current;
 pub use mode::{Gue, GueVersion, Mode, Tunnel};
 pub use parts::{OwnAddress, Parts, Port, Route, Vlan};
 pub use path_mtu::PathMtu;
-pub use snapshot::Snapshot;
+pub use snapshot::{Exit, Snapshot};
 
 use std::fmt;
 use std::net::IpAddr;
@@ -84,6 +84,7 @@ pub struct Service {
 
 /// One real server of one service.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub struct Backend {
     /// Whose it is.
     pub service: ServiceId,

@@ -71,6 +71,11 @@ pub struct Exit {
     pub longest: usize,
 }
 
+impl Exit {
+    /// One that takes no frame.
+    pub const NONE: Self = Self { mac: MacAddr([0; 6]), longest: 0 };
+}
+
 impl From<Parts> for Snapshot {
     fn from(mut parts: Parts) -> Self {
         // The longest prefix is met first, so the first match is the best.
@@ -160,8 +165,7 @@ fn client_table(parts: &Parts) -> Option<ClientTable> {
 
 fn exit(port: &Option<Port>) -> Exit {
     let longest = |port: &Port| ethernet::HEADER_LEN + usize::from(port.mtu);
-    let none = Exit { mac: MacAddr::default(), longest: 0 };
-    port.as_ref().map_or(none, |port| Exit { mac: port.mac, longest: longest(port) })
+    port.as_ref().map_or(Exit::NONE, |port| Exit { mac: port.mac, longest: longest(port) })
 }
 
 /// Which service listens where: by exact port, and on all of an address.
@@ -362,10 +366,10 @@ impl Snapshot {
         self.index.port_by_id.get(id.index())?.as_ref()
     }
 
-    /// The way out through one port, if there is such a port.
+    /// The way out through one port.
     #[inline(always)]
-    pub fn exit(&self, id: PortId) -> Option<&Exit> {
-        self.index.exits.get(id.index())
+    pub fn exit(&self, id: PortId) -> Exit {
+        self.index.exits.get(id.index()).copied().unwrap_or(Exit::NONE)
     }
 
     /// The service that takes in what comes to `port` of `vip`, or did so until it was removed. With protocol `any` the one

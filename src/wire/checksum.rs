@@ -13,6 +13,13 @@ pub fn of(bytes: &[u8]) -> u16 {
     u16::from_be(!fold(sum(bytes)))
 }
 
+/// Whether bytes that include a checksum, and are not all 0, include the right one: they sum to a multiple of 2¹⁶ - 1, which
+/// takes less to tell than to fold the sum.
+#[inline(always)]
+pub fn is_right(bytes: &[u8]) -> bool {
+    sum(bytes).is_multiple_of(0xffff)
+}
+
 /// The sum of `bytes` as they lie in memory, to be folded. In which order the bytes of its words are makes no difference
 /// to a sum but to the order of its own bytes (RFC 1071 §2).
 #[inline(always)]

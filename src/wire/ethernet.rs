@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::{read_u16, write_u16};
+use super::{read_memory_u64, read_u16, write_u16};
 
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 14;
@@ -47,15 +47,13 @@ impl Header<'_> {
     /// Who it is for.
     #[inline(always)]
     pub const fn destination(self) -> MacAddr {
-        let [a, b, c, d, e, f, ..] = *self.0;
-        MacAddr([a, b, c, d, e, f])
+        MacAddr::from_word(read_memory_u64(self.0, 0))
     }
 
     /// Who sent it.
     #[inline(always)]
     pub const fn source(self) -> MacAddr {
-        let [_, _, _, _, _, _, a, b, c, d, e, f, _, _] = *self.0;
-        MacAddr([a, b, c, d, e, f])
+        MacAddr::from_word(read_memory_u64(self.0, 6))
     }
 
     /// What it carries.
@@ -87,6 +85,13 @@ pub struct MacAddr(pub [u8; 6]);
 impl MacAddr {
     /// All stations.
     pub const BROADCAST: Self = Self([0xff; 6]);
+
+    /// The address that is the first six of eight bytes, as they lie in memory.
+    #[inline(always)]
+    const fn from_word(word: u64) -> Self {
+        let [a, b, c, d, e, f, _, _] = word.to_ne_bytes();
+        Self([a, b, c, d, e, f])
+    }
 
     /// Whether it can be the address of one station: neither a group address nor all zeros.
     pub const fn is_unicast(self) -> bool {

@@ -85,7 +85,7 @@ impl Header<'_> {
     /// Whether it is one piece of a larger packet: more follow, or it is not the first.
     #[inline(always)]
     pub const fn is_fragment(self) -> bool {
-        read_u16(self.0, 6) & 0x3fff != 0
+        u16::from_ne_bytes([self.0[6], self.0[7]]) & 0x3fff_u16.to_be() != 0
     }
 
     /// Whether it is a piece of a larger packet and not the first one: its payload begins without a header.
@@ -115,7 +115,7 @@ impl Header<'_> {
     /// Whether the checksum is right, for a header without options.
     #[inline(always)]
     pub fn checksum_is_right(self) -> bool {
-        checksum::of(self.0) == 0
+        checksum::is_right(self.0)
     }
 
     /// Where it says it comes from.

@@ -69,15 +69,19 @@ const fn write_u16<const N: usize>(bytes: &mut [u8; N], at: usize, value: u16) {
 /// Reads four bytes at `at` as they lie in memory, for what is only compared or copied.
 #[inline(always)]
 const fn read_memory_u32<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
-    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    u32::from_ne_bytes(*chunk(bytes, at))
 }
 
 /// Reads eight bytes at `at` as they lie in memory.
 #[inline(always)]
 const fn read_memory_u64<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
-    let (low, high) = (read_memory_u32(bytes, at), read_memory_u32(bytes, at + 4));
-    // Which of them memory has in the upper half is the machine's choice.
-    if cfg!(target_endian = "little") { low as u64 | (high as u64) << 32 } else { (low as u64) << 32 | high as u64 }
+    u64::from_ne_bytes(*chunk(bytes, at))
+}
+
+/// The bytes at `at`, which are within the header: in one piece, so that they are read at once.
+#[inline(always)]
+const fn chunk<const M: usize, const N: usize>(bytes: &[u8; N], at: usize) -> &[u8; M] {
+    bytes.split_at(at).1.first_chunk().expect("within the header")
 }
 
 /// Reads four bytes at `at` in network byte order.

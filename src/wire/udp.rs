@@ -37,6 +37,13 @@ impl Header<'_> {
         read_memory_u32(self.0, 0)
     }
 
+    /// Whether a port is 0.
+    #[inline(always)]
+    pub const fn has_zero(self) -> bool {
+        let ports = self.ports();
+        ports as u16 == 0 || ports >> 16 == 0
+    }
+
     /// Bytes of header and payload.
     #[inline(always)]
     pub const fn length(self) -> u16 {
