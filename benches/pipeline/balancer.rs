@@ -40,7 +40,7 @@ const BURST_TIME: Duration = Duration::from_nanos(3200);
 pub(crate) struct Balancer {
     snapshot: Snapshot,
     pipeline: Pipeline<Frame>,
-    counters: Arc<PerWorker<WorkerCounters>>,
+    counters: PerWorker<WorkerCounters>,
     now: Instant,
 }
 
@@ -55,7 +55,7 @@ impl Balancer {
         let hasher = FlowHasher::random().expect("the system has random numbers");
         let steering = Steering::Modulo { workers: 1 };
         let share = PortShare::new(&steering, WorkerId(0)).expect("the only worker");
-        let counters = Arc::new(per_worker(1));
+        let counters = per_worker(1);
         let (timeouts, ipv6) = (config.timeouts, config.has_ipv6());
         let conntrack = Conntrack::new(&ConntrackSettings { connections, ipv6, hasher, timeouts, share });
         let mut pipeline = Pipeline::new(Settings {

@@ -5,9 +5,9 @@ use leat::io::{Burst, Output, Packet};
 
 /// Where a fresh frame begins, so that tunnels' headers fit in front.
 const HEADROOM: usize = 128;
-/// The longest frame, less by one than what a mask leaves.
+/// The longest frame; as a mask, what makes it needless to ask whether a length is no longer.
 const LONGEST: usize = 2047;
-/// One frame's memory, as much as an mbuf has, and what makes it needless to ask whether a frame ends within it.
+/// One frame's memory: somewhat more than an mbuf has, so that every frame that can begin and end where [`Buffer`] may say is in it.
 const BUFFER: usize = u8::MAX as usize + LONGEST + 1;
 /// Frames in circulation: a few bursts, as in a port's ring that is polled often.
 const FRAMES: usize = 512;
@@ -85,14 +85,12 @@ pub(crate) struct Frames {
     idle: Vec<Frame>,
     /// Frames that the pipeline sent.
     pub(crate) transmitted: u64,
-    /// What it sent, kept apart while somebody wants to read it; otherwise sent frames are idle again at once.
-    kept: Option<Vec<Frame>>,
 }
 
 impl Frames {
     pub(crate) fn new() -> Self {
         let frame = || Frame(Box::new(Buffer { start: HEADROOM as u8, len: 0, bytes: Bytes([0; BUFFER]) }));
-        Self { idle: (0..FRAMES).map(|_| frame()).collect(), transmitted: 0, kept: None }
+        Self { idle: (0..FRAMES).map(|_| frame()).collect(), transmitted: 0 }
     }
 
     /// Adds a frame of `len` bytes that begins with `head` to `burst`; the bytes behind are what they were.
@@ -110,14 +108,11 @@ impl Frames {
         self.idle.extend(burst.drain(..));
     }
 
-    /// What `work` made the pipeline send, in order, given to `read` one by one.
-    pub(crate) fn read_sent(&mut self, work: impl FnOnce(&mut Self), mut read: impl FnMut(&[u8])) {
-        self.kept = Some(Vec::with_capacity(FRAMES));
+    /// What `work`, which makes no frames, made the pipeline send, in order, given to `read` one by one.
+    pub(crate) fn read_sent(&mut self, work: impl FnOnce(&mut Self), read: impl FnMut(&[u8])) {
+        let before = self.idle.len();
         work(self);
-        for frame in self.kept.take().into_iter().flatten() {
-            read(frame.data());
-            self.idle.push(frame);
-        }
+        self.idle[before..].iter().map(Frame::data).for_each(read);
     }
 }
 
@@ -125,10 +120,7 @@ impl Output<Frame> for Frames {
     #[inline(always)]
     fn transmit(&mut self, packet: Frame, _: PortId) {
         self.transmitted += 1;
-        match &mut self.kept {
-            None => self.idle.push(packet),
-            Some(kept) => kept.push(packet),
-        }
+        self.idle.push(packet);
     }
 
     fn hand_over(&mut self, packet: Frame, _: WorkerId) -> Result<(), Frame> {

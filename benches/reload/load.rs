@@ -95,7 +95,7 @@ pub(super) struct Load {
     pipeline: Pipeline<Frame>,
     snapshot: Arc<Snapshot>,
     mailbox: Mailbox<Snapshot>,
-    counters: Arc<PerWorker<WorkerCounters>>,
+    counters: PerWorker<WorkerCounters>,
     output: Sink,
     started: Instant,
     services: usize,
@@ -113,7 +113,7 @@ pub(super) struct Load {
 impl Load {
     pub(super) fn new(snapshot: Arc<Snapshot>, mailbox: Mailbox<Snapshot>, flows: usize, services: usize) -> Self {
         let hasher = FlowHasher::with_key((1, 2));
-        let counters = Arc::new(per_worker(1));
+        let counters = per_worker(1);
         let mut pipeline = Pipeline::new(Settings {
             id: WorkerId::FIRST,
             steering: Steering::Modulo { workers: 1 },

@@ -277,7 +277,7 @@ impl Publisher {
                     client_limits: service.client_limits,
                     counters: before
                         .service(id)
-                        .map_or_else(|| Arc::new(per_worker(self.workers)), |before| Arc::clone(&before.counters)),
+                        .map_or_else(|| per_worker(self.workers), |before| Arc::clone(&before.counters)),
                     on_failure: service.on_failure,
                     backends: members.iter().map(|member| member.backend).collect(),
                     draining: Vec::new(),
@@ -399,7 +399,7 @@ impl Succession<'_> {
                 Some((id, _)) => *id,
                 None => BackendId(self.backends.take(self.now) as u32),
             };
-            let counters = before.map_or_else(|| Arc::new(per_worker(workers)), |(_, it)| Arc::clone(&it.counters));
+            let counters = before.map_or_else(|| per_worker(workers), |(_, it)| Arc::clone(&it.counters));
             // What is not probed is not known to be dead.
             let up = service.health.is_none() || before.is_none_or(|(_, before)| before.up);
             members.push(Member { backend: number, address, port, weight, up });

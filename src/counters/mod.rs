@@ -8,6 +8,7 @@ mod drops;
 pub(crate) use drops::drop_reasons;
 pub use drops::{DropCounters, DropReason};
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crossbeam::utils::CachePadded;
@@ -139,7 +140,7 @@ impl Window {
 }
 
 /// One backend's counters, a part for each worker.
-pub type PerWorker<T> = Box<[CachePadded<T>]>;
+pub type PerWorker<T> = Arc<[CachePadded<T>]>;
 
 /// Counters for `workers` workers, all zero.
 pub fn per_worker<T: Default>(workers: usize) -> PerWorker<T> {

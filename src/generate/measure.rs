@@ -31,7 +31,7 @@ macro_rules! figures {
             /// The sum over all lcores now.
             pub fn read(counters: &PerWorker<Counters>) -> Self {
                 let mut sum = Self::default();
-                for counters in counters {
+                for counters in counters.iter() {
                     $(sum.$name += counters.$name.value();)*
                 }
                 sum

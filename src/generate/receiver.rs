@@ -4,7 +4,6 @@
 //! answer. So one port can play both sides.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 
 use super::converse::{self, Next};
 use super::judge::{Judge, Verdict, Way};
@@ -85,13 +84,13 @@ pub struct Receiver {
     windows: Vec<Window>,
     last: LastOfFlows,
     latency: Latency,
-    counters: Arc<PerWorker<Counters>>,
+    counters: PerWorker<Counters>,
     index: usize,
 }
 
 impl Receiver {
     /// Receives what `plan` sends, as the lcore that owns counters number `index`; there are as many senders as counters.
-    pub fn new(plan: &Plan, neighbors: Neighbors, key: Key, counters: Arc<PerWorker<Counters>>, index: usize) -> Self {
+    pub fn new(plan: &Plan, neighbors: Neighbors, key: Key, counters: PerWorker<Counters>, index: usize) -> Self {
         let judge = plan.clients.as_ref().map(|clients| Judge {
             flows: clients.flows,
             address: clients.vip,

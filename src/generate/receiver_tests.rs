@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::counters::per_worker;
 use crate::flow::FlowKey;
@@ -23,7 +25,7 @@ type End = (IpAddr, u16);
 /// Plays clients of one version and a backend of one.
 struct Bench {
     receiver: Receiver,
-    counters: Arc<PerWorker<Counters>>,
+    counters: PerWorker<Counters>,
     flows: Flows,
     protocol: Protocol,
     clients: Ip,
@@ -68,7 +70,7 @@ impl Bench {
             burst: 32,
         };
         let neighbors = Neighbors { clients: Some(flows), backends: plan.backends.clone(), next_hop: Some(to.address) };
-        let counters = Arc::new(per_worker(1));
+        let counters = per_worker(1);
         let receiver = Receiver::new(&plan, neighbors, KEY, Arc::clone(&counters), 0);
         Self { receiver, counters, flows, protocol, clients, backend }
     }
@@ -260,7 +262,7 @@ fn a_backend_alone_returns_whatever_is_sent_to_it() {
         let backends = vec![ip.backend()];
         let plan = Plan { clients: None, backends, answer: Answer::Back, mac: None, duration: None, burst: 32 };
         let neighbors = Neighbors { clients: None, backends: plan.backends.clone(), next_hop: None };
-        let counters = Arc::new(per_worker(1));
+        let counters = per_worker(1);
         let mut receiver = Receiver::new(&plan, neighbors, KEY, Arc::clone(&counters), 0);
         let mut frame = Bench::packets((ip, ip, Protocol::Udp)).sent(Flags(0));
         assert_eq!(receiver.receive(&mut frame.clone(), OWN, SentAt(0)), Fate::Discard, "for another station");

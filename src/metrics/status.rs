@@ -20,7 +20,7 @@ pub struct Source {
     /// Which backends are alive.
     pub health: Arc<Report>,
     /// What the workers count.
-    pub counters: Arc<PerWorker<WorkerCounters>>,
+    pub counters: PerWorker<WorkerCounters>,
     /// The devices behind the ports.
     pub devices: Vec<Port>,
     /// How each port goes together with the steering, in the same order.

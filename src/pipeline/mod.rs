@@ -80,7 +80,7 @@ pub struct Pipeline<P> {
     workers: u16,
     steering: Steering,
     hasher: FlowHasher,
-    counters: Arc<PerWorker<WorkerCounters>>,
+    counters: PerWorker<WorkerCounters>,
     conntrack: Conntrack,
     persistence: Persistence,
     flow_memory: FlowMemory,
@@ -134,7 +134,7 @@ pub struct Settings {
     /// What it makes SYN cookies with; the same for all workers.
     pub cookies: Cookies,
     /// The counters of all workers; it writes its own part.
-    pub counters: Arc<PerWorker<WorkerCounters>>,
+    pub counters: PerWorker<WorkerCounters>,
     /// The way to and from the health checkers; the first worker uses it.
     pub courier: Arc<Courier>,
 }
@@ -257,7 +257,9 @@ impl<P: Packet> Pipeline<P> {
     ) {
         let mut ahead = Lookahead::<K>::start(hashes, classes.len(), wide, &self.conntrack);
         let (tick, mut exits) = (context.now.tick(), Exits::default());
-        for (at, (packet, class)) in burst.drain(..).zip(classes).enumerate() {
+        let mut packets = burst.drain(..);
+        for (at, class) in classes.iter().enumerate() {
+            let Some(packet) = packets.next() else { break };
             let (hash, candidate) = ahead.candidate(at, &self.conntrack);
             if let Class::Flow(headers) = class
                 && headers.is_plain

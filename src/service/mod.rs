@@ -70,7 +70,7 @@ pub struct Service {
     /// What each client may have.
     pub client_limits: ClientLimits,
     /// What each worker counted for it.
-    pub counters: Arc<PerWorker<ServiceCounters>>,
+    pub counters: PerWorker<ServiceCounters>,
     /// Its backends, in configured order.
     pub backends: Vec<BackendId>,
     /// Backends that are no longer configured and still have connections.
@@ -112,7 +112,7 @@ pub struct Backend {
     /// is a client of `nat`.
     pub remembers_clients: bool,
     /// What each worker counted for it.
-    pub counters: Arc<PerWorker<BackendCounters>>,
+    pub counters: PerWorker<BackendCounters>,
 }
 
 /// What is done to a client's packet on its way to a backend.

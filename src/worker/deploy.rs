@@ -112,7 +112,7 @@ pub struct Deployment {
     /// What the workers see, and the way to give them something else.
     pub delivery: Delivery,
     /// What they count.
-    pub counters: Arc<PerWorker<WorkerCounters>>,
+    pub counters: PerWorker<WorkerCounters>,
     /// The way of health checks to the first worker and back.
     pub courier: Arc<Courier>,
     /// The ways to ask the workers, in their order.
@@ -175,7 +175,7 @@ pub fn deploy(eal: &Eal, config: &Config, arguments: &[String]) -> Result<Deploy
     publisher.set_silent(Vips::at_start(config).silent(config));
     let nothing = Snapshot::from(Parts::default());
     let snapshot = Arc::new(publisher.publish(config, &nothing, Instant::ZERO)?);
-    let counters = Arc::new(per_worker(count));
+    let counters = per_worker(count);
     let hasher = FlowHasher::random()?;
     let cookies = Cookies::random()?;
     let clock = Clock::new(eal)?;

@@ -55,7 +55,7 @@ pub struct Worker {
     pipeline: Pipeline<Mbuf>,
     snapshot: Arc<Snapshot>,
     mailbox: Mailbox<Snapshot>,
-    counters: Arc<PerWorker<WorkerCounters>>,
+    counters: PerWorker<WorkerCounters>,
     clock: Clock,
     started: u64,
     ending: Arc<Ending>,

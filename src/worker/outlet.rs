@@ -1,6 +1,5 @@
 //! Where one worker's packets go: its queues of the ports, the rings to other workers, and back to the pool.
 
-use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use dpdk_wrapper::{Lcore, Mbuf, Mempool, Producer, TxQueue, free_bulk};
@@ -27,7 +26,7 @@ pub(super) enum Way {
 /// All ways out of one worker.
 pub(super) struct Outlet {
     id: WorkerId,
-    counters: Arc<PerWorker<WorkerCounters>>,
+    counters: PerWorker<WorkerCounters>,
     pool: Mempool,
     /// By [`PortId`].
     ways: Vec<Option<Way>>,
@@ -45,7 +44,7 @@ pub(super) struct OnLcore<'a> {
 impl Outlet {
     pub(super) const fn new(
         id: WorkerId,
-        counters: Arc<PerWorker<WorkerCounters>>,
+        counters: PerWorker<WorkerCounters>,
         pool: Mempool,
         ways: Vec<Option<Way>>,
         rings: Vec<Option<Producer<HandOver>>>,

@@ -143,7 +143,7 @@ struct Shared {
     phase: AtomicU8,
     /// The six bytes of the next hop's Ethernet address; 0 until it is known.
     next_hop: AtomicU64,
-    counters: Arc<PerWorker<Counters>>,
+    counters: PerWorker<Counters>,
     stages: PerWorker<Stage>,
 }
 
@@ -163,7 +163,7 @@ impl Shared {
         let shared = Self {
             phase: AtomicU8::new(Phase::Prepare as u8),
             next_hop: AtomicU64::new(0),
-            counters: Arc::new(per_worker(lcores)),
+            counters: per_worker(lcores),
             stages: per_worker(lcores),
         };
         if let Some(NextHop::Mac(mac)) = plan.clients.as_ref().map(|clients| clients.next_hop) {

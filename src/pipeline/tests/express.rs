@@ -232,7 +232,7 @@ fn is_expressed(balancer: &mut Balancer, frame: Vec<u8>) -> bool {
         &mut Context { snapshot: &balancer.snapshot, now: balancer.now, output: &mut output, tracer: &mut Silent };
     let rest = headers.is_plain.then(|| {
         let (flow, tick) = (Flow { headers: &headers, hash }, balancer.now.tick());
-        worker.express_either(packet, flow, candidate, tick, context)
+        worker.express_either(packet, flow, candidate, tick, &mut super::super::express::Exits::default(), context)
     });
     matches!(rest, Some(None))
 }

@@ -50,7 +50,7 @@ struct Balancer {
     publisher: Publisher,
     snapshot: Snapshot,
     workers: Vec<Pipeline<Frame>>,
-    counters: Arc<PerWorker<WorkerCounters>>,
+    counters: PerWorker<WorkerCounters>,
     now: Instant,
     narration: Vec<u8>,
     /// Whether it tells nobody what it does: then most packets take the express way.
@@ -81,7 +81,7 @@ impl Balancer {
         let port = Port { id: PortId(0), name: "test".to_owned(), mac: LEAT, mtu: 1500, vlan: None };
         let mut publisher = Publisher::new(vec![port], usize::from(workers));
         let snapshot = publisher.publish(&config, &Snapshot::from(Parts::default()), Instant::ZERO).unwrap();
-        let counters = Arc::new(per_worker(usize::from(workers)));
+        let counters = per_worker(usize::from(workers));
         let hasher = FlowHasher::with_key((1, 2));
         let pipelines = (0..workers).map(|worker| {
             let share = PortShare::new(steering, WorkerId(worker)).unwrap();
