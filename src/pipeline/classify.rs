@@ -277,11 +277,11 @@ fn ordinary_transport(
             let tcp = tcp::Header::new(message)?;
             let (header_len, flags) = (tcp.header_len(), tcp.flags());
             let is_whole = header_len.cast_signed() <= len && at + header_len <= present;
-            if header_len < tcp::HEADER_LEN || !is_whole || flags.is_nonsense() {
+            (is_plain, is_syn) = (flags.only_acknowledges(), flags.contains(tcp::Flags::SYN));
+            if header_len < tcp::HEADER_LEN || !is_whole || !is_plain && flags.is_nonsense() {
                 return None;
             }
             (protocol, kind) = (Protocol::Tcp, Kind::Tcp);
-            (is_syn, is_plain) = (flags.contains(tcp::Flags::SYN), flags.only_acknowledges());
         }
         17 => {
             let length = usize::from(udp::Header::new(message)?.length());

@@ -92,13 +92,22 @@ impl Version for PackedKey6 {
     }
 }
 
-/// The ways out that the last packets in each direction took: nearly always those of the next ones, too.
-#[derive(Default)]
-pub(super) struct Exits {
+/// What the packets of a burst have in common: when they are taken in, and, nearly always, by which way out those in one direction
+/// leave.
+pub(super) struct Common {
+    tick: Tick,
     to_backends: LastExit,
     to_clients: LastExit,
 }
 
+impl Common {
+    /// That of a burst at `tick`.
+    pub(super) fn new(tick: Tick) -> Self {
+        Self { tick, to_backends: LastExit::default(), to_clients: LastExit::default() }
+    }
+}
+
+/// The way out that was taken last.
 struct LastExit {
     /// At first one that no packet leaves by.
     port: PortId,
@@ -116,16 +125,16 @@ impl LastExit {
     #[inline(always)]
     fn to(&mut self, snapshot: &Snapshot, port: PortId) -> Exit {
         if self.port != port {
-            self.turn_to(snapshot, port);
+            *self = Self { port, exit: look_up(snapshot, port) };
         }
         self.exit
     }
+}
 
-    #[cold]
-    #[inline(never)]
-    fn turn_to(&mut self, snapshot: &Snapshot, port: PortId) {
-        *self = Self { port, exit: snapshot.exit(port) };
-    }
+#[cold]
+#[inline(never)]
+fn look_up(snapshot: &Snapshot, port: PortId) -> Exit {
+    snapshot.exit(port)
 }
 
 impl<P: Packet> Pipeline<P> {
@@ -137,11 +146,10 @@ impl<P: Packet> Pipeline<P> {
         key: &K,
         flow: Flow<'_>,
         candidate: Candidate,
-        tick: Tick,
-        exits: &mut Exits,
+        common: &mut Common,
         context: &mut Context<'_, O, T>,
     ) -> Option<P> {
-        let (headers, snapshot) = (flow.headers, context.snapshot);
+        let (headers, snapshot, tick) = (flow.headers, context.snapshot, common.tick);
         let (frame_len, ingress) = (packet.frame_len(), packet.ingress());
         let Some(head) = K::head(packet.data_mut()) else { return Some(packet) };
         let Some((mut met, direction)) = self.conntrack.expect(candidate, key) else { return Some(packet) };
@@ -170,7 +178,7 @@ impl<P: Packet> Pipeline<P> {
                     return None;
                 }
                 let Some(hop) = backend.neighbor.hop().filter(|_| self.waiting.is_empty()) else { return Some(packet) };
-                let exit = exits.to_backends.to(snapshot, hop.port);
+                let exit = common.to_backends.to(snapshot, hop.port);
                 if frame_len > exit.longest {
                     return Some(packet);
                 }
@@ -182,7 +190,7 @@ impl<P: Packet> Pipeline<P> {
                     return Some(packet);
                 }
                 let hop = hop(link);
-                let exit = exits.to_clients.to(snapshot, hop.port);
+                let exit = common.to_clients.to(snapshot, hop.port);
                 if frame_len > exit.longest {
                     return Some(packet);
                 }
@@ -207,13 +215,12 @@ impl<P: Packet> Pipeline<P> {
         packet: P,
         flow: Flow<'_>,
         candidate: Candidate,
-        tick: Tick,
-        exits: &mut Exits,
+        common: &mut Common,
         context: &mut Context<'_, O, T>,
     ) -> Option<P> {
         match &flow.headers.packed {
-            PackedKey::V4(key) => self.express(packet, key, flow, candidate, tick, exits, context),
-            PackedKey::V6(key) => self.express(packet, key, flow, candidate, tick, exits, context),
+            PackedKey::V4(key) => self.express(packet, key, flow, candidate, common, context),
+            PackedKey::V6(key) => self.express(packet, key, flow, candidate, common, context),
         }
     }
 }

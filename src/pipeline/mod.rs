@@ -61,7 +61,7 @@ use crate::syncookie::Cookies;
 use crate::time::Instant;
 use crate::wire::{MacAddr, ethernet, ip, ipv4, ipv6};
 use classify::{Class, Classes, Headers};
-use express::{Exits, Version};
+use express::{Common, Version};
 use fragments::Lead;
 use limiter::Limiter;
 use lookahead::Lookahead;
@@ -256,7 +256,7 @@ impl<P: Packet> Pipeline<P> {
         context: &mut Context<'_, O, T>,
     ) {
         let mut ahead = Lookahead::<K>::start(hashes, classes.len(), wide, &self.conntrack);
-        let (tick, mut exits) = (context.now.tick(), Exits::default());
+        let mut common = Common::new(context.now.tick());
         let mut packets = burst.drain(..);
         for (at, class) in classes.iter().enumerate() {
             let Some(packet) = packets.next() else { break };
@@ -267,8 +267,8 @@ impl<P: Packet> Pipeline<P> {
             {
                 let flow = Flow { headers, hash };
                 let left = match K::of(&headers.packed) {
-                    Some(key) => self.express(packet, key, flow, candidate, tick, &mut exits, context),
-                    None => self.express_either(packet, flow, candidate, tick, &mut exits, context),
+                    Some(key) => self.express(packet, key, flow, candidate, &mut common, context),
+                    None => self.express_either(packet, flow, candidate, &mut common, context),
                 };
                 match left {
                     None => {}

@@ -1,6 +1,5 @@
 //! Where one worker's packets go: its queues of the ports, the rings to other workers, and back to the pool.
 
-
 use arrayvec::ArrayVec;
 use dpdk_wrapper::{Lcore, Mbuf, Mempool, Producer, TxQueue, free_bulk};
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::pipeline::classify::{Class, Classes};
+use crate::pipeline::express::Common;
 use crate::wire::ip::Octets as _;
 
 /// What happens next.
@@ -232,7 +233,7 @@ fn is_expressed(balancer: &mut Balancer, frame: Vec<u8>) -> bool {
         &mut Context { snapshot: &balancer.snapshot, now: balancer.now, output: &mut output, tracer: &mut Silent };
     let rest = headers.is_plain.then(|| {
         let (flow, tick) = (Flow { headers: &headers, hash }, balancer.now.tick());
-        worker.express_either(packet, flow, candidate, tick, &mut super::super::express::Exits::default(), context)
+        worker.express_either(packet, flow, candidate, &mut Common::new(tick), context)
     });
     matches!(rest, Some(None))
 }
