@@ -46,6 +46,9 @@ const ACK: u8 = 0x10;
 const CLIENT: u32 = 1000;
 const BACKEND: u32 = 5000;
 
+/// Bursts between two looks at the clock.
+const STRETCH: usize = 64;
+
 /// Flows that a packet path knows.
 pub(crate) struct Known {
     balancer: Balancer,
@@ -160,60 +163,58 @@ impl Known {
         let Self { balancer, frames, transport, flows, answers } = self;
         let lengths: Vec<_> = sizes.lengths().iter().map(|len| transport.shortest().max(*len)).collect();
         let templates: Vec<_> = lengths.iter().map(|len| Template::<V6>::new(*transport, *len)).collect();
+        let (sequence, acknowledgment) = match direction {
+            Direction::Original => (CLIENT + 1, BACKEND + 1),
+            Direction::Reply => (BACKEND + 1, CLIENT + 1),
+        };
         let (mut burst, mut picks, mut turn) = (Burst::<Frame>::new(), Picks::new(*flows), 0);
-        let bursts = packets.div_ceil(BURST as u64);
-        let start = on_cpu();
-        for _ in 0..bursts {
-            // What is known of the next burst's flows is on its way from memory while this one is processed.
-            for flow in picks.next_burst(|next| {
-                if direction == Direction::Reply {
-                    leat::arch::prefetch_read(&answers[next as usize]);
+        let (mut tuples, mut spent) = (Vec::with_capacity(STRETCH * BURST), 0);
+        let stretches = packets.div_ceil((STRETCH * BURST) as u64);
+        for _ in 0..stretches {
+            // What flows' packets say is looked up before, not meanwhile: a port's packets bring it along.
+            tuples.clear();
+            tuples.extend((0..STRETCH * BURST).map(|_| match direction {
+                Direction::Original => original(picks.next()),
+                Direction::Reply => answers[picks.next() as usize],
+            }));
+            let start = on_cpu();
+            for tuples in tuples.chunks_exact(BURST) {
+                for tuple in tuples {
+                    turn = if turn + 1 == lengths.len() { 0 } else { turn + 1 };
+                    let template = &templates[turn];
+                    let head = match transport.is_tcp() {
+                        true => template.segment(*tuple, ACK, sequence, acknowledgment),
+                        false => template.datagram(*tuple),
+                    };
+                    head.put(frames, lengths[turn], &mut burst);
                 }
-            }) {
-                turn = if turn + 1 == lengths.len() { 0 } else { turn + 1 };
-                let template = &templates[turn];
-                let (tuple, sequence, acknowledgment) = match direction {
-                    Direction::Original => (original(flow), CLIENT + 1, BACKEND + 1),
-                    Direction::Reply => (answers[flow as usize], BACKEND + 1, CLIENT + 1),
-                };
-                let head = match transport.is_tcp() {
-                    true => template.segment(tuple, ACK, sequence, acknowledgment),
-                    false => template.datagram(tuple),
-                };
-                head.put(frames, lengths[turn], &mut burst);
+                if send {
+                    balancer.process(&mut burst, frames);
+                } else {
+                    frames.take_back(std::hint::black_box(&mut burst));
+                }
             }
-            if send {
-                balancer.process(&mut burst, frames);
-            } else {
-                frames.take_back(std::hint::black_box(&mut burst));
-            }
+            spent += on_cpu() - start;
         }
-        ((on_cpu() - start) as f64, bursts)
+        (spent as f64, stretches * STRETCH as u64)
     }
 }
 
-/// Flows at random, a burst ahead.
+/// Flows at random.
 struct Picks {
     flows: u64,
     random: u64,
-    next: [u64; BURST],
 }
 
 impl Picks {
     const fn new(flows: u64) -> Self {
-        Self { flows, random: 1, next: [0; BURST] }
+        Self { flows, random: 1 }
     }
 
-    /// The flows of this burst; those of the next are shown to `announce`.
     #[inline(always)]
-    fn next_burst(&mut self, mut announce: impl FnMut(u64)) -> [u64; BURST] {
-        let burst = self.next;
-        for next in &mut self.next {
-            self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-            let bits = self.random ^ self.random >> 29;
-            *next = ((u128::from(bits) * u128::from(self.flows)) >> 64) as u64;
-            announce(*next);
-        }
-        burst
+    fn next(&mut self) -> u64 {
+        self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        let bits = self.random ^ self.random >> 29;
+        ((u128::from(bits) * u128::from(self.flows)) >> 64) as u64
     }
 }
