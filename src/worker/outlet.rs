@@ -60,39 +60,37 @@ impl Outlet {
     /// Puts `packet` into the buffer of `port`, or on its way to the worker that has one.
     #[inline(always)]
     pub(super) fn transmit(&mut self, lcore: Lcore, packet: Mbuf, port: PortId) {
-        match self.ways.get_mut(port.index()) {
-            Some(Some(Way::Queue(queue, buffer))) => {
-                if buffer.is_full() {
-                    send(&self.counters[self.id.index()], lcore, queue, buffer);
-                }
-                if let Err(error) = buffer.try_push(packet) {
-                    self.drop(error.element(), DropReason::TransmitFull);
-                }
-            }
-            Some(Some(Way::Through(worker))) => {
-                let worker = *worker;
+        let Some(Some(Way::Queue(queue, buffer))) = self.ways.get_mut(port.index()) else {
+            return self.transmit_elsewhere(lcore, packet, port);
+        };
+        if buffer.is_full() {
+            send(&self.counters[self.id.index()], lcore, queue, buffer);
+        }
+        if let Err(error) = buffer.try_push(packet) {
+            self.drop(error.element(), DropReason::TransmitFull);
+        }
+    }
+
+    /// The same where this worker has no queue of the port.
+    #[inline(never)]
+    fn transmit_elsewhere(&mut self, lcore: Lcore, mut packet: Mbuf, port: PortId) {
+        match self.ways.get(port.index()) {
+            Some(&Some(Way::Through(worker))) => {
                 if let Err(HandOver::Transmit(packet, _) | HandOver::Process(packet)) =
                     self.pass(HandOver::Transmit(packet, port), worker)
                 {
                     self.drop(packet, DropReason::HandOverFull);
                 }
             }
-            Some(Some(Way::Tagged(vlan))) => {
-                let vlan = *vlan;
-                self.transmit_tagged(lcore, packet, vlan);
+            Some(&Some(Way::Tagged(vlan))) => {
+                if vlan::tag(&mut packet, vlan.tag) {
+                    self.transmit(lcore, packet, vlan.device);
+                } else {
+                    self.drop(packet, DropReason::NoBuffer);
+                }
             }
             // No snapshot names a port that is not there.
-            Some(None) | None => self.drop(packet, DropReason::TransmitFull),
-        }
-    }
-
-    /// Puts the tag of `vlan` into `packet` and sends it from there.
-    #[inline(never)]
-    fn transmit_tagged(&mut self, lcore: Lcore, mut packet: Mbuf, vlan: Vlan) {
-        if vlan::tag(&mut packet, vlan.tag) {
-            self.transmit(lcore, packet, vlan.device);
-        } else {
-            self.drop(packet, DropReason::NoBuffer);
+            Some(None | Some(Way::Queue(..))) | None => self.drop(packet, DropReason::TransmitFull),
         }
     }
 
