@@ -482,3 +482,7 @@ fn raise(number: &mut u32, to: u32) {
 #[cfg(test)]
 #[path = "tcp_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "tcp_pass_tests.rs"]
+mod pass_tests;

@@ -6,8 +6,9 @@
 //! holds both against each other.
 
 use super::classify::{Headers, Kind};
+use super::known::link_of;
 use super::{Context, Flow, Pipeline, Tracer, hop};
-use crate::conntrack::{Candidate, ClientLink, Direction, Family, Leaving, Segment};
+use crate::conntrack::{Candidate, Direction, Family, Leaving, Segment};
 use crate::flow::{PackedKey, PackedKey4, PackedKey6};
 use crate::forward::{self, PLAIN_HEADERS, PLAIN_HEADERS_V6};
 use crate::id::PortId;
@@ -166,7 +167,7 @@ impl<P: Packet> Pipeline<P> {
         // every place in the record is known.
         let (hop, exit, leaving) = match direction {
             Direction::Original => {
-                if link_of(head, ingress) != Some(link) {
+                if link_of(head.as_ref(), ingress) != Some(link) {
                     return Some(packet);
                 }
                 if let Forwarding::Encapsulate(way) = &backend.forwarding {
@@ -223,14 +224,6 @@ impl<P: Packet> Pipeline<P> {
             PackedKey::V6(key) => self.express(packet, key, flow, candidate, common, context),
         }
     }
-}
-
-/// Where a client's packet came from.
-#[inline(always)]
-fn link_of<H: AsRef<[u8]> + ?Sized>(head: &H, ingress: PortId) -> Option<ClientLink> {
-    let source = ethernet::Header::new(head.as_ref())?.source();
-    // DPDK has at most 32 ports.
-    Some(ClientLink::new(source, ingress.0 as u8))
 }
 
 /// What the connection's state needs to know of a plain TCP segment; nothing for other protocols.

@@ -13,7 +13,7 @@ use crate::conntrack::{
 use crate::counters::DropReason;
 use crate::flow::{FlowHasher, PackedKey};
 use crate::forward;
-use crate::id::{ServiceId, WorkerId};
+use crate::id::{PortId, ServiceId, WorkerId};
 use crate::io::{Output, Packet};
 use crate::neighbor::Hop;
 use crate::service::{Backend, Forwarding, OnFailure, Snapshot};
@@ -454,16 +454,21 @@ fn is_abandoned(snapshot: &Snapshot, backend: &Backend) -> bool {
 /// Whether `packet` came from where its client was before.
 #[inline(always)]
 fn comes_from<P: Packet>(packet: &P, link: ClientLink) -> bool {
-    let source = ethernet::Header::new(packet.data()).map(ethernet::Header::source);
-    source == Some(link.mac()) && packet.ingress().0 == u16::from(link.port())
+    link_of(packet.data(), packet.ingress()) == Some(link)
 }
 
 /// Where a client's packet came from; nothing when that is no station's address.
 #[inline(always)]
 pub(super) fn link<P: Packet>(packet: &P) -> Option<ClientLink> {
-    let mac = ethernet::Header::new(packet.data())?.source();
+    link_of(packet.data(), packet.ingress()).filter(|link| link.mac().is_unicast())
+}
+
+/// The way back to whoever sent `frame`, which came in on `ingress`.
+#[inline(always)]
+pub(super) fn link_of(frame: &[u8], ingress: PortId) -> Option<ClientLink> {
+    let source = ethernet::Header::new(frame)?.source();
     // DPDK has at most 32 ports.
-    mac.is_unicast().then_some(ClientLink::new(mac, packet.ingress().0 as u8))
+    Some(ClientLink::new(source, ingress.0 as u8))
 }
 
 /// What the connection's state needs to know of a TCP segment; nothing for other protocols.
