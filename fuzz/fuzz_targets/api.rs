@@ -146,7 +146,7 @@ impl Leat {
         let source = Source {
             current: Arc::clone(running.current()),
             health: Arc::clone(running.report()),
-            counters: Arc::new(per_worker(1)),
+            counters: per_worker(1),
             devices: vec![port],
             alignments: Vec::new(),
             lcores: vec![0],

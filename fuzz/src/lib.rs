@@ -184,7 +184,7 @@ pub struct Balancer {
     publisher: Publisher,
     snapshot: Snapshot,
     workers: Vec<Pipeline<Frame>>,
-    counters: Arc<PerWorker<WorkerCounters>>,
+    counters: PerWorker<WorkerCounters>,
     now: Instant,
     given: usize,
     accounted: usize,
@@ -204,7 +204,7 @@ impl Balancer {
         let steering = Steering::Modulo { workers };
         // The same in each run, or nothing could be repeated.
         let hasher = FlowHasher::with_key((1, 2));
-        let counters = Arc::new(per_worker(usize::from(workers)));
+        let counters = per_worker(usize::from(workers));
         let pipelines = (0..workers).map(|worker| {
             let share = PortShare::new(&steering, WorkerId(worker)).expect("few workers");
             let mut pipeline = Pipeline::new(Settings {
