@@ -95,6 +95,8 @@ mod tests {
         #[test]
         fn damage_stays_recognisable(is_v6: bool, udp: bool, payload: [u8; 40], at in 0..40_usize, flip in 1..=255_u8) {
             let mut packet = built(is_v6, udp, &payload);
+            // One complete checksum in 65,536 looks as if it was open.
+            prop_assume!(packet != left_open(packet.clone(), udp));
             let at = packet.len() - 40 + at;
             packet[at] ^= flip;
             let damaged = packet.clone();
