@@ -7,13 +7,12 @@
 
 use super::classify::{Headers, Kind};
 use super::known::link_of;
-use super::{Context, Flow, Pipeline, Tracer, hop};
+use super::{Context, Flow, LastPort, Pipeline, Tracer, hop};
 use crate::conntrack::{Candidate, Direction, Family, Leaving, Segment};
 use crate::flow::{PackedKey, PackedKey4, PackedKey6};
 use crate::forward::{self, PLAIN_HEADERS, PLAIN_HEADERS_V6};
-use crate::id::PortId;
 use crate::io::{Output, Packet};
-use crate::service::{Exit, Forwarding, Snapshot};
+use crate::service::Forwarding;
 use crate::time::Tick;
 use crate::wire::checksum::Delta;
 use crate::wire::{ethernet, ipv4, tcp, udp};
@@ -97,45 +96,15 @@ impl Version for PackedKey6 {
 /// leave.
 pub(super) struct Common {
     tick: Tick,
-    to_backends: LastExit,
-    to_clients: LastExit,
+    to_backends: LastPort,
+    to_clients: LastPort,
 }
 
 impl Common {
     /// That of a burst at `tick`.
     pub(super) fn new(tick: Tick) -> Self {
-        Self { tick, to_backends: LastExit::default(), to_clients: LastExit::default() }
+        Self { tick, to_backends: LastPort::default(), to_clients: LastPort::default() }
     }
-}
-
-/// The way out that was taken last.
-struct LastExit {
-    /// At first one that no packet leaves by.
-    port: PortId,
-    exit: Exit,
-}
-
-impl Default for LastExit {
-    fn default() -> Self {
-        Self { port: PortId(u16::MAX), exit: Exit::NONE }
-    }
-}
-
-impl LastExit {
-    /// The way out through `port`.
-    #[inline(always)]
-    fn to(&mut self, snapshot: &Snapshot, port: PortId) -> Exit {
-        if self.port != port {
-            *self = Self { port, exit: look_up(snapshot, port) };
-        }
-        self.exit
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn look_up(snapshot: &Snapshot, port: PortId) -> Exit {
-    snapshot.exit(port)
 }
 
 impl<P: Packet> Pipeline<P> {
@@ -179,7 +148,7 @@ impl<P: Packet> Pipeline<P> {
                     return None;
                 }
                 let Some(hop) = backend.neighbor.hop().filter(|_| self.waiting.is_empty()) else { return Some(packet) };
-                let exit = common.to_backends.to(snapshot, hop.port);
+                let exit = common.to_backends.turn_to(snapshot, hop.port);
                 if frame_len > exit.longest {
                     return Some(packet);
                 }
@@ -191,7 +160,7 @@ impl<P: Packet> Pipeline<P> {
                     return Some(packet);
                 }
                 let hop = hop(link);
-                let exit = common.to_clients.to(snapshot, hop.port);
+                let exit = common.to_clients.turn_to(snapshot, hop.port);
                 if frame_len > exit.longest {
                     return Some(packet);
                 }

@@ -55,7 +55,7 @@ use crate::id::{PortId, WorkerId};
 use crate::io::{BURST, Burst, Output, Packet};
 use crate::neighbor::{Hop, Neighbor, Resolver, Waiting};
 use crate::scheduler::Turn;
-use crate::service::{ClientTable, Snapshot};
+use crate::service::{ClientTable, Exit, Snapshot};
 use crate::steering::Steering;
 use crate::syncookie::Cookies;
 use crate::time::Instant;
@@ -221,9 +221,9 @@ impl<P: Packet> Pipeline<P> {
             packet.prefetch();
         }
         let mut classes = Classes::<BURST>::default();
-        let mut local = Local { port: PortId(u16::MAX), mac: MacAddr::default() };
+        let mut ingress = LastPort::default();
         for packet in burst.iter() {
-            classes.classify(packet, local.mac(context.snapshot, packet.ingress()));
+            classes.classify(packet, ingress.turn_to(context.snapshot, packet.ingress()).mac);
         }
         if let Some(clients) = context.snapshot.clients() {
             deny(burst, classes.each_mut(), clients);
@@ -458,26 +458,34 @@ fn is_denied<P: Packet>(clients: &ClientTable, packet: &P, class: &Class) -> boo
     }
 }
 
-/// leat's Ethernet address on the port that the last packet came in on: nearly always that of the next one, too.
-struct Local {
-    /// At first one that no packet comes in on.
+/// What is known of the port that the last packet came in on, or left by: nearly always that of the next one, too.
+struct LastPort {
+    /// At first one that no packet comes in on or leaves by.
     port: PortId,
-    mac: MacAddr,
+    exit: Exit,
 }
 
-impl Local {
-    #[inline(always)]
-    fn mac(&mut self, snapshot: &Snapshot, port: PortId) -> MacAddr {
-        if self.port != port {
-            self.turn_to(snapshot, port);
-        }
-        self.mac
+impl Default for LastPort {
+    fn default() -> Self {
+        Self { port: PortId(u16::MAX), exit: Exit::NONE }
     }
+}
 
-    #[cold]
-    fn turn_to(&mut self, snapshot: &Snapshot, port: PortId) {
-        *self = Self { port, mac: mac(snapshot, port) };
+impl LastPort {
+    /// What is known of `port`.
+    #[inline(always)]
+    fn turn_to(&mut self, snapshot: &Snapshot, port: PortId) -> Exit {
+        if self.port != port {
+            *self = Self { port, exit: look_up(snapshot, port) };
+        }
+        self.exit
     }
+}
+
+#[cold]
+#[inline(never)]
+fn look_up(snapshot: &Snapshot, port: PortId) -> Exit {
+    snapshot.exit(port)
 }
 
 /// leat's Ethernet address on `port`.
