@@ -3,8 +3,11 @@
 use std::{
     ffi::OsStr,
     fmt,
-    io::{Read, Write},
-    os::unix::process::CommandExt,
+    io::Write,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::process::CommandExt,
+    },
     path::Path,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{
@@ -13,6 +16,13 @@ use std::{
     },
     thread,
     time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, OFlag, fcntl},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    unistd::read,
 };
 
 use super::wait_for;
@@ -79,8 +89,8 @@ pub struct Process {
     child: Child,
     command: String,
     stdin: Option<ChildStdin>,
-    stdout: Arc<Mutex<Vec<u8>>>,
-    stderr: Arc<Mutex<Vec<u8>>>,
+    stdout: Arc<Mutex<Output>>,
+    stderr: Arc<Mutex<Output>>,
     open_pipes: Arc<AtomicUsize>,
     reaped: Option<ExitStatus>,
 }
@@ -106,8 +116,8 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {text}: {error}"));
         let open_pipes = Arc::new(AtomicUsize::new(2));
-        let stdout = collect(child.stdout.take().expect("stdout is piped"), &open_pipes);
-        let stderr = collect(child.stderr.take().expect("stderr is piped"), &open_pipes);
+        let stdout = collect(child.stdout.take().expect("stdout is piped").into(), &open_pipes);
+        let stderr = collect(child.stderr.take().expect("stderr is piped").into(), &open_pipes);
         Self { stdin: child.stdin.take(), child, command: text, stdout, stderr, open_pipes, reaped: None }
     }
 
@@ -250,21 +260,54 @@ fn send(signal: &str, target: &str) {
     let _ = Command::new("kill").args(["-s", signal, "--", target]).stderr(Stdio::null()).status();
 }
 
-fn collect(mut pipe: impl Read + Send + 'static, open_pipes: &Arc<AtomicUsize>) -> Arc<Mutex<Vec<u8>>> {
-    let kept = Arc::new(Mutex::new(Vec::new()));
-    let (sink, open_pipes) = (Arc::clone(&kept), Arc::clone(open_pipes));
-    thread::spawn(move || {
+/// The end of a pipe from a process, and all that has come through it.
+#[derive(Debug)]
+struct Output {
+    pipe: OwnedFd,
+    bytes: Vec<u8>,
+    has_ended: bool,
+}
+
+impl Output {
+    /// Takes what is in the pipe, and waits for nothing.
+    fn drain(&mut self) {
         let mut chunk = [0; 16 * 1024];
-        while let Ok(length @ 1..) = pipe.read(&mut chunk) {
-            sink.lock().expect("no reader panics").extend_from_slice(&chunk[..length]);
+        while !self.has_ended {
+            match read(&self.pipe, &mut chunk) {
+                Err(Errno::EAGAIN) => return,
+                Err(Errno::EINTR) => {}
+                Ok(0) | Err(_) => self.has_ended = true,
+                Ok(length) => self.bytes.extend_from_slice(&chunk[..length]),
+            }
+        }
+    }
+}
+
+/// Keeps what comes through a pipe. A thread empties it, so that the process is never held up; who asks empties it as well,
+/// so that what a process wrote before it did something else is there for whom has seen the other thing.
+fn collect(pipe: OwnedFd, open_pipes: &Arc<AtomicUsize>) -> Arc<Mutex<Output>> {
+    fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a pipe need not block");
+    let readable = pipe.try_clone().expect("a descriptor is to be had");
+    let output = Arc::new(Mutex::new(Output { pipe, bytes: Vec::new(), has_ended: false }));
+    let (sink, open_pipes) = (Arc::clone(&output), Arc::clone(open_pipes));
+    thread::spawn(move || {
+        loop {
+            let _ = poll(&mut [PollFd::new(readable.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
+            let mut output = sink.lock().expect("no reader panics");
+            output.drain();
+            if output.has_ended {
+                break;
+            }
         }
         open_pipes.fetch_sub(1, Ordering::Release);
     });
-    kept
+    output
 }
 
-fn text(bytes: &Mutex<Vec<u8>>) -> String {
-    String::from_utf8_lossy(&bytes.lock().expect("no reader panics")).into_owned()
+fn text(output: &Mutex<Output>) -> String {
+    let mut output = output.lock().expect("no reader panics");
+    output.drain();
+    String::from_utf8_lossy(&output.bytes).into_owned()
 }
 
 /// Waits until a process, known by its id only, is gone.
