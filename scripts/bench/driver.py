@@ -89,16 +89,23 @@ class Contestant:
 
 
 def _testpmd(run, mode, capture, flows):
-    waiting, forwarding = run.cpus[-1], run.cpus[0]
-    prefix = f"leat-bench-{run.id}-{mode}-{flows}"
-    program = run.programs.start(f"testpmd-{mode}", [
-        "dpdk-testpmd", "--no-pci", f"--lcores=0@{waiting},1@{forwarding}", *run.memory.eal(256),
-        f"--file-prefix={prefix}", f"--vdev=net_pcap0,rx_pcap={capture},infinite_rx=1",
-        "--", f"--forward-mode={mode}", "--auto-start", f"--total-num-mbufs={flows + BUFFERS}",
+    program, take, is_ready = start_testpmd(run, f"{mode}-{flows}", mode, run.cpus[:1], [capture], flows)
+    return Contestant("testpmd", mode, program, take, is_ready)
+
+
+def start_testpmd(run, name, mode, cpus, queues, flows):
+    """testpmd with an lcore on each of `cpus` for one of `queues`; how to take a sample; whether it has received packets."""
+    prefix = f"leat-bench-{run.id}-testpmd-{name}"
+    lcores = ",".join(f"{lcore}@{cpu}" for lcore, cpu in enumerate([run.cpus[-1], *cpus]))
+    device = ",".join(["--vdev=net_pcap0", *(f"rx_pcap={queue}" for queue in queues), "infinite_rx=1"])
+    program = run.programs.start(f"testpmd-{name}", [
+        "dpdk-testpmd", "--no-pci", f"--lcores={lcores}", *run.memory.eal(256), f"--file-prefix={prefix}", device,
+        "--", f"--forward-mode={mode}", "--auto-start", f"--total-num-mbufs={len(queues) * flows + BUFFERS}",
+        f"--nb-cores={len(cpus)}", f"--rxq={len(queues)}", f"--txq={len(queues)}",
     ])  # fmt: skip
     telemetry = run.runtime(prefix) / "dpdk_telemetry.v2"
     take = lambda: samples.of_testpmd(program.pid, telemetry)  # noqa: E731
-    return Contestant("testpmd", mode, program, take, lambda: telemetry.exists() and _has_received(take))
+    return program, take, lambda: telemetry.exists() and _has_received(take)
 
 
 def _leat(run, mode, capture, flows):
@@ -119,7 +126,7 @@ def service(mode):
 
 def _has_received(take):
     try:
-        return sum(take().received) > 0
+        return all(take().received)
     except OSError:
         # Its socket is there before somebody listens.
         return False

@@ -97,14 +97,16 @@ def of_leat(pid, api):
 
 
 def of_testpmd(pid, telemetry):
-    """A sample of testpmd by DPDK's telemetry: its port 0. It forwards on its only worker; its main lcore waits."""
+    """A sample of testpmd by DPDK's telemetry: its port 0, of which each forwarding lcore has a queue. Its main lcore waits."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
         link.settimeout(5)
         link.connect(str(telemetry))
         link.recv(4096)
-        link.send(b"/ethdev/stats,0")
-        statistics = json.loads(link.recv(1 << 16))["/ethdev/stats"]
-    return Sample(time.monotonic(), [statistics["ipackets"]], _on_cpu(lcore_threads(pid)[1:]), statistics["opackets"])
+        link.send(b"/ethdev/xstats,0")
+        statistics = json.loads(link.recv(1 << 16))["/ethdev/xstats"]
+    queues = sorted((int(m[1]), count) for name, count in statistics.items() if (m := re.match(r"rx_q(\d+)_packets", name)))
+    received = [count for _, count in queues]
+    return Sample(time.monotonic(), received, _on_cpu(lcore_threads(pid)[1:]), statistics["tx_good_packets"])
 
 
 def lcore_threads(pid):
