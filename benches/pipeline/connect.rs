@@ -1,7 +1,8 @@
 //! How many full-NAT TCP connections a second are opened, used for one request, and closed.
 //!
-//! Tens of thousands are under way at any time, each at another step; a burst has packets of all kinds, as it would have
-//! from a port. The table is full of connections that rest after their end, as it is on a balancer under such a load.
+//! Many are under way at any time, each at another step; a burst has packets of all kinds, as it would have from a port. The
+//! table is full of connections that rest after their end, as it is on a balancer under such a load: a large one, and one so small
+//! that it stays in the caches, which shows how much of the time is not memory's.
 
 use arrayvec::ArrayVec;
 use leat::io::{BURST, Burst};
@@ -14,10 +15,8 @@ use crate::template::{HEAD, Template, Transport, Tuple, answer_to};
 
 /// Connections that go step by step together.
 const COHORT: usize = 8;
-/// Cohorts under way.
-const COHORTS: usize = 4096;
-/// Connections that the table holds.
-const CONNECTIONS: usize = 1 << 20;
+/// Of the connections that the table holds, one in so many is under way.
+const RESTING: usize = 32;
 
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
@@ -71,13 +70,13 @@ pub(crate) struct Churn {
 }
 
 impl Churn {
-    /// With a table that is full.
-    pub(crate) fn new() -> Self {
+    /// With a table for so many connections that is full.
+    pub(crate) fn new(connections: usize) -> Self {
         let nobody = Cohort { idle: 0, flow: 0, step: LIFE.len(), answers: [original(0); COHORT] };
         let mut churn = Self {
-            balancer: Balancer::new(Mode::Fullnat, Transport::Tcp, CONNECTIONS),
+            balancer: Balancer::new(Mode::Fullnat, Transport::Tcp, connections),
             frames: Frames::new(),
-            cohorts: vec![nobody; COHORTS],
+            cohorts: vec![nobody; connections / RESTING / COHORT],
             next_flow: 0,
             at: 0,
         };
@@ -85,7 +84,7 @@ impl Churn {
             // One after the other, so that each burst has packets of every step.
             cohort.idle = number % LIFE.len();
         }
-        churn.run(CONNECTIONS as u64 * 9 / 8, true);
+        churn.run(connections as u64 * 9 / 8, true);
         churn
     }
 
@@ -111,7 +110,7 @@ impl Churn {
         for _ in 0..bursts {
             let mut opening = ArrayVec::<_, { BURST / COHORT }>::new();
             for part in 0..BURST / COHORT {
-                let number = (self.at + part) % COHORTS;
+                let number = (self.at + part) % self.cohorts.len();
                 let cohort = &mut self.cohorts[number];
                 if cohort.idle > 0 {
                     cohort.idle -= 1;
@@ -133,7 +132,7 @@ impl Churn {
                 opening.push((cohort.step == 0).then_some(number));
                 cohort.step += 1;
             }
-            self.at = (self.at + BURST / COHORT) % COHORTS;
+            self.at = (self.at + BURST / COHORT) % self.cohorts.len();
             if send {
                 self.send(&mut burst, &opening);
             } else {

@@ -219,19 +219,21 @@ fn walk(options: &Options) {
 }
 
 fn connect(options: &Options, report: &mut Report) {
-    let mut churn = Churn::new();
+    let mut churns = [1 << 13, 1 << 20].map(|connections| (connections, Churn::new(connections)));
     for round in 0..options.rounds.unwrap_or(if options.quick { 3 } else { 7 }) {
-        let value = churn.measure(if options.quick { 500_000 } else { 2_000_000 });
-        report.add(Row {
-            what: "connect".to_owned(),
-            mode: Mode::Fullnat,
-            direction: "both",
-            flows: 1 << 20,
-            frame: "60",
-            round,
-            value,
-            unit: "connections/s",
-        });
+        for (connections, churn) in &mut churns {
+            let value = churn.measure(if options.quick { 500_000 } else { 2_000_000 });
+            report.add(Row {
+                what: "connect".to_owned(),
+                mode: Mode::Fullnat,
+                direction: "both",
+                flows: *connections as u64,
+                frame: "60",
+                round,
+                value,
+                unit: "connections/s",
+            });
+        }
     }
 }
 
