@@ -24,6 +24,14 @@ impl Default for Candidate {
     }
 }
 
+impl Candidate {
+    /// Where that record is, if it is there.
+    #[inline]
+    pub const fn index(self) -> ConnectionIndex {
+        unpack(self.0.value()).0
+    }
+}
+
 /// There is no room for another connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TableFull;

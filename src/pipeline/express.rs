@@ -112,6 +112,33 @@ impl<P: Packet> Pipeline<P> {
     #[inline(always)]
     pub(super) fn express<K: Version, O: Output<P>, T: Tracer>(
         &mut self,
+        packet: P,
+        key: &K,
+        flow: Flow<'_>,
+        candidate: Candidate,
+        common: &mut Common,
+        context: &mut Context<'_, O, T>,
+    ) -> Option<P> {
+        self.drive::<false, K, O, T>(packet, key, flow, candidate, common, context)
+    }
+
+    /// The same for a packet that shows that its client is still there.
+    #[inline(never)]
+    fn express_and_touch<K: Version, O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        key: &K,
+        flow: Flow<'_>,
+        candidate: Candidate,
+        common: &mut Common,
+        context: &mut Context<'_, O, T>,
+    ) -> Option<P> {
+        self.drive::<true, K, O, T>(packet, key, flow, candidate, common, context)
+    }
+
+    #[inline(always)]
+    fn drive<const TOUCHES: bool, K: Version, O: Output<P>, T: Tracer>(
+        &mut self,
         mut packet: P,
         key: &K,
         flow: Flow<'_>,
@@ -128,8 +155,8 @@ impl<P: Packet> Pipeline<P> {
             return Some(packet);
         }
         // Once a tick is often enough to say that the client is still there.
-        if backend.remembers_clients && met.is_first_in_tick(tick) {
-            return Some(packet);
+        if !TOUCHES && backend.remembers_clients && met.is_first_in_tick(tick) {
+            return self.express_and_touch(packet, key, flow, candidate, common, context);
         }
         let link = met.connection().link();
         // What the connection itself says comes last: it takes the packet in at once. For each direction in code of its own, in which
@@ -143,6 +170,9 @@ impl<P: Packet> Pipeline<P> {
                     let segment = segment::<K>(head, headers);
                     if met.pass::<K>(Direction::Original, segment.as_ref(), tick).is_none() {
                         return Some(packet);
+                    }
+                    if TOUCHES {
+                        self.touch_client(snapshot, candidate.index(), tick);
                     }
                     self.encapsulate::<true, _, _>(packet, headers.packet_len(), flow.hash, way, backend, context);
                     return None;
@@ -169,6 +199,9 @@ impl<P: Packet> Pipeline<P> {
             }
         };
         let Some(Leaving { key: to, addresses }) = leaving else { return Some(packet) };
+        if TOUCHES {
+            self.touch_client(snapshot, candidate.index(), tick);
+        }
         self.count_passed(backend, direction, frame_len);
         if let Forwarding::Translate = backend.forwarding {
             K::translate(head, &to, addresses);

@@ -376,7 +376,7 @@ impl<P> Pipeline<P> {
 
     /// Notes that the client of the connection at `index` is still there, where that prolongs its persistence.
     #[inline(never)]
-    fn touch_client(&mut self, snapshot: &Snapshot, index: ConnectionIndex, tick: Tick) {
+    pub(super) fn touch_client(&mut self, snapshot: &Snapshot, index: ConnectionIndex, tick: Tick) {
         let connection = self.conntrack.connection(index);
         let Some(backend) = snapshot.backend(connection.backend()) else { return };
         let client = connection.original_key().src;

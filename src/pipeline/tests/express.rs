@@ -253,3 +253,30 @@ fn segments_of_an_established_connection_take_the_express_way_and_its_syn_does_n
     assert!(!is_expressed(&mut balancer, client(RST, 101, 0)));
     assert!(!is_expressed(&mut balancer, client(ACK, 900_000, 501)), "out of the window");
 }
+
+#[test]
+fn a_segment_in_the_window_keeps_its_client_at_its_backend_whichever_way_it_takes() {
+    for is_silent in [false, true] {
+        for (seq, is_kept) in [(101, true), (900_000, false)] {
+            let keys = "scheduler = \"rr\"\npersistence = \"100s\"";
+            let mut leat = Balancer::new(1, &format!("[timeouts]\ntcp_established = \"5m\"\n{}", service(3, keys)));
+            leat.is_silent = is_silent;
+            let client = [10, 0, 1, 1];
+            let got = leat.open_connection(client, 1000).unwrap();
+            leat.one(answer(got, SYN | ACK, 500, 101)).unwrap();
+            let say = |seq| tcp(CLIENT_MAC, (client, 1000), (VIP, 80), ACK, seq, 501, b"");
+            leat.one(say(101)).unwrap();
+            for _ in 0..3 {
+                leat.wait(Duration::from_secs(60));
+                if is_kept && is_silent {
+                    assert!(is_expressed(&mut leat, say(seq)));
+                } else {
+                    leat.one(say(seq)).unwrap();
+                }
+            }
+            leat.wait(Duration::from_secs(60));
+            let after = leat.open_connection(client, 1001).unwrap();
+            assert_eq!(after.key.dst == got.key.dst, is_kept, "silent: {is_silent}, sequence number {seq}");
+        }
+    }
+}
