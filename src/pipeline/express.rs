@@ -136,6 +136,7 @@ impl<P: Packet> Pipeline<P> {
         self.drive::<true, K, O, T>(packet, key, flow, candidate, common, context)
     }
 
+    /// Both. What the second one does besides is compiled apart, so that the first one need not keep in mind whether to do it.
     #[inline(always)]
     fn drive<const TOUCHES: bool, K: Version, O: Output<P>, T: Tracer>(
         &mut self,
