@@ -104,8 +104,8 @@ def of_testpmd(pid, telemetry):
         link.recv(4096)
         link.send(b"/ethdev/xstats,0")
         statistics = json.loads(link.recv(1 << 16))["/ethdev/xstats"]
-    queues = sorted((int(m[1]), count) for name, count in statistics.items() if (m := re.match(r"rx_q(\d+)_packets", name)))
-    received = [count for _, count in queues]
+    queues = ((re.match(r"rx_q(\d+)_packets", name), count) for name, count in statistics.items())
+    received = [count for _, count in sorted((int(m[1]), count) for m, count in queues if m)]
     return Sample(time.monotonic(), received, _on_cpu(lcore_threads(pid)[1:]), statistics["tx_good_packets"])
 
 

@@ -108,37 +108,10 @@ impl Common {
 }
 
 impl<P: Packet> Pipeline<P> {
-    /// Sends `packet`, whose [`Headers::is_plain`], or gives it back as it was.
+    /// Sends `packet`, whose [`Headers::is_plain`], or gives it back as it was. One that `TOUCHES` its client's entry, by which the
+    /// client is known to be there, is for code of its own: so the rest need not keep in mind whether to.
     #[inline(always)]
-    pub(super) fn express<K: Version, O: Output<P>, T: Tracer>(
-        &mut self,
-        packet: P,
-        key: &K,
-        flow: Flow<'_>,
-        candidate: Candidate,
-        common: &mut Common,
-        context: &mut Context<'_, O, T>,
-    ) -> Option<P> {
-        self.drive::<false, K, O, T>(packet, key, flow, candidate, common, context)
-    }
-
-    /// The same for a packet that shows that its client is still there.
-    #[inline(never)]
-    fn express_and_touch<K: Version, O: Output<P>, T: Tracer>(
-        &mut self,
-        packet: P,
-        key: &K,
-        flow: Flow<'_>,
-        candidate: Candidate,
-        common: &mut Common,
-        context: &mut Context<'_, O, T>,
-    ) -> Option<P> {
-        self.drive::<true, K, O, T>(packet, key, flow, candidate, common, context)
-    }
-
-    /// Both. What the second one does besides is compiled apart, so that the first one need not keep in mind whether to do it.
-    #[inline(always)]
-    fn drive<const TOUCHES: bool, K: Version, O: Output<P>, T: Tracer>(
+    pub(super) fn express<const TOUCHES: bool, K: Version, O: Output<P>, T: Tracer>(
         &mut self,
         mut packet: P,
         key: &K,
@@ -212,6 +185,20 @@ impl<P: Packet> Pipeline<P> {
         None
     }
 
+    /// The same for a packet that shows that its client is still there.
+    #[inline(never)]
+    fn express_and_touch<K: Version, O: Output<P>, T: Tracer>(
+        &mut self,
+        packet: P,
+        key: &K,
+        flow: Flow<'_>,
+        candidate: Candidate,
+        common: &mut Common,
+        context: &mut Context<'_, O, T>,
+    ) -> Option<P> {
+        self.express::<true, K, O, T>(packet, key, flow, candidate, common, context)
+    }
+
     /// The same for a packet of either version, apart from the way that most of its burst take.
     #[inline(never)]
     pub(super) fn express_either<O: Output<P>, T: Tracer>(
@@ -223,8 +210,8 @@ impl<P: Packet> Pipeline<P> {
         context: &mut Context<'_, O, T>,
     ) -> Option<P> {
         match &flow.headers.packed {
-            PackedKey::V4(key) => self.express(packet, key, flow, candidate, common, context),
-            PackedKey::V6(key) => self.express(packet, key, flow, candidate, common, context),
+            PackedKey::V4(key) => self.express::<false, _, _, _>(packet, key, flow, candidate, common, context),
+            PackedKey::V6(key) => self.express::<false, _, _, _>(packet, key, flow, candidate, common, context),
         }
     }
 }

@@ -267,7 +267,7 @@ impl<P: Packet> Pipeline<P> {
             {
                 let flow = Flow { headers, hash };
                 let left = match K::of(&headers.packed) {
-                    Some(key) => self.express(packet, key, flow, candidate, &mut common, context),
+                    Some(key) => self.express::<false, _, _, _>(packet, key, flow, candidate, &mut common, context),
                     None => self.express_either(packet, flow, candidate, &mut common, context),
                 };
                 match left {
